@@ -1,0 +1,33 @@
+"""The main job in minutes on a laptop: a small encoder on the docstrings of installed packages.
+
+    python launch.py --mode=study --config=configs/pydocs_quick.py
+"""
+
+from ml_collections import ConfigDict
+
+from jaxattn.config_io import defaults, inherit_architecture
+
+
+def get_config(mode: str) -> ConfigDict:
+    """Two blocks of width 128; fine-tuning has its own optimisation settings."""
+    config = defaults()
+    config.data.name = "pydocs"
+    config.data.max_length = 256
+    config.train.batch_size = 32
+    if mode == "finetune":
+        inherit_architecture(config)
+        config.train.epochs = 3
+        config.train.learning_rate = 5e-4
+        return config
+    config.model.num_layers = 2
+    config.model.hidden_dim = 128
+    config.model.mlp_dim = 512
+    config.model.num_heads = 4
+    config.model.qkv_dim = 128
+    config.model.max_seq_len = 256
+    config.tokenizer.vocab_size = 8192
+    config.train.epochs = 1
+    config.train.learning_rate = 1e-3
+    config.attention.reformer_lsh.chunk_size = 32
+    config.attention.reformer_lsh.num_hashes = 2
+    return config

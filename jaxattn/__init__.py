@@ -1,0 +1,1 @@
+"""Which attention is cheap enough and good enough for your text classification?"""

@@ -1,0 +1,92 @@
+"""What every attention asks of its arguments, checked once, told in one sentence."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+from jaxattn.errors import InputError
+
+
+def check_inputs(
+    q: Array,
+    k: Array | None,
+    v: Array,
+    *,
+    key_mask: Array | None,
+    relative_bias: Array | None,
+) -> None:
+    """Raise InputError unless the arguments fit together.
+
+    Shapes: q [B, N, H, K]; k [B, M, H, K] or None; v [B, M, H, V]; key_mask bool [B, M];
+    relative_bias float [H, 2 D + 1]. N, M >= 1.
+    """
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        if x is not None and (x.ndim != 4 or 0 in x.shape):
+            raise InputError(f"{name} has shape {x.shape}, expected four axes, none of them empty")
+        if x is not None and not jnp.issubdtype(x.dtype, jnp.floating):
+            raise InputError(f"{name} has type {x.dtype}, expected a floating type")
+    batch, _, heads, width = q.shape
+    length = v.shape[1]
+    if k is not None and k.shape != (batch, length, heads, width):
+        raise InputError(
+            f"k has shape {k.shape}, expected {(batch, length, heads, width)} "
+            f"with q of shape {q.shape} and v of shape {v.shape}"
+        )
+    if (v.shape[0], v.shape[2]) != (batch, heads):
+        raise InputError(f"v has shape {v.shape}, expected batch {batch} and {heads} heads as in q")
+    if key_mask is not None and (key_mask.shape != (batch, length) or key_mask.dtype != bool):
+        raise InputError(
+            f"key_mask has shape {key_mask.shape} and type {key_mask.dtype}, "
+            f"expected {(batch, length)} and bool"
+        )
+    if relative_bias is not None:
+        shape = relative_bias.shape
+        if len(shape) != 2 or shape[0] != heads or shape[1] % 2 == 0:
+            raise InputError(
+                f"relative_bias has shape {shape}, expected ({heads}, 2 D + 1) for {heads} heads"
+            )
+        if q.shape[1] != length:
+            raise InputError(
+                f"relative_bias needs queries and keys of one sequence, "
+                f"found {q.shape[1]} queries and {length} keys"
+            )
+
+
+def four_axes(name: str, x: Array | None, q: Array, v: Array) -> Array | None:
+    """`x` with axes of size 1 put in front so that it has four; they broadcast to [B, H, N, M].
+
+    A mask must be bool and a bias a floating type: InputError otherwise.
+    """
+    if x is None:
+        return None
+    kind = jnp.bool_ if name == "attn_mask" else jnp.floating
+    if not jnp.issubdtype(x.dtype, kind):
+        raise InputError(f"{name} has type {x.dtype}, expected {kind.__name__}")
+    full = (q.shape[0], q.shape[2], q.shape[1], v.shape[1])
+    shape = (1,) * (4 - x.ndim) + x.shape
+    if len(shape) != 4 or any(n not in (1, m) for n, m in zip(shape, full, strict=True)):
+        raise InputError(f"{name} has shape {x.shape}, expected one that broadcasts to {full}")
+    return x.reshape(shape)
+
+
+def check_key(key: Array | None, name: str) -> Array:
+    """`key` if it is one typed PRNG key (`jax.random.key`), InputError otherwise."""
+    if key is None:
+        raise InputError(f"{name} draws random numbers: pass key=jax.random.key(...)")
+    typed = isinstance(key, Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if not typed or key.shape != ():
+        raise InputError(f"{name}: key is {key!r}, expected one typed key (jax.random.key)")
+    return key
+
+
+def hide(x_BMHK: Array, key_mask_BM: Array | None) -> Array:
+    """`x` with zeros in masked positions: a product with weight 0 would let NaN and inf through."""
+    if key_mask_BM is None:
+        return x_BMHK
+    return jnp.where(key_mask_BM[:, :, None, None], x_BMHK, 0)
+
+
+def sum_dtype(x: Array) -> DTypeLike:
+    """Type of scores, normalisers and sums: float32, or float64 for float64 inputs."""
+    return jnp.promote_types(x.dtype, jnp.float32)

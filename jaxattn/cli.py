@@ -1,0 +1,213 @@
+"""The command line: flags, one mode, one sentence for an error the user can mend.
+
+Usage: jaxattn --mode=MODE [--config=FILE [--config.SECTION.OPTION=VALUE ...]] [flags]
+
+Modes, each with an example (`python launch.py` is the same program as `jaxattn`):
+
+  study     the main job: pretrain and fine-tune with every attention, baseline, comparison
+              jaxattn --mode=study --config=configs/pydocs_quick.py
+  pretrain  train a vocabulary and an encoder on text alone (masked language model)
+              jaxattn --mode=pretrain --config=configs/lsh_small.py --exp=wiki_lsh
+  finetune  train a classifier from a pretrained encoder (--pretrain=none: from random weights)
+              jaxattn --mode=finetune --config=configs/imdb.py --exp=imdb_lsh --pretrain=wiki_lsh
+  baseline  TF-IDF + logistic regression on the same data
+              jaxattn --mode=baseline --config=configs/imdb.py --exp=imdb_tfidf
+  eval      metrics and predictions of a finished classifier
+              jaxattn --mode=eval --exp=imdb_lsh
+  predict   labels and probabilities for texts from a file or standard input
+              jaxattn --mode=predict --exp=imdb_lsh --input=reviews.csv --output=labels.csv
+  compare   table, results.csv and quality-against-cost plot of every run
+              jaxattn --mode=compare --runs=runs
+  replay    run a finished run again from its folder alone
+              jaxattn --mode=replay --run=runs/finetune/imdb_lsh
+
+Any option of jaxattn/config.py can be overridden: --config.train.learning_rate=3e-4
+"""
+
+import ast
+import importlib
+import os
+import sys
+import typing
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from jaxattn.config import did_you_mean
+from jaxattn.config_io import option_types
+from jaxattn.errors import InputError
+from jaxattn.modes.request import Request
+
+MODES = {
+    "study": "study",
+    "pretrain": "pretrain",
+    "finetune": "finetune",
+    "baseline": "baseline",
+    "eval": "evaluate",
+    "predict": "predict",
+    "compare": "compare",
+    "replay": "replay",
+}
+"""Name of the mode -> module in jaxattn.modes."""
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("mode", "", f"What to do: {', '.join(MODES)}.", flag_values=FLAGS)
+flags.DEFINE_string("exp", "", "Name of the experiment.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "pretrain", "", "finetune: the pretraining experiment, name[@step], or none.", flag_values=FLAGS
+)
+flags.DEFINE_string("runs", "runs", "Folder of all runs.", flag_values=FLAGS)
+flags.DEFINE_string("run", "", "replay: the run's folder.", flag_values=FLAGS)
+flags.DEFINE_string("input", "", "predict: a file, or - for standard input.", flag_values=FLAGS)
+flags.DEFINE_string("output", "", "predict: a file; empty: standard output.", flag_values=FLAGS)
+flags.DEFINE_string("format", "", "predict: jsonl or csv.", flag_values=FLAGS)
+flags.DEFINE_bool("resume", False, "Continue an existing experiment.", flag_values=FLAGS)
+flags.DEFINE_bool("helpshort", False, "Show this help.", flag_values=FLAGS)
+flags.DEFINE_bool("help", False, "Show this help.", flag_values=FLAGS)
+
+
+def main() -> None:
+    """The `jaxattn` command. Exits with 2 after an error the user can mend."""
+    warnings.showwarning = _show_warning
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _deterministic_gpu()
+    try:
+        request = parse(sys.argv[1:])
+        if request is None:
+            return
+        importlib.import_module(f"jaxattn.modes.{MODES[request.mode]}").run(request)
+    except InputError as error:
+        sys.exit(_fail(str(error), 2))
+    except KeyboardInterrupt:
+        sys.exit(_fail("interrupted", 130))
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); nothing is left to say or flush to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except RuntimeError as error:
+        if type(error).__name__ == "InterruptedRun":
+            sys.exit(_fail(f"{error}; continue with --resume", 143))
+        if type(error).__name__ == "NonFiniteError":
+            sys.exit(_fail(f"the run failed: {error}", 1))
+        raise
+
+
+def _fail(sentence: str, code: int) -> int:
+    print(f"jaxattn: {sentence}", file=sys.stderr)
+    return code
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    if issubclass(category, UserWarning):
+        print(f"warning: {message}", file=sys.stderr)
+
+
+def _deterministic_gpu() -> None:
+    # Has to be in place before jax is imported; on a CPU it changes nothing.
+    present = os.environ.get("XLA_FLAGS", "")
+    if "xla_gpu_deterministic_ops" not in present:
+        os.environ["XLA_FLAGS"] = f"{present} --xla_gpu_deterministic_ops=true".strip()
+
+
+def parse(argv: Sequence[str]) -> Request | None:
+    """The request of a command line; None after showing the help.
+
+    Raises:
+      InputError: unknown mode, flag or option, missing or broken configuration file, bad value.
+    """
+    config_args = [arg for arg in argv if arg.split("=")[0].startswith("--config")]
+    rest = [arg for arg in argv if arg not in config_args]
+    try:
+        positional = FLAGS(["jaxattn", *rest])[1:]
+    except flags.UnrecognizedFlagError as error:
+        known = ["config", *FLAGS]
+        raise InputError(
+            f"unknown flag --{error.flagname}{did_you_mean(error.flagname, known)}"
+        ) from None
+    except flags.Error as error:
+        raise InputError(" ".join(str(error).split())) from None
+    if FLAGS.help or FLAGS.helpshort:
+        print((__doc__ or "").partition("\n\n")[2] + "\nFlags:\n" + FLAGS.module_help(__name__))
+        return None
+    if positional:
+        raise InputError(f"unexpected argument {positional[0]!r}; flags have the form --name=value")
+    if FLAGS.mode not in MODES:
+        raise InputError(
+            f"--mode: found {FLAGS.mode!r}, allowed: {', '.join(MODES)}"
+            f"{did_you_mean(FLAGS.mode, list(MODES))}"
+        )
+    config = _config_dict(config_args, FLAGS.mode) if config_args else None
+    return Request(
+        mode=FLAGS.mode,
+        config=config,
+        config_args=tuple(config_args),
+        exp=FLAGS.exp,
+        pretrain=FLAGS.pretrain,
+        run=FLAGS.run,
+        input=FLAGS.input,
+        output=FLAGS.output,
+        format=FLAGS.format,
+        resume=FLAGS.resume,
+        runs=Path(FLAGS.runs),
+    )
+
+
+def _config_dict(config_args: Sequence[str], mode: str) -> typing.Any:
+    """The ConfigDict of --config=<file> with its overrides."""
+    normalized = [_normalized(arg, mode) for arg in config_args]
+    if not any(arg.startswith("--config=") for arg in normalized):
+        raise InputError("options are overridden on top of a file: give --config=<file> too")
+    values = flags.FlagValues()
+    argv = ["jaxattn", *normalized]
+    holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    try:
+        values(argv)
+        return holder.value
+    except InputError:
+        raise
+    except Exception as error:
+        # Whatever a configuration file may raise when it is run: told in one line, by its name.
+        file = next(arg for arg in normalized if arg.startswith("--config="))
+        detail = " ".join(str(error).split())
+        raise InputError(f"{file}: {type(error).__name__}: {detail}") from None
+
+
+def _normalized(arg: str, mode: str) -> str:
+    """One --config flag: file and option checked, lists as Python tuples, the mode handed on."""
+    flag, equals, value = arg.partition("=")
+    if not equals:
+        raise InputError(f"{flag}: needs a value, as {flag}=<value>")
+    if flag == "--config":
+        return f"{arg}:{mode}" if _takes_mode(value) else arg
+    kinds, name = option_types(), flag.removeprefix("--config.")
+    if name not in kinds:
+        raise InputError(f"unknown option {name!r}{did_you_mean(name, list(kinds))}")
+    if typing.get_origin(kinds[name]) is tuple and not value.startswith(("(", "[")):
+        kind = typing.get_args(kinds[name])[0]
+        items = [item.strip() for item in value.split(",") if item.strip()]
+        value = "".join(f"{item!r}," if kind is str else f"{item}," for item in items)
+        return f"{flag}=({value})"
+    return arg
+
+
+def _takes_mode(path: str) -> bool:
+    """Whether get_config of a configuration file has a parameter; checks that there is such a file.
+
+    A file that gives each mode other settings (another learning rate for fine-tuning, say) has
+    `get_config(mode)`.
+    """
+    try:
+        tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        if Path(path.rpartition(":")[0]).is_file():
+            return False
+        raise InputError(f"--config={path}: no such file") from None
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise InputError(f"--config={path}: not a Python file ({error})") from None
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "get_config":
+            return bool(node.args.args)
+    raise InputError(f"--config={path}: defines no function get_config")

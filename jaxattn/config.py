@@ -1,0 +1,471 @@
+"""Every option, its default and its allowed range, as frozen dataclasses.
+
+Configuration files build an `ml_collections.ConfigDict` from these defaults, command-line flags
+override it, and `jaxattn.config_io` turns it back into a checked, hashable `Config`.
+An option is declared here once; nothing else in the package holds a default.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from jaxattn.errors import InputError
+
+MAX_SEQ_LEN = 16384
+
+
+def option(
+    default: Any,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[str] | None = None,
+) -> Any:
+    """A dataclass field with its description and its allowed values (bounds are inclusive)."""
+    metadata = {"doc": doc, "low": low, "high": high, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def section(kind: type, doc: str) -> Any:
+    """A dataclass field that holds a nested section of options."""
+    return dataclasses.field(default_factory=kind, metadata={"doc": doc})
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """'' or "; did you mean 'x'?" for a misspelt `name`."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _converted(value: Any, annotation: Any) -> Any:
+    """`value` as the annotated type, or TypeError. Only lossless conversions are made."""
+    if isinstance(annotation, types.UnionType):
+        for member in typing.get_args(annotation):
+            try:
+                return _converted(value, member)
+            except TypeError:
+                continue
+        raise TypeError
+    if typing.get_origin(annotation) is tuple:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise TypeError
+        return tuple(_converted(item, typing.get_args(annotation)[0]) for item in value)
+    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, annotation) or (annotation is int and isinstance(value, bool)):
+        raise TypeError
+    return value
+
+
+def _type_name(annotation: Any) -> str:
+    if typing.get_origin(annotation) is tuple:
+        return f"a list of {typing.get_args(annotation)[0].__name__}"
+    if isinstance(annotation, types.UnionType):
+        return " or ".join(member.__name__ for member in typing.get_args(annotation))
+    return annotation.__name__
+
+
+class _Checked:
+    """Checks the types and ranges of a section as it is built; subclasses add rules in `_rules`."""
+
+    PATH: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
+            if dataclasses.is_dataclass(hints[field.name]):
+                continue
+            value = self._checked_value(field, hints[field.name])
+            object.__setattr__(self, field.name, value)
+        self._rules()
+
+    def _checked_value(self, field: dataclasses.Field, annotation: Any) -> Any:
+        name, found = self.PATH + field.name, getattr(self, field.name)
+        low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
+        try:
+            value = _converted(found, annotation)
+        except TypeError:
+            wanted = _type_name(annotation)
+            raise InputError(
+                f"{name}: found {found!r} ({type(found).__name__}), expected {wanted}"
+            ) from None
+        for item in value if isinstance(value, tuple) else (value,):
+            if choices is not None and item not in choices:
+                hint = did_you_mean(str(item), choices)
+                raise InputError(
+                    f"{name}: found {item!r}, allowed: {', '.join(map(str, choices))}{hint}"
+                )
+            # `not (a <= b)` rather than `a > b`: NaN must be refused too.
+            if low is not None and not low <= item or high is not None and not item <= high:
+                bounds = f"at least {low}" if high is None else f"{low} to {high}"
+                raise InputError(f"{name}: found {item!r}, allowed: {bounds}")
+        return value
+
+    def _rules(self) -> None:
+        """Conditions between fields; raises InputError."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SdpaOptions(_Checked):
+    """Exact scaled dot-product attention has nothing to choose."""
+
+    PATH: ClassVar[str] = "attention.sdpa."
+    redraw_interval: ClassVar[int] = 1
+
+    def keywords(self, head_width: int) -> dict[str, Any]:
+        """The keyword arguments of `attention.sdpa.sdpa` for heads of this width."""
+        del head_width
+        return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class LshOptions(_Checked):
+    """Reformer LSH attention (Kitaev et al. 2020)."""
+
+    PATH: ClassVar[str] = "attention.reformer_lsh."
+    chunk_size: int = option(
+        64, "positions per chunk; a query sees its own and both neighbours", low=1, high=MAX_SEQ_LEN
+    )
+    num_hashes: int = option(4, "hash rounds", low=1, high=64)
+    mask_within_chunks: bool = option(
+        True, "true: only keys of the query's own bucket; false: any key of the window"
+    )
+    combine: str = option("logsumexp", "how rounds are combined", choices=("logsumexp", "mean"))
+    redraw_interval: int = option(1, "training steps between new hash functions", low=1)
+
+    def keywords(self, head_width: int) -> dict[str, Any]:
+        """The keyword arguments of `attention.reformer_lsh.reformer_lsh`."""
+        del head_width
+        return {
+            "chunk_size": self.chunk_size,
+            "num_hashes": self.num_hashes,
+            "mask_within_chunks": self.mask_within_chunks,
+            "combine": self.combine,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class FavorOptions(_Checked):
+    """Performer FAVOR+ attention (Choromanski et al. 2021)."""
+
+    PATH: ClassVar[str] = "attention.performer_favor."
+    nb_features: int | float | str = option(
+        "2x", "random features: a count (128 or '128') or a multiple of the head width ('2x', 0.5)"
+    )
+    features: str = option(
+        "positive",
+        "feature map: phi(x) of the paper, or the +w/-w pair phi*(x)",
+        choices=("positive", "hyperbolic"),
+    )
+    orthogonal: bool = option(True, "orthogonal blocks of projections, or independent ones")
+    redraw_interval: int = option(1, "training steps between new random features", low=1)
+
+    def _rules(self) -> None:
+        self.count(64)
+
+    def count(self, head_width: int) -> int:
+        """Number of random features for heads of this width."""
+        given = self.nb_features
+        text = str(given)
+        try:
+            if isinstance(given, float) or text.endswith("x"):
+                count = round(float(text.removesuffix("x")) * head_width)
+            else:
+                count = int(text)
+        except (ValueError, OverflowError):
+            count = 0
+        if not 1 <= count <= MAX_SEQ_LEN:
+            raise InputError(
+                f"{self.PATH}nb_features: found {given!r}, allowed: a count of 1 to {MAX_SEQ_LEN}, "
+                "or a multiple of the head width such as '0.5x' or '2x'"
+            )
+        return count
+
+    def keywords(self, head_width: int) -> dict[str, Any]:
+        """The keyword arguments of `attention.performer_favor.performer_favor`."""
+        return {
+            "nb_features": self.count(head_width),
+            "features": self.features,
+            "orthogonal": self.orthogonal,
+        }
+
+
+ATTENTION_TYPES = ("sdpa", "reformer_lsh", "performer_favor")
+
+
+@dataclasses.dataclass(frozen=True)
+class AttentionConfig(_Checked):
+    """Which attention the whole model uses, and the options of each."""
+
+    PATH: ClassVar[str] = "attention."
+    type: str = option("sdpa", "attention of every block", choices=ATTENTION_TYPES)
+    sdpa: SdpaOptions = section(SdpaOptions, "options of sdpa")
+    reformer_lsh: LshOptions = section(LshOptions, "options of reformer_lsh")
+    performer_favor: FavorOptions = section(FavorOptions, "options of performer_favor")
+
+    @property
+    def options(self) -> Any:
+        """The options of the chosen attention."""
+        return getattr(self, self.type)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(_Checked):
+    """The encoder. Defaults: BERT_SMALL ("Well-Read Students Learn Better")."""
+
+    PATH: ClassVar[str] = "model."
+    num_layers: int = option(4, "encoder blocks", low=1, high=128)
+    hidden_dim: int = option(512, "hidden width D", low=1)
+    mlp_dim: int = option(2048, "width of the feed-forward layer", low=1)
+    num_heads: int = option(8, "attention heads H", low=1)
+    qkv_dim: int = option(512, "width of queries, keys and values over all heads", low=1)
+    max_seq_len: int = option(512, "longest input, in tokens", low=1, high=MAX_SEQ_LEN)
+    positions: str = option(
+        "rope",
+        "how positions enter",
+        choices=("sinusoidal", "learned", "relative", "rope"),
+    )
+    rope_base: float = option(10000.0, "base of the rotary frequencies", low=1.0)
+    rope_scale: float = option(1.0, "rotary positions are divided by this", low=1e-6)
+    relative_buckets: int = option(32, "buckets of the relative bias", low=4, high=1024)
+    relative_max_distance: int = option(
+        128, "relative distances beyond this share a bucket", low=8, high=MAX_SEQ_LEN
+    )
+    norm: str = option("pre", "layer norm before or after each residual", choices=("pre", "post"))
+    norm_eps: float = option(1e-6, "epsilon of the layer norms", low=1e-12, high=0.1)
+    activation: str = option(
+        "gelu", "activation of the feed-forward layer", choices=("gelu", "gelu_tanh", "relu")
+    )
+    projection_bias: bool = option(True, "biases in the attention projections")
+    embedding_dropout: float = option(0.1, "dropout on embeddings", low=0.0, high=0.99)
+    mlp_dropout: float = option(0.1, "dropout on the feed-forward output", low=0.0, high=0.99)
+    attention_output_dropout: float = option(
+        0.1, "dropout on the attention layer's output", low=0.0, high=0.99
+    )
+    attention_dropout: float = option(0.0, "dropout on attention weights", low=0.0, high=0.99)
+
+    @property
+    def head_width(self) -> int:
+        """Width K of one head."""
+        return self.qkv_dim // self.num_heads
+
+    def _rules(self) -> None:
+        if self.qkv_dim % self.num_heads:
+            raise InputError(
+                f"model.qkv_dim: found {self.qkv_dim}, which is no multiple of model.num_heads = "
+                f"{self.num_heads}; allowed: multiples of the number of heads"
+            )
+        if self.positions == "rope" and self.head_width % 2:
+            raise InputError(
+                f"model.qkv_dim: found {self.qkv_dim}, which makes heads of odd width "
+                f"{self.head_width}; allowed with positions = rope: an even head width"
+            )
+        if self.positions == "sinusoidal" and self.hidden_dim % 2:
+            raise InputError(
+                f"model.hidden_dim: found {self.hidden_dim}; allowed with positions = sinusoidal: "
+                "an even width"
+            )
+        if self.relative_buckets % 4:
+            raise InputError(
+                f"model.relative_buckets: found {self.relative_buckets}, allowed: multiples of 4"
+            )
+        if self.relative_max_distance <= self.relative_buckets // 4:
+            raise InputError(
+                f"model.relative_max_distance: found {self.relative_max_distance}, allowed: more "
+                f"than a quarter of model.relative_buckets = {self.relative_buckets}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadConfig(_Checked):
+    """The classification head."""
+
+    PATH: ClassVar[str] = "head."
+    pooling: str = option("mean", "how tokens become one vector", choices=("cls", "mean", "max"))
+    pooler: str = option("none", "dense + tanh after pooling", choices=("bert", "none"))
+    dropout: float = option(0.1, "dropout before the last linear layer", low=0.0, high=0.99)
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerConfig(_Checked):
+    """The WordPiece vocabulary."""
+
+    PATH: ClassVar[str] = "tokenizer."
+    path: str = option("", "an existing tokenizer.json or vocab.txt; empty: train one")
+    vocab_size: int = option(8192, "size of a trained vocabulary", low=100, high=1_000_000)
+    lowercase: bool = option(True, "lower-case and strip accents")
+    min_frequency: int = option(2, "rarest pair that is merged in training", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(_Checked):
+    """What is read, how it is split, and how it is batched."""
+
+    PATH: ClassVar[str] = "data."
+    name: str = option("pydocs", "the corpus: pydocs (built in), or a name of your own")
+    path: str = option("", "a file or folder of Parquet, CSV or JSONL; empty: built in, or the hub")
+    hub: str = option("", "id of a Hugging Face dataset, read when data.path is empty")
+    hub_config: str = option("", "configuration name of the hub dataset")
+    text_column: str = option("text", "column of the text")
+    label_column: str = option("label", "column of the label")
+    label_names: tuple[str, ...] = option((), "class names for integer labels 0, 1, ...")
+    train_split: str = option("train", "split (or file name prefix) to train on")
+    validation_split: str = option(
+        "validation", "split to choose by; where it is missing, a share of the training split"
+    )
+    test_split: str = option("test", "split that is only reported")
+    mlm_splits: tuple[str, ...] = option(("train",), "splits whose text pretraining reads")
+    validation_fraction: float = option(
+        0.1, "share of the training split held out where there is no validation split",
+        low=0.001, high=0.5,
+    )  # fmt: skip
+    split_seed: int = option(0, "seed of that hold-out; the same for every run compared", low=0)
+    max_examples: int = option(0, "use only this many examples a split; 0: all", low=0)
+    max_length: int = option(
+        512, "tokens per example, [CLS] and [SEP] included", low=3, high=MAX_SEQ_LEN
+    )
+    length_buckets: tuple[int, ...] = option(
+        (), "lengths that batches are padded to; empty: powers of two up to data.max_length",
+        low=3, high=MAX_SEQ_LEN,
+    )  # fmt: skip
+    mask_rate: float = option(0.15, "share of tokens the MLM predicts", low=0.01, high=0.9)
+
+    def _rules(self) -> None:
+        buckets = self.length_buckets
+        if buckets and (list(buckets) != sorted(set(buckets)) or buckets[-1] != self.max_length):
+            raise InputError(
+                f"data.length_buckets: found {list(buckets)}, allowed: increasing lengths of which "
+                f"the last is data.max_length = {self.max_length}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(_Checked):
+    """Optimisation: AdamW, linear warm-up, cosine decay, clipping."""
+
+    PATH: ClassVar[str] = "train."
+    seed: int = option(0, "seed of initialisation, order, masking and dropout", low=0)
+    epochs: int = option(3, "passes over the training data", low=1)
+    max_steps: int = option(0, "stop after this many steps; 0: as many as the epochs hold", low=0)
+    batch_size: int = option(64, "examples per optimizer step", low=1)
+    eval_batch_size: int = option(0, "examples per evaluation batch; 0: train.batch_size", low=0)
+    accumulation: int = option(1, "micro-batches a step is computed in", low=1)
+    learning_rate: float = option(5e-4, "peak learning rate", low=1e-12, high=10.0)
+    warmup_ratio: float = option(0.1, "share of steps with rising rate", low=0.0, high=1.0)
+    min_lr_ratio: float = option(0.0, "last rate as a share of the peak", low=0.0, high=1.0)
+    weight_decay: float = option(0.01, "AdamW decay, not on biases and norms", low=0.0)
+    beta1: float = option(0.9, "AdamW beta 1", low=0.0, high=0.9999)
+    beta2: float = option(0.999, "AdamW beta 2", low=0.0, high=0.999999)
+    epsilon: float = option(1e-8, "AdamW epsilon", low=1e-12, high=1.0)
+    clip_norm: float = option(1.0, "global gradient norm is clipped at this", low=1e-6)
+    precision: str = option(
+        "float32", "type of the computation; parameters stay float32",
+        choices=("float32", "bfloat16"),
+    )  # fmt: skip
+    remat: bool = option(False, "recompute each block in the backward pass to save memory")
+
+    def _rules(self) -> None:
+        if self.batch_size % self.accumulation:
+            raise InputError(
+                f"train.accumulation: found {self.accumulation}, which does not divide "
+                f"train.batch_size = {self.batch_size}; allowed: its divisors"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig(_Checked):
+    """When the state is saved. Any of the three may trigger; the end of a run always does."""
+
+    PATH: ClassVar[str] = "checkpoint."
+    every_epochs: int = option(1, "save every so many epochs; 0: never", low=0)
+    every_steps: int = option(0, "save every so many steps; 0: never", low=0)
+    every_minutes: float = option(0.0, "save every so many minutes; 0: never", low=0.0)
+    keep: int = option(1, "latest checkpoints that are kept, beside the best", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogConfig(_Checked):
+    """What is written while a run goes on."""
+
+    PATH: ClassVar[str] = "log."
+    every_steps: int = option(20, "steps between rows of metrics.csv", low=1)
+    wandb: str = option("off", "Weights & Biases", choices=("off", "offline", "online"))
+    wandb_project: str = option("jaxattn", "project name there")
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyConfig(_Checked):
+    """What `--mode=study` compares."""
+
+    PATH: ClassVar[str] = "study."
+    attentions: tuple[str, ...] = option(
+        ATTENTION_TYPES, "attentions to compare", choices=ATTENTION_TYPES
+    )
+
+    def _rules(self) -> None:
+        if not self.attentions or len(set(self.attentions)) != len(self.attentions):
+            raise InputError(
+                f"study.attentions: found {list(self.attentions)}, allowed: one or more different "
+                f"ones of {', '.join(ATTENTION_TYPES)}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(_Checked):
+    """Everything a run depends on."""
+
+    model: ModelConfig = section(ModelConfig, "the encoder")
+    attention: AttentionConfig = section(AttentionConfig, "the attention")
+    head: HeadConfig = section(HeadConfig, "the classification head")
+    tokenizer: TokenizerConfig = section(TokenizerConfig, "the vocabulary")
+    data: DataConfig = section(DataConfig, "the corpus")
+    train: TrainConfig = section(TrainConfig, "optimisation")
+    checkpoint: CheckpointConfig = section(CheckpointConfig, "saving")
+    log: LogConfig = section(LogConfig, "logging")
+    study: StudyConfig = section(StudyConfig, "comparison")
+
+    def _rules(self) -> None:
+        if self.data.max_length > self.model.max_seq_len:
+            raise InputError(
+                f"data.max_length: found {self.data.max_length}, allowed: at most "
+                f"model.max_seq_len = {self.model.max_seq_len}"
+            )
+        if self.model.attention_dropout and self.attention.type != "sdpa":
+            raise InputError(
+                f"model.attention_dropout: found {self.model.attention_dropout}, allowed with "
+                f"attention.type = {self.attention.type}: 0.0 (only sdpa has weights to drop)"
+            )
+
+
+def replace(config: Config, values: Mapping[str, Any]) -> Config:
+    """`config` with the options of `values` ('section.option' -> value) exchanged."""
+    tree: dict[str, Any] = {}
+    for path, value in values.items():
+        *parents, leaf = path.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return _replaced(config, tree, "")
+
+
+def _replaced(node: Any, values: Mapping[str, Any], path: str) -> Any:
+    names = [field.name for field in dataclasses.fields(node)]
+    changes = {}
+    for name, value in values.items():
+        where = f"{path}.{name}" if path else name
+        if name not in names:
+            raise InputError(f"unknown option {where!r}{did_you_mean(name, names)}")
+        current = getattr(node, name)
+        if dataclasses.is_dataclass(current):
+            if not isinstance(value, Mapping):
+                raise InputError(f"{where}: found {value!r}, expected a section of options")
+            value = _replaced(current, value, where)
+        elif isinstance(value, Mapping):
+            raise InputError(f"{where}: found a section of options, expected one value")
+        changes[name] = value
+    return dataclasses.replace(node, **changes)

@@ -1,0 +1,175 @@
+"""`Config` to and from ConfigDict (configuration files and flags) and plain YAML (run folders)."""
+
+import dataclasses
+import os
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxattn.config import Config, did_you_mean, replace
+from jaxattn.errors import InputError
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+ARCHITECTURE = ("model", "attention", "tokenizer")
+"""Sections that fine-tuning inherits from its pretraining run and may not change."""
+
+
+def to_plain(config: Any) -> dict[str, Any]:
+    """`config` as nested dicts of YAML types (tuples become lists)."""
+    plain = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            value = to_plain(value)
+        plain[field.name] = list(value) if isinstance(value, tuple) else value
+    return plain
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one dict with dotted names, in the order they stand."""
+    flat = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def option_types(kind: type = Config, prefix: str = "") -> dict[str, Any]:
+    """Dotted name -> annotated type of every option."""
+    found = {}
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(hints[field.name]):
+            found |= option_types(hints[field.name], f"{prefix}{field.name}.")
+        else:
+            found[prefix + field.name] = hints[field.name]
+    return found
+
+
+def to_config_dict(config: Config) -> "ConfigDict":
+    """`config` as a ConfigDict that a configuration file edits and flags override."""
+    from ml_collections import ConfigDict
+
+    def build(node: Any) -> ConfigDict:
+        # The number of features may be a count or a multiple, so that section takes any type here;
+        # `from_config_dict` checks every type and range in any case.
+        mixed = any(
+            isinstance(hint, types.UnionType)
+            for hint in typing.get_type_hints(type(node)).values()
+        )
+        result = ConfigDict(type_safe=not mixed)
+        for field in dataclasses.fields(node):
+            value = getattr(node, field.name)
+            result[field.name] = build(value) if dataclasses.is_dataclass(value) else value
+        return result
+
+    return build(config)
+
+
+def defaults() -> "ConfigDict":
+    """Every option at its default: what a configuration file begins with."""
+    return to_config_dict(Config())
+
+
+def inherit_architecture(config: "ConfigDict") -> None:
+    """Marks the architecture of a fine-tuning configuration as taken from the pretraining run."""
+    from ml_collections import config_dict
+
+    kinds = option_types()
+
+    def clear(node: ConfigDict, path: str) -> None:
+        for name in list(node):
+            where = f"{path}.{name}"
+            if isinstance(node[name], config_dict.ConfigDict):
+                clear(node[name], where)
+            else:
+                kind = str if isinstance(kinds[where], types.UnionType) else kinds[where]
+                del node[name]
+                node[name] = config_dict.placeholder(kind)
+
+    for name in ARCHITECTURE:
+        clear(config[name], name)
+
+
+def from_config_dict(config: "ConfigDict", inherited: Config | None = None) -> Config:
+    """The checked `Config` of a ConfigDict; options that are None are taken from `inherited`.
+
+    With `inherited` given, an option of the architecture that differs from it is refused, except
+    `model.max_seq_len` (no parameter depends on it unless positions are learned).
+
+    Raises:
+      InputError: unknown option, wrong type, value out of range, changed architecture.
+    """
+    given = flatten(config.to_dict())
+    kinds = option_types()
+    values = {}
+    for path, value in given.items():
+        if path not in kinds:
+            raise InputError(f"unknown option {path!r}{did_you_mean(path, list(kinds))}")
+        if value is None:
+            continue
+        if inherited is not None and path.split(".")[0] in ARCHITECTURE:
+            _refuse_change(path, value, inherited)
+        values[path] = value
+    return replace(inherited or Config(), values)
+
+
+def _refuse_change(path: str, value: Any, inherited: Config) -> None:
+    kept = flatten(to_plain(inherited))[path]
+    free = path == "model.max_seq_len" and inherited.model.positions != "learned"
+    if value != kept and not free:
+        raise InputError(
+            f"{path}: found {value!r}, but the pretraining run has {kept!r}; fine-tuning inherits "
+            "the architecture, so leave it out or give the same value"
+        )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_yaml(path: Path, tree: Mapping[str, Any]) -> None:
+    """Writes nested or flat dicts as plain YAML."""
+    import yaml
+
+    write_text(path, yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True))
+
+
+def read_yaml(path: Path) -> tuple[Config, dict[str, Any]]:
+    """The `Config` saved in a run folder, nested or flattened, and what else stands there.
+
+    Raises:
+      InputError: missing or unreadable file, or an option this version does not know.
+    """
+    import yaml
+
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected the saved configuration") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        first_line = " ".join(str(error).split())
+        raise InputError(f"{path}: not a readable YAML file ({first_line})") from None
+    if not isinstance(tree, Mapping):
+        raise InputError(f"{path}: found no options, expected 'section.option: value' lines")
+    kinds = option_types()
+    sections = {name.split(".")[0] for name in kinds}
+    flat = flatten(tree)
+    extra = {name: value for name, value in flat.items() if name.split(".")[0] not in sections}
+    options = {name: value for name, value in flat.items() if name not in extra}
+    try:
+        return replace(Config(), options), extra
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None

@@ -1,0 +1,6 @@
+"""From files, the hub or installed packages to padded batches of token ids, in NumPy only.
+
+`corpora` reads texts and labels, `wordpiece` turns them into ids, `masking` hides tokens for the
+MLM, `batching` says which examples make batch number `step` and pads them. No module here imports
+JAX, and the libraries that are slow to load are imported where they are used.
+"""

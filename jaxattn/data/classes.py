@@ -1,0 +1,82 @@
+"""From labels as they are written to class numbers."""
+
+import dataclasses
+import re
+
+import numpy as np
+
+from jaxattn.config import DataConfig, did_you_mean
+from jaxattn.data.rows import Label, Rows
+from jaxattn.errors import InputError
+
+_SHOWN = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Classes:
+    """The classes of a corpus.
+
+    Attributes:
+        names: one per class.
+        number: label as written -> class number.
+        integers: labels are integers ("3" in a CSV file is one); otherwise all are strings.
+    """
+
+    names: tuple[str, ...]
+    number: dict[Label, int]
+    integers: bool
+
+    @classmethod
+    def of(cls, train: Rows, data: DataConfig) -> "Classes":
+        """The classes of the labelled training rows.
+
+        With `data.label_names` (or names the hub knows), integer labels are positions in them and
+        string labels are members. Without, integers and strings become classes in sorted order.
+
+        Raises:
+            InputError: there is only one class.
+        """
+        integers = all(_is_integer(label) for label in train.labels)
+        names = data.label_names or (train.class_names if integers else ())
+        found = sorted({_as(label, integers) for label in train.labels})  # type: ignore[type-var]
+        if len(found) < 2:
+            raise InputError(
+                f"data.label_column: all {len(train)} training labels in {data.label_column!r} are "
+                f"{found[0]!r}; a classifier needs two classes or more"
+            )
+        values: list[Label] = list(found)
+        if names:
+            values = list(range(len(names))) if integers else list(names)
+        names = names or tuple(map(str, found))
+        return cls(names, {value: i for i, value in enumerate(values)}, integers)
+
+    def indices(self, rows: Rows) -> np.ndarray:
+        """Class numbers of labelled rows, int32 [n].
+
+        Raises:
+            InputError: a label is none of the classes; the row is named.
+        """
+        numbers = np.zeros(len(rows), np.int32)
+        for row, label in enumerate(rows.labels):
+            known = self.number.get(_as(label, self.integers))
+            if known is None:
+                shown = ", ".join(map(str, list(self.number)[:_SHOWN]))
+                more = ", ..." if len(self.number) > _SHOWN else ""
+                hint = did_you_mean(str(label), self.names)
+                raise InputError(
+                    f"{rows.place(row)}: unknown label {label!r}{hint} (known, from training or "
+                    f"data.label_names: {shown}{more})"
+                )
+            numbers[row] = known
+        return numbers
+
+
+def _is_integer(label: Label) -> bool:
+    return isinstance(label, int) or bool(re.fullmatch(r"-?(0|[1-9][0-9]*)", str(label)))
+
+
+def _as(label: Label, integers: bool) -> Label:
+    if not integers:
+        return str(label)
+    # A string among integers stays one, to be reported as unknown.
+    return int(label) if label is not None and _is_integer(label) else label

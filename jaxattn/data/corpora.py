@@ -1,0 +1,293 @@
+"""The corpora: labelled splits for classification, and texts for the MLM.
+
+A corpus is read from files (`data.path`), from the Hugging Face hub (`data.hub`), or is the
+built-in one (`data.name` = pydocs). Splits that are missing are held out of the training split by
+the texts themselves and `data.split_seed`, in the same way for both tasks.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from jaxattn.config import DataConfig, did_you_mean
+from jaxattn.data import holdout, pydocs
+from jaxattn.data.classes import Classes
+from jaxattn.data.read_files import (
+    FORMATS,
+    VALIDATION_NAMES,
+    data_files,
+    quiet_datasets,
+    read_files,
+    require_column,
+    split_files,
+    table_rows,
+)
+from jaxattn.data.rows import Rows, joined, logger
+from jaxattn.errors import InputError
+
+TEST_FRACTION = 0.1
+MAX_MLM_VALIDATION = 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Labelled texts: n strings and int32 [n]."""
+
+    texts: list[str]
+    labels: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledCorpus:
+    """The three splits of a classification task, and the name of each class."""
+
+    train: Examples
+    validation: Examples
+    test: Examples
+    label_names: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class TextCorpus:
+    """Texts for the MLM; no text is in both lists."""
+
+    train: list[str]
+    validation: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """A place that splits are read from.
+
+    Attributes:
+        name: for messages.
+        splits: what there is, for messages.
+        read: (split, synonyms) -> its rows, or None if there is no such split.
+    """
+
+    name: str
+    splits: tuple[str, ...]
+    read: Callable[[str, tuple[str, ...]], Rows | None]
+
+    def required(self, split: str, option: str) -> Rows:
+        """The rows of a split that must be there; InputError otherwise."""
+        rows = self.read(split, ())
+        if rows is None:
+            raise InputError(
+                f"{option}: {self.name} has no split {split!r}{did_you_mean(split, self.splits)} "
+                f"(found: {', '.join(self.splits) or 'nothing'})"
+            )
+        if not len(rows):
+            raise InputError(f"{option}: split {split!r} of {self.name} holds no text")
+        return rows
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """The training split, taken apart once for both tasks.
+
+    Attributes:
+        train: what is left to learn from, rows without a label among it.
+        validation: labelled rows, given or held out.
+        test: labelled rows, given or held out.
+    """
+
+    train: Rows
+    validation: Rows
+    test: Rows
+
+
+def load_labelled(data: DataConfig) -> LabelledCorpus:
+    """The corpus for classification.
+
+    Without a validation split, `data.validation_fraction` of each class of the training split is
+    held out; without a labelled test split, 10 % before that. Rows without a label are left out.
+
+    Raises:
+        InputError: nothing is found, or a file, column, text or label is not as it must be.
+    """
+    source = _open(data)
+    rows = source.required(data.train_split, "data.train_split")
+    if rows.label_columns is not None:
+        require_column(data.label_column, rows.label_columns, source.name)
+    parts = _parts(source, rows, data)
+    train = parts.train.take(_is_labelled(parts.train))
+    if len(train) < len(parts.train):
+        logger.warning(
+            "%s: %d training rows without a label (null or -1) left out",
+            source.name, len(parts.train) - len(train),
+        )  # fmt: skip
+    for part, name in ((train, "training"), (parts.validation, "validation"), (parts.test, "test")):
+        if not len(part):
+            raise InputError(f"{source.name}: there are no labelled {name} texts")
+    classes = Classes.of(train, data)
+    splits = []
+    for part, purpose in ((train, "train"), (parts.validation, "validation"), (parts.test, "test")):
+        labels = classes.indices(part)
+        chosen = _sampled(part, data.max_examples or len(part), data, purpose)
+        splits.append(Examples(part.take(chosen).texts, labels[chosen]))
+    return LabelledCorpus(splits[0], splits[1], splits[2], classes.names)
+
+
+def load_texts(data: DataConfig) -> TextCorpus:
+    """The texts of `data.mlm_splits`, labelled or not, for the MLM.
+
+    What classification holds out of the training split is no training text here either. For
+    validation: the validation split; else what classification holds out of the training split;
+    else `data.validation_fraction` of the texts. Held-out validation is at most 2000 texts.
+
+    Raises:
+        InputError: as for `load_labelled`, or a split is trained on and validated on.
+    """
+    if data.validation_split in data.mlm_splits:
+        raise InputError(
+            f"data.mlm_splits: found {data.validation_split!r}, which is the validation split; "
+            "allowed: other splits"
+        )
+    source = _open(data)
+    found = {name: source.required(name, "data.mlm_splits") for name in data.mlm_splits}
+    forbidden: set[str] = set()
+    validation: Rows | None = None
+    rows = found.get(data.train_split) or source.read(data.train_split, ())
+    if rows is not None:
+        parts = _parts(source, rows, data)
+        forbidden.update(parts.validation.texts)
+        if data.train_split in found:
+            found[data.train_split] = parts.train
+            validation = parts.validation
+    pool = joined(list(found.values()))
+    given = _validation_split(source, data)
+    if given is not None and len(given):
+        validation = given
+    else:
+        if not validation:
+            # The reported test texts are never chosen by, even where they are trained on.
+            validation = joined([part for name, part in found.items() if name != data.test_split])
+            count = max(1, round(data.validation_fraction * len(validation)))
+        else:
+            count = len(validation)
+        validation = validation.take(
+            _sampled(validation, min(count, MAX_MLM_VALIDATION), data, "validation")
+        )
+    forbidden.update(validation.texts)
+    train = pool.take(np.array([text not in forbidden for text in pool.texts], bool))
+    if not len(train) or not len(validation):
+        raise InputError(
+            f"data.mlm_splits: {source.name} has {len(pool)} texts in {list(data.mlm_splits)}, too "
+            "few to train and validate on"
+        )
+    if data.max_examples:
+        train = train.take(_sampled(train, data.max_examples, data, "train"))
+        validation = validation.take(_sampled(validation, data.max_examples, data, "validation"))
+    return TextCorpus(train.texts, validation.texts)
+
+
+def _is_labelled(rows: Rows) -> np.ndarray:
+    return np.array([label is not None for label in rows.labels], bool)
+
+
+def _sampled(rows: Rows, count: int, data: DataConfig, purpose: str) -> np.ndarray:
+    """Indices of `count` rows chosen by `data.split_seed`, int64 [<= count]."""
+    if count >= len(rows):
+        return np.arange(len(rows))
+    return holdout.sample(holdout.text_keys(rows.texts, data.split_seed, purpose), count)
+
+
+def _parts(source: _Source, rows: Rows, data: DataConfig) -> _Parts:
+    """The given labelled splits, and those that are missing taken out of the training rows."""
+    test = source.read(data.test_split, ())
+    if test is None and data.test_split != "test":
+        test = source.required(data.test_split, "data.test_split")
+    validation = _validation_split(source, data)
+    free = _is_labelled(rows)
+    given: list[Rows] = []
+    for part, purpose, fraction in (
+        (test, "test", TEST_FRACTION), (validation, "validation", data.validation_fraction),
+    ):  # fmt: skip
+        labelled = None if part is None else part.take(_is_labelled(part))
+        if labelled:
+            given.append(labelled)
+            continue
+        candidates = np.flatnonzero(free)
+        labels = [rows.labels[i] for i in candidates]
+        keys = holdout.text_keys([rows.texts[i] for i in candidates], data.split_seed, purpose)
+        chosen = candidates[holdout.hold_out(keys, labels, fraction)]
+        free[chosen] = False
+        given.append(rows.take(chosen))
+        if len(chosen) and (purpose == "test" or part is not None):
+            logger.warning(
+                "%s has no labelled %s split: %d training texts are held out instead",
+                source.name, purpose, len(chosen),
+            )  # fmt: skip
+    return _Parts(rows.take(free | ~_is_labelled(rows)), given[1], given[0])
+
+
+def _validation_split(source: _Source, data: DataConfig) -> Rows | None:
+    name = data.validation_split
+    if name in VALIDATION_NAMES:
+        return source.read(name, VALIDATION_NAMES)
+    return source.required(name, "data.validation_split")
+
+
+def _open(data: DataConfig) -> _Source:
+    if data.path:
+        path = Path(data.path).expanduser()
+        if path.is_dir():
+            return _folder(path, data)
+        if not path.exists():
+            raise InputError(f"data.path: there is no file or folder {path}")
+        return _single_file(path, data)
+    if data.hub:
+        return _hub(data)
+    if data.name == "pydocs":
+        rows = pydocs.read_pydocs(cache=pydocs.default_cache())
+        return _Source("pydocs", pydocs.SPLITS, lambda split, _: rows.get(split))
+    raise InputError(
+        f"data.name: {data.name!r} is not built in (built in: pydocs); set data.path to its files "
+        "or data.hub to its id"
+    )
+
+
+def _folder(folder: Path, data: DataConfig) -> _Source:
+    def read(split: str, synonyms: tuple[str, ...]) -> Rows | None:
+        files = split_files(folder, split, synonyms)
+        return read_files(files, data.text_column, data.label_column) if files else None
+
+    return _Source(str(folder), tuple(file.name for file in data_files(folder)), read)
+
+
+def _single_file(file: Path, data: DataConfig) -> _Source:
+    if file.suffix.lower() not in FORMATS:
+        raise InputError(
+            f"data.path: {file} ends in {file.suffix!r}, allowed: {', '.join(FORMATS)}, or a folder"
+        )
+
+    def read(split: str, _: tuple[str, ...]) -> Rows | None:
+        if split != data.train_split:
+            return None
+        return read_files([file], data.text_column, data.label_column)
+
+    return _Source(str(file), (data.train_split,), read)
+
+
+def _hub(data: DataConfig) -> _Source:
+    import datasets
+
+    with quiet_datasets():
+        try:
+            tables = datasets.load_dataset(data.hub, data.hub_config or None)
+        except Exception as error:  # the hub, the network and the builder raise dozens of types
+            first_line = str(error).strip().partition("\n")[0]
+            raise InputError(f"data.hub: cannot load {data.hub!r}: {first_line}") from error
+
+    def read(split: str, synonyms: tuple[str, ...]) -> Rows | None:
+        name = next((name for name in (split, *synonyms) if name in tables), None)
+        if name is None:
+            return None
+        where = f"{data.hub} split {name!r}"
+        require_column(data.text_column, tables[name].column_names, where)
+        return table_rows(tables[name], data.text_column, data.label_column, f"{where} row")
+
+    return _Source(data.hub, tuple(tables), read)

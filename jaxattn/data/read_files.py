@@ -1,0 +1,243 @@
+"""Texts and labels from Parquet, CSV, TSV, JSON and JSON Lines files, and which files are a split.
+
+CSV and JSON Lines are read with the standard library: every error can then name its line, and no
+cell changes its type by guessing ("NA" stays a text, a column of years stays strings).
+"""
+
+import csv
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxattn.config import did_you_mean
+from jaxattn.data.rows import Rows, checked_rows, joined
+from jaxattn.errors import InputError
+
+VALIDATION_NAMES = ("validation", "valid", "val", "dev")
+
+# (row as column -> cell, row or line number counted from 1)
+_Cells = Iterator[tuple[dict[str, Any], int]]
+
+
+def read_files(files: Sequence[Path], text_column: str, label_column: str) -> Rows:
+    """All rows of these files, in the order given.
+
+    Raises:
+        InputError: a file cannot be read, is malformed, or lacks `text_column`.
+    """
+    return joined([_read_file(file, text_column, label_column) for file in files])
+
+
+def _read_file(file: Path, text_column: str, label_column: str) -> Rows:
+    try:
+        if file.suffix.lower() == ".parquet":
+            return _read_parquet(file, text_column, label_column)
+        unit, cells = _READERS[file.suffix.lower()]
+        listed = list(cells(file))
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror or error}") from None
+    columns = tuple(dict.fromkeys(name for row, _ in listed for name in row))
+    require_column(text_column, columns, str(file))
+    what = f"{file} {unit}"
+    return checked_rows(
+        ((row.get(text_column), row.get(label_column), (what, at)) for row, at in listed),
+        text_column=text_column,
+        label_column=label_column,
+        label_columns=None if label_column in columns else columns,
+    )
+
+
+def require_column(name: str, columns: Sequence[str], where: str) -> None:
+    """InputError with the columns there are, unless `name` is one of them."""
+    if not columns:
+        raise InputError(f"{where} holds no rows")
+    if name not in columns:
+        raise InputError(
+            f"{where} has no column {name!r}{did_you_mean(name, columns)} (columns: "
+            f"{', '.join(columns)})"
+        )
+
+
+def _read_parquet(file: Path, text_column: str, label_column: str) -> Rows:
+    import datasets
+    import pyarrow.parquet
+
+    try:
+        columns = tuple(pyarrow.parquet.read_schema(file).names)
+    except pyarrow.ArrowException as error:
+        raise InputError(f"{file} is no Parquet file: {error}") from None
+    require_column(text_column, columns, str(file))
+    wanted = [name for name in (text_column, label_column) if name in columns]
+    # In the usual cache a file that was replaced without a new time stamp would be read from the
+    # old copy, and every corpus would lie on disk twice.
+    with tempfile.TemporaryDirectory() as cache, quiet_datasets():
+        try:
+            table = datasets.Dataset.from_parquet(
+                # The name is taken for a pattern: brackets in it must stand for themselves.
+                re.sub(r"([*?[])", r"[\1]", str(file.absolute())),
+                cache_dir=cache, columns=wanted, keep_in_memory=True,
+            )  # fmt: skip
+        except Exception as error:  # a damaged page surfaces as one of many types
+            cause = error.__cause__ or error
+            raise InputError(f"cannot read {file}: {cause}") from None
+        return table_rows(table, text_column, label_column, f"{file} row")
+
+
+def table_rows(table: Any, text_column: str, label_column: str, what: str) -> Rows:
+    """The rows of a `datasets.Dataset` that has `text_column`; `what` is counted in messages."""
+    columns = tuple(table.column_names)
+    texts = table.data.column(text_column).to_pylist()
+    labelled = label_column in columns
+    labels = table.data.column(label_column).to_pylist() if labelled else [None] * len(texts)
+    names = getattr(table.features[label_column], "names", None) if labelled else None
+    return checked_rows(
+        zip(texts, labels, ((what, i) for i in range(1, len(texts) + 1)), strict=True),
+        text_column=text_column,
+        label_column=label_column,
+        label_columns=None if labelled else columns,
+        class_names=tuple(names or ()),
+    )
+
+
+class quiet_datasets:  # noqa: N801  # used like a function, in a with statement
+    """Switches the progress bars of `datasets` off, and back to what they were."""
+
+    def __enter__(self) -> None:
+        """Bars off."""
+        import datasets
+
+        self._were_off = datasets.are_progress_bars_disabled()
+        datasets.disable_progress_bars()
+
+    def __exit__(self, *_: object) -> None:
+        """Bars as before."""
+        import datasets
+
+        if not self._were_off:
+            datasets.enable_progress_bars()
+
+
+def _lines(file: Path) -> Iterator[str]:
+    """The lines of a UTF-8 file with their ends; a byte order mark is skipped."""
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{file} line {number}: byte 0x{line[error.start]:02x} is not UTF-8; save the "
+                    "file in UTF-8"
+                ) from None
+
+
+def _separated(delimiter: str) -> Callable[[Path], _Cells]:
+    def cells(file: Path) -> _Cells:
+        # The limit guards against an unclosed quote, which `strict` reports anyway; the default
+        # of 128 KiB is less than a long document.
+        limit = csv.field_size_limit(2**31 - 1)
+        reader = csv.reader(_lines(file), delimiter=delimiter, strict=True)
+        header: list[str] | None = None
+        try:
+            for row in reader:
+                if header is None:
+                    header = row
+                elif row and len(row) != len(header):
+                    raise InputError(
+                        f"{file} line {reader.line_num}: {len(row)} cells, the header has "
+                        f"{len(header)}"
+                    )
+                elif row:
+                    yield dict(zip(header, row, strict=True)), reader.line_num
+        except csv.Error as error:
+            raise InputError(f"{file} line {reader.line_num}: {error}") from None
+        finally:
+            csv.field_size_limit(limit)
+
+    return cells
+
+
+def _json_rows(file: Path) -> _Cells:
+    """JSON Lines, or one JSON array of objects."""
+    lines = _lines(file)
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        if number == 1 and line.lstrip().startswith("["):
+            array = _parsed("".join([line, *lines]), f"{file}")
+            for place, row in enumerate(array, 1):
+                yield _object(row, f"{file} entry {place}"), place
+            return
+        yield _object(_parsed(line, f"{file} line {number}"), f"{file} line {number}"), number
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not JSON: {error}") from None
+
+
+def _object(row: Any, where: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise InputError(f"{where} is a JSON {type(row).__name__}, expected an object of columns")
+    return row
+
+
+# File name ending -> what its rows are counted in, and its reader; in order of preference.
+_READERS: dict[str, tuple[str, Callable[[Path], _Cells]]] = {
+    ".jsonl": ("line", _json_rows),
+    ".ndjson": ("line", _json_rows),
+    ".json": ("line", _json_rows),
+    ".csv": ("line", _separated(",")),
+    ".tsv": ("line", _separated("\t")),
+}
+FORMATS = (".parquet", *_READERS)
+
+
+def data_files(folder: Path) -> list[Path]:
+    """The files of known formats in a folder, sorted; hidden ones are no data."""
+    return [
+        file
+        for file in sorted(folder.iterdir())
+        if file.suffix.lower() in FORMATS and file.is_file() and not file.name.startswith(".")
+    ]
+
+
+def split_files(folder: Path, split: str, synonyms: Sequence[str] = ()) -> list[Path]:
+    """The files of a split, sorted by name; empty if there are none.
+
+    A file belongs to the split `train` if its stem is `train`, or else begins with it
+    (`train-00000-of-00004`, `train_partial`), or else has it as a part (`sst_train`). Where
+    several formats match, one is read: Parquet before JSON Lines before CSV. `synonyms` are tried
+    in turn where `split` has no file.
+
+    Raises:
+        InputError: files of several corpora match (`sst_train`, `imdb_train`).
+    """
+    known = data_files(folder)
+    for name in (split, *synonyms):
+        name = re.escape(name.lower())
+        patterns = [name, rf"{name}[_.-].*", rf"(.*[_.-])?{name}([_.-].*)?"]
+        # "training" is taken for `train`, but "valuable" and "devices" are no validation split.
+        if name == re.escape(split.lower()) and split not in VALIDATION_NAMES:
+            patterns.append(rf"{name}.*")
+        for pattern in patterns:
+            matches = [file for file in known if re.fullmatch(pattern, file.stem.lower())]
+            if matches:
+                _require_one_corpus(matches, name, split)
+                best = min(FORMATS.index(file.suffix.lower()) for file in matches)
+                return [file for file in matches if file.suffix.lower() == FORMATS[best]]
+    return []
+
+
+def _require_one_corpus(files: list[Path], name: str, split: str) -> None:
+    corpora = {re.split(rf"(?:^|[_.-]){name}", file.stem.lower())[0]: file for file in files}
+    if len(corpora) > 1:
+        first, second = sorted(corpora.values())[:2]
+        raise InputError(
+            f"split {split!r} is ambiguous in {first.parent}: {first.name} and {second.name}; name "
+            f"one, as in {first.stem!r}"
+        )

@@ -1,0 +1,1 @@
+"""Metrics, predictions of trained models, and the TF-IDF baseline."""

@@ -1,0 +1,118 @@
+"""Runs of a trained model over many texts: class probabilities, and the MLM's loss."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from jaxattn.data.batching import BatchPlan, classification_batch, mlm_batch
+from jaxattn.data.tokens import SpecialIds, TokenArray
+from jaxattn.ops.losses import cross_entropy_sums
+from jaxattn.ops.programs import Programs
+
+
+class ClassPredictor:
+    """Class probabilities; every length bucket is compiled once, whatever the parameters."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        attention_key: jax.Array,
+        *,
+        buckets: tuple[int, ...],
+        batch_size: int,
+        pad_id: int,
+    ) -> None:
+        """`attention_key` draws hashes and random features, the same for every call."""
+
+        def logits(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
+            return model.apply(
+                {"params": params},
+                batch["ids"],
+                batch["mask"],
+                deterministic=True,
+                rngs={"attention": attention_key},
+            )
+
+        self.programs = Programs(logits, donate=False)
+        self._buckets, self._batch_size, self._pad_id = buckets, batch_size, pad_id
+
+    def probabilities(self, params: Any, tokens: TokenArray) -> np.ndarray:
+        """Softmax over classes, float64 [len(tokens), classes], in the order of `tokens`."""
+        plan = BatchPlan(
+            tokens.lengths,
+            buckets=self._buckets,
+            batch_size=self._batch_size,
+            seed=0,
+            shuffle=False,
+        )
+        results: list[tuple[np.ndarray, jax.Array]] = []
+        for step in range(plan.steps_per_epoch):
+            length, indices = plan.batch_indices(step)
+            batch = classification_batch(tokens, None, indices, length, self._pad_id)
+            inputs = {"ids": batch["ids"], "mask": batch["mask"]}
+            results.append((indices, self.programs(params, inputs)))
+        classes = results[0][1].shape[-1]
+        logits_nC = np.empty((len(tokens), classes), np.float64)
+        for indices, batch_logits in results:
+            real = indices >= 0
+            logits_nC[indices[real]] = np.asarray(batch_logits)[real]
+        shifted = np.exp(logits_nC - logits_nC.max(axis=1, keepdims=True))
+        return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+class MlmEvaluator:
+    """Loss and accuracy at masked positions; the same mask at every call."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        attention_key: jax.Array,
+        tokens: TokenArray,
+        *,
+        buckets: tuple[int, ...],
+        batch_size: int,
+        mask_rate: float,
+        vocab_size: int,
+        special: SpecialIds,
+    ) -> None:
+        """`tokens`: the validation pieces."""
+
+        def sums(params: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+            logits_BSV = model.apply(
+                {"params": params},
+                batch["ids"],
+                batch["mask"],
+                batch["positions"],
+                deterministic=True,
+                rngs={"attention": attention_key},
+            )
+            return cross_entropy_sums(logits_BSV, batch["targets"], batch["weights"])
+
+        self.programs = Programs(sums, donate=False)
+        self._tokens, self._special = tokens, special
+        self._mask_rate, self._vocab_size = mask_rate, vocab_size
+        self._plan = BatchPlan(
+            tokens.lengths, buckets=buckets, batch_size=batch_size, seed=0, shuffle=False
+        )
+
+    def metrics(self, params: Any) -> dict[str, float | None]:
+        """`loss` in nats per masked token and `accuracy`."""
+        total = {"loss": 0.0, "correct": 0.0, "count": 0.0}
+        for step in range(self._plan.steps_per_epoch):
+            length, indices = self._plan.batch_indices(step)
+            batch = mlm_batch(
+                self._tokens,
+                indices,
+                length,
+                seed=0,
+                epoch=0,
+                rate=self._mask_rate,
+                vocab_size=self._vocab_size,
+                special=self._special,
+            )
+            for name, value in self.programs(params, batch).items():
+                total[name] += float(value)
+        count = max(total["count"], 1.0)
+        return {"loss": total["loss"] / count, "accuracy": total["correct"] / count}

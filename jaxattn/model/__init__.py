@@ -1,0 +1,1 @@
+"""Flax Linen modules: embeddings, attention layer, encoder, heads. Thin: shapes and parameters."""

@@ -1,0 +1,90 @@
+"""Multi-head self-attention around any attention of the registry."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxattn.attention import ATTENTIONS
+from jaxattn.ops import positions as position_ops
+
+projection_init = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
+
+
+class AttentionLayer(nn.Module):
+    """Projections, rotary positions, one call into `ATTENTIONS[attention]`, output projection.
+
+    The random attentions draw from the "attention" PRNG stream; weight dropout and output dropout
+    draw from "dropout".
+    """
+
+    attention: str
+    options: Mapping[str, Any]
+    hidden_dim: int
+    qkv_dim: int
+    num_heads: int
+    use_bias: bool
+    rope: bool
+    rope_base: float
+    rope_scale: float
+    attention_dropout: float
+    output_dropout: float
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self,
+        x_BND: jax.Array,
+        key_mask_BN: jax.Array,
+        relative_bias_HP: jax.Array | None,
+        deterministic: bool,
+    ) -> jax.Array:
+        """[B, N, D], mask [B, N] True = real token, optional bias [H, 2 * distance + 1]."""
+        op = ATTENTIONS[self.attention]
+        batch, length, _ = x_BND.shape
+
+        def project(name: str) -> jax.Array:
+            dense = nn.Dense(
+                self.qkv_dim,
+                use_bias=self.use_bias,
+                kernel_init=projection_init,
+                dtype=self.dtype,
+                name=name,
+            )
+            return dense(x_BND).reshape(batch, length, self.num_heads, -1)
+
+        def rotate(x_BNHK: jax.Array) -> jax.Array:
+            if not self.rope:
+                return x_BNHK
+            return position_ops.rope(x_BNHK, jnp.arange(length), self.rope_base, self.rope_scale)
+
+        with jax.named_scope("qkv"):
+            q_BNHK = rotate(project("query"))
+            k_BNHK = None if op.shares_qk else rotate(project("key"))
+            v_BNHK = project("value")
+        extra: dict[str, Any] = {}
+        if op.needs_key:
+            extra["key"] = self.make_rng("attention")
+        if op.drops_weights and self.attention_dropout and not deterministic:
+            extra["dropout_rate"] = self.attention_dropout
+            extra["dropout_key"] = self.make_rng("dropout")
+        with jax.named_scope(self.attention):
+            out_BNHK = op.apply(
+                q_BNHK,
+                k_BNHK,
+                v_BNHK,
+                key_mask=key_mask_BN,
+                relative_bias=relative_bias_HP,
+                **extra,
+                **self.options,
+            )
+        out_BND = nn.Dense(
+            self.hidden_dim,
+            use_bias=self.use_bias,
+            kernel_init=projection_init,
+            dtype=self.dtype,
+            name="out",
+        )(out_BNHK.reshape(batch, length, self.qkv_dim))
+        return nn.Dropout(self.output_dropout)(out_BND, deterministic=deterministic)

@@ -1,0 +1,63 @@
+"""Token embeddings and the positions that are added to them."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxattn.errors import InputError
+from jaxattn.ops import positions as position_ops
+
+embedding_init = nn.initializers.normal(stddev=0.02)
+
+
+class Embeddings(nn.Module):
+    """Token ids [B, N] -> [B, N, D].
+
+    `positions` sinusoidal or learned are added here; rope and relative act in the attention layer.
+    """
+
+    vocab_size: int
+    hidden_dim: int
+    max_seq_len: int
+    positions: str
+    normalize: bool
+    norm_eps: float
+    dropout: float
+    dtype: jnp.dtype
+
+    def setup(self) -> None:
+        """Declares the tables."""
+        self.tokens = nn.Embed(
+            self.vocab_size, self.hidden_dim, embedding_init=embedding_init, dtype=self.dtype
+        )
+        if self.positions == "learned":
+            self.position_table = self.param(
+                "position_table", embedding_init, (self.max_seq_len, self.hidden_dim)
+            )
+        if self.normalize:
+            self.norm = nn.LayerNorm(epsilon=self.norm_eps, dtype=self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+
+    def __call__(self, ids_BN: jax.Array, *, deterministic: bool) -> jax.Array:
+        """Embeds; raises InputError for an input longer than `max_seq_len`."""
+        length = ids_BN.shape[1]
+        if length > self.max_seq_len:
+            raise InputError(
+                f"an input of {length} tokens is longer than model.max_seq_len = {self.max_seq_len}"
+            )
+        x_BND = self.tokens(ids_BN)
+        if self.positions == "sinusoidal":
+            # Vaswani et al. 2017, 3.4: without the factor the sinusoids drown the embeddings.
+            table_ND = position_ops.sinusoidal(length, self.hidden_dim)
+            x_BND = x_BND * float(np.sqrt(self.hidden_dim)) + table_ND.astype(self.dtype)
+        elif self.positions == "learned":
+            x_BND = x_BND + self.position_table[:length].astype(self.dtype)
+        if self.normalize:
+            x_BND = self.norm(x_BND)
+        return self.drop(x_BND, deterministic=deterministic)
+
+    def attend(self, x_BSD: jax.Array) -> jax.Array:
+        """Scores against every token embedding (the tied output layer): float32 [B, S, V]."""
+        table_VD = self.tokens.embedding.astype(self.dtype)
+        return jnp.einsum("bsd,vd->bsv", x_BSD, table_VD, preferred_element_type=jnp.float32)

@@ -1,0 +1,87 @@
+"""Whole models: an encoder with the masked-language-model head or the classification head."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxattn.config import Config
+from jaxattn.model.attention_layer import projection_init
+from jaxattn.model.encoder import Encoder
+
+COMPUTE_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+class MlmModel(nn.Module):
+    """Encoder and BERT's MLM head with tied weights (Devlin et al. 2019, 3.1)."""
+
+    config: Config
+    vocab_size: int
+
+    def setup(self) -> None:
+        """Declares the encoder, the transform and the output bias."""
+        model, dtype = self.config.model, COMPUTE_DTYPES[self.config.train.precision]
+        self.encoder = Encoder(self.config, self.vocab_size, dtype)
+        self.transform = nn.Dense(model.hidden_dim, kernel_init=projection_init, dtype=dtype)
+        self.norm = nn.LayerNorm(epsilon=model.norm_eps, dtype=dtype)
+        self.output_bias = self.param("output_bias", nn.initializers.zeros, (self.vocab_size,))
+
+    def __call__(
+        self,
+        ids_BN: jax.Array,
+        key_mask_BN: jax.Array,
+        positions_BS: jax.Array,
+        *,
+        deterministic: bool,
+    ) -> jax.Array:
+        """Logits float32 [B, S, V] at the S positions given for each row, and nowhere else."""
+        x_BND = self.encoder(ids_BN, key_mask_BN, deterministic=deterministic)
+        with jax.named_scope("mlm_head"):
+            x_BSD = jnp.take_along_axis(x_BND, positions_BS[..., None], axis=1)
+            x_BSD = self.norm(nn.gelu(self.transform(x_BSD), approximate=False))
+            return self.encoder.attend(x_BSD) + self.output_bias
+
+
+def pool(x_BND: jax.Array, key_mask_BN: jax.Array, how: str) -> jax.Array:
+    """One vector a row, [B, D], float32: the first token, or mean or maximum over real tokens.
+
+    A row without real tokens gives zeros for mean and max.
+    """
+    x_BND = x_BND.astype(jnp.float32)
+    mask_BN1 = key_mask_BN[..., None]
+    if how == "cls":
+        return x_BND[:, 0]
+    if how == "mean":
+        count_B1 = jnp.maximum(mask_BN1.sum(axis=1), 1)
+        return jnp.where(mask_BN1, x_BND, 0.0).sum(axis=1) / count_B1
+    largest_BD = jnp.where(mask_BN1, x_BND, -jnp.inf).max(axis=1)
+    return jnp.where(mask_BN1.any(axis=1), largest_BD, 0.0)
+
+
+class ClassifierModel(nn.Module):
+    """Encoder, pooling, optional BERT pooler (dense + tanh), dropout, linear layer."""
+
+    config: Config
+    vocab_size: int
+    num_classes: int
+
+    def setup(self) -> None:
+        """Declares the encoder and the head."""
+        dtype = COMPUTE_DTYPES[self.config.train.precision]
+        self.encoder = Encoder(self.config, self.vocab_size, dtype)
+        if self.config.head.pooler == "bert":
+            self.pooler = nn.Dense(self.config.model.hidden_dim, kernel_init=projection_init)
+        self.drop = nn.Dropout(self.config.head.dropout)
+        self.classifier = nn.Dense(
+            self.num_classes, kernel_init=nn.initializers.normal(stddev=0.02)
+        )
+
+    def __call__(
+        self, ids_BN: jax.Array, key_mask_BN: jax.Array, *, deterministic: bool
+    ) -> jax.Array:
+        """Logits, float32 [B, num_classes]."""
+        x_BND = self.encoder(ids_BN, key_mask_BN, deterministic=deterministic)
+        with jax.named_scope("classifier_head"):
+            x_BD = pool(x_BND, key_mask_BN, self.config.head.pooling)
+            if self.config.head.pooler == "bert":
+                x_BD = jnp.tanh(self.pooler(x_BD))
+            return self.classifier(self.drop(x_BD, deterministic=deterministic))

@@ -1,0 +1,102 @@
+"""A trained classifier read from its run folder, and its report on a labelled corpus."""
+
+import csv
+import dataclasses
+import hashlib
+import io
+from typing import Any
+
+import jax
+
+from jaxattn.config import Config
+from jaxattn.config_io import write_text
+from jaxattn.data.corpora import LabelledCorpus
+from jaxattn.data.wordpiece import encode, load_tokenizer, special_ids
+from jaxattn.errors import InputError
+from jaxattn.evaluate.metrics import classification_metrics, confusion
+from jaxattn.evaluate.predict import ClassPredictor
+from jaxattn.model.heads import ClassifierModel
+from jaxattn.modes.run_folder import RunFolder
+from jaxattn.modes.training import buckets
+from jaxattn.train.checkpoints import Checkpoints
+from jaxattn.train.state import evaluation_attention_key
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """The best checkpoint of a fine-tuning run, ready to predict."""
+
+    config: Config
+    label_names: tuple[str, ...]
+    tokenizer: Any
+    predictor: ClassPredictor
+    params: Any
+
+    def probabilities(self, texts: list[str]) -> Any:
+        """Class probabilities, float64 [len(texts), classes]."""
+        tokens, _ = encode(self.tokenizer, texts, self.config.data.max_length)
+        return self.predictor.probabilities(self.params, tokens)
+
+
+def make_predictor(config: Config, model: ClassifierModel, pad_id: int) -> ClassPredictor:
+    """The predictor of a model; hashes and random features follow from the run's seed."""
+    return ClassPredictor(
+        model,
+        evaluation_attention_key(config.train.seed),
+        buckets=buckets(config),
+        batch_size=config.train.eval_batch_size or config.train.batch_size,
+        pad_id=pad_id,
+    )
+
+
+def load_classifier(folder: RunFolder) -> Classifier:
+    """Reads a fine-tuning run; raises InputError when it has no checkpoint yet."""
+    folder.must_exist()
+    config, extra = folder.saved_config()
+    label_names = tuple(extra["label_names"])
+    tokenizer = load_tokenizer(folder.path / "tokenizer.json", config.tokenizer.lowercase)
+    checkpoints = Checkpoints(folder.path / "checkpoints", keep=1)
+    latest = checkpoints.latest()
+    if latest is None:
+        raise InputError(f"{folder.path}: no finished checkpoint to read")
+    best = checkpoints.document(latest)["tally"]["best_step"] or latest
+    params = jax.tree.map(jax.numpy.asarray, checkpoints.load_params(best))
+    model = ClassifierModel(config, tokenizer.get_vocab_size(), len(label_names))
+    predictor = make_predictor(config, model, special_ids(tokenizer).pad)
+    return Classifier(config, label_names, tokenizer, predictor, params)
+
+
+def data_hash(corpus: LabelledCorpus) -> str:
+    """SHA-256 over texts, labels and splits: equal for runs that saw the same data."""
+    digest = hashlib.sha256()
+    for examples in (corpus.train, corpus.validation, corpus.test):
+        digest.update(b"split")
+        for text, label in zip(examples.texts, examples.labels, strict=True):
+            digest.update(f"{label}:{len(text)}:".encode())
+            digest.update(text.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def report_on_test(
+    folder: RunFolder,
+    config: Config,
+    predictor: ClassPredictor,
+    params: Any,
+    tokenizer: Any,
+    corpus: LabelledCorpus,
+) -> dict[str, Any]:
+    """Metrics on validation and test; writes predictions_test.csv into the run folder."""
+    report: dict[str, Any] = {}
+    for name, examples in (("validation", corpus.validation), ("test", corpus.test)):
+        tokens, _ = encode(tokenizer, examples.texts, config.data.max_length)
+        probabilities = predictor.probabilities(params, tokens)
+        report[name] = classification_metrics(probabilities, examples.labels)
+    report["confusion"] = confusion(probabilities, corpus.test.labels)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["row", "label", "predicted", *(f"p_{name}" for name in corpus.label_names)])
+    for row, (label, p) in enumerate(zip(corpus.test.labels, probabilities, strict=True)):
+        names = corpus.label_names[label], corpus.label_names[int(p.argmax())]
+        writer.writerow([row, *names, *(f"{value:.6g}" for value in p)])
+    write_text(folder.path / "predictions_test.csv", buffer.getvalue())
+    return report

@@ -1,0 +1,90 @@
+"""What a run ran on: versions, device, memory, git state."""
+
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxattn.config import Config
+
+PACKAGES = (
+    "jaxattn",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "tokenizers",
+    "datasets",
+    "numpy",
+    "scikit-learn",
+)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    """A git answer about the source tree that this package was loaded from, or None."""
+    try:
+        result = subprocess.run(
+            ["git", *arguments],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def device_name() -> str:
+    """The device the program runs on, with the number of CPU cores where that decides the speed."""
+    device = jax.devices()[0]
+    if device.platform == "cpu":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return f"cpu ({cores} cores, {platform.machine()})"
+    return device.device_kind
+
+
+def peak_memory() -> tuple[float, str]:
+    """Peak memory in MiB since the process began, and its kind.
+
+    "device": allocated on the accelerator. "resident": of the whole process, where the CPU is the
+    device and JAX keeps no count of its own.
+    """
+    statistics = jax.devices()[0].memory_stats()
+    if statistics and "peak_bytes_in_use" in statistics:
+        return statistics["peak_bytes_in_use"] / 2**20, "device"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10), "resident"
+
+
+def describe(config: Config) -> dict[str, Any]:
+    """The contents of environment.json."""
+    status = _git("status", "--porcelain")
+    return {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "device": device_name(),
+        "device_kind": jax.devices()[0].platform,
+        "device_count": jax.device_count(),
+        "precision": config.train.precision,
+        "seed": config.train.seed,
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": None if status is None else bool(status),
+    }

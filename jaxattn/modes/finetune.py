@@ -1,0 +1,206 @@
+"""--mode=finetune: train a classifier from a pretrained encoder (or from nothing), then test it."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxattn.config import Config
+from jaxattn.data.batching import BatchPlan, classification_batch
+from jaxattn.data.corpora import load_labelled
+from jaxattn.data.wordpiece import (
+    encode,
+    load_tokenizer,
+    save_tokenizer,
+    special_ids,
+    unknown_warning,
+)
+from jaxattn.errors import InputError
+from jaxattn.evaluate.metrics import classification_metrics
+from jaxattn.model.heads import ClassifierModel
+from jaxattn.modes import environment
+from jaxattn.modes.classifier import data_hash, make_predictor, report_on_test
+from jaxattn.modes.pretrain import make_tokenizer
+from jaxattn.modes.request import Request
+from jaxattn.modes.run_folder import RunFolder, read_json, write_json
+from jaxattn.modes.training import buckets, say, train
+from jaxattn.ops.trees import shapes_differ
+from jaxattn.train.checkpoints import Checkpoints
+from jaxattn.train.loop import NumpyBatch
+from jaxattn.train.state import init_key
+from jaxattn.train.steps import classification_loss
+
+SCRATCH = "none"
+"""--pretrain=none: the encoder starts from random weights."""
+
+
+def run(request: Request) -> None:
+    """Fine-tunes into runs/finetune/<exp>/ and reports on the test split."""
+    exp = request.needed("exp", "imdb_lsh")
+    folder = RunFolder(request.runs, "finetune", exp)
+    folder.must_be_free(request.resume)
+    if request.resume and folder.config_path.exists():
+        pretrain = folder.saved_config()[1]["pretrain"]
+        if request.pretrain not in ("", pretrain):
+            raise InputError(f"--pretrain={request.pretrain}: {folder.path} is from {pretrain!r}")
+        given = None
+        if request.config is not None:
+            given = request.resolved(pretrained_config(request.runs, pretrain))
+        config = folder.continued_config(given)
+        if folder.state == "finished":
+            say(f"{folder.path} is finished already")
+            return
+    else:
+        pretrain = request.needed("pretrain", "wiki_lsh (or none, to start from random weights)")
+        config = request.resolved(pretrained_config(request.runs, pretrain))
+    finetune(folder, config, request.runs, pretrain)
+
+
+def _source(runs: Path, pretrain: str) -> tuple[RunFolder, int | None]:
+    """The pretraining run of `name` or `name@step`, and the step where one is named."""
+    name, _, step = pretrain.partition("@")
+    if step and not step.isdigit():
+        raise InputError(f"--pretrain={pretrain}: found step {step!r}, expected <exp>@<number>")
+    return RunFolder(runs, "pretrain", name), int(step) if step else None
+
+
+def pretrained_config(runs: Path, pretrain: str) -> Config | None:
+    """The configuration whose architecture is inherited; None when training from scratch."""
+    if pretrain == SCRATCH:
+        return None
+    source, _ = _source(runs, pretrain)
+    source.must_exist()
+    return source.saved_config()[0]
+
+
+def pretrained_params(runs: Path, pretrain: str) -> Any:
+    """Parameters of the best or the named checkpoint of a pretraining run."""
+    source, step = _source(runs, pretrain)
+    checkpoints = Checkpoints(source.path / "checkpoints", keep=1)
+    there = checkpoints.steps()
+    if step is None:
+        latest = checkpoints.latest()
+        if latest is None:
+            raise InputError(f"{source.path}: no finished checkpoint to start from")
+        if source.state != "finished":
+            warnings.warn(
+                f"{source.path} is {source.state}; using its best checkpoint so far", stacklevel=1
+            )
+        step = checkpoints.document(latest)["tally"]["best_step"] or latest
+    if step not in there:
+        raise InputError(f"{source.path}: no checkpoint of step {step}; there are: {there}")
+    return checkpoints.load_params(step)
+
+
+def finetune(folder: RunFolder, config: Config, runs: Path, pretrain: str) -> None:
+    """Fine-tunes in `folder`, or goes on where it stopped."""
+    corpus = load_labelled(config.data)
+    if pretrain == SCRATCH:
+        tokenizer = make_tokenizer(folder, config, corpus.train.texts)
+    else:
+        path = _source(runs, pretrain)[0].path / "tokenizer.json"
+        tokenizer = load_tokenizer(path, config.tokenizer.lowercase)
+    special, vocab_size = special_ids(tokenizer), tokenizer.get_vocab_size()
+    tokens, stats = encode(tokenizer, corpus.train.texts, config.data.max_length)
+    validation, _ = encode(tokenizer, corpus.validation.texts, config.data.max_length)
+    if warning := unknown_warning(stats):
+        warnings.warn(warning, stacklevel=1)
+    say(
+        f"{len(tokens):,} training texts of {len(corpus.label_names)} classes, "
+        f"{stats.truncated_share:.1%} cut at {config.data.max_length} tokens"
+    )
+    plan = BatchPlan(
+        tokens.lengths,
+        buckets=buckets(config),
+        batch_size=config.train.batch_size,
+        seed=config.train.seed,
+        shuffle=True,
+    )
+
+    def batch(step: int) -> NumpyBatch:
+        length, indices = plan.batch_indices(step)
+        return classification_batch(tokens, corpus.train.labels, indices, length, special.pad)
+
+    model = ClassifierModel(config, vocab_size, len(corpus.label_names))
+    params = init_classifier(model, config.train.seed)
+    if pretrain != SCRATCH:
+        params = with_encoder(params, pretrained_params(runs, pretrain), pretrain)
+    predictor = make_predictor(config, model, special.pad)
+
+    def validate(state_params: Any) -> dict[str, float | None]:
+        probabilities = predictor.probabilities(state_params, validation)
+        return dict(classification_metrics(probabilities, corpus.validation.labels))
+
+    extra = {"pretrain": pretrain, "label_names": list(corpus.label_names)}
+    folder.begin(config, extra, environment.describe(config))
+    with folder.running():
+        save_tokenizer(tokenizer, folder.path / "tokenizer.json")
+        outcome = train(
+            folder,
+            config,
+            stage=f"finetune {folder.exp}",
+            loss_fn=classification_loss(model),
+            params=params,
+            plan=plan,
+            batch=batch,
+            validate=validate,
+            select="macro_f1",
+            higher_is_better=True,
+            tokenizer_json=tokenizer.to_str(),
+        )
+        tested = report_on_test(folder, config, predictor, outcome.params, tokenizer, corpus)
+        write_json(
+            folder.path / "results.json",
+            {
+                "kind": "finetune",
+                "exp": folder.exp,
+                "attention": config.attention.type,
+                "data": config.data.name,
+                "data_hash": data_hash(corpus),
+                "seed": config.train.seed,
+                "pretrain": None if pretrain == SCRATCH else pretrain,
+                "parameters": outcome.parameters,
+                "best_step": outcome.best_step,
+                **tested,
+                "cost": outcome.cost,
+                "pretrain_cost": _pretrain_cost(runs, pretrain),
+                "compiled_programs": outcome.programs,
+                "truncated_share": stats.truncated_share,
+                "unknown_share": stats.unknown_share,
+                "device": environment.device_name(),
+            },
+        )
+    test = tested["test"]
+    say(
+        f"finished: {folder.path}: test accuracy {test['accuracy']:.4f}, "
+        f"macro-F1 {test['macro_f1']:.4f}"
+    )
+
+
+def _pretrain_cost(runs: Path, pretrain: str) -> dict[str, Any] | None:
+    if pretrain == SCRATCH:
+        return None
+    path = _source(runs, pretrain)[0].path / "results.json"
+    return read_json(path)["cost"] if path.exists() else None
+
+
+def init_classifier(model: ClassifierModel, seed: int) -> Any:
+    """Parameters at step 0."""
+    keys = {"params": init_key(seed), "attention": init_key(seed)}
+    ids, mask = jnp.zeros((1, 4), jnp.int32), jnp.ones((1, 4), bool)
+
+    def init() -> Any:
+        return model.init(keys, ids, mask, deterministic=True)["params"]
+
+    return jax.jit(init)()
+
+
+def with_encoder(params: Any, pretrained: Any, name: str) -> Any:
+    """`params` with the encoder of `pretrained`; raises InputError where the shapes differ."""
+    problem = shapes_differ(params["encoder"], pretrained["encoder"])
+    if problem:
+        raise InputError(f"--pretrain={name}: the encoders do not fit: {problem}")
+    say("the classification head is new: its weights are random")
+    return {**params, "encoder": jax.tree.map(jnp.asarray, pretrained["encoder"])}

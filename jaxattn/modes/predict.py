@@ -1,0 +1,132 @@
+"""--mode=predict: labels and probabilities for texts from a file or standard input."""
+
+import csv
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from jaxattn.config import did_you_mean
+from jaxattn.errors import InputError
+from jaxattn.modes.classifier import load_classifier
+from jaxattn.modes.request import Request
+from jaxattn.modes.run_folder import RunFolder
+from jaxattn.modes.training import say
+
+CHUNK = 2048
+"""Texts held in memory at a time."""
+
+
+def run(request: Request) -> None:
+    """Writes one JSONL or CSV record per text: the label and the probability of every class.
+
+    Input: lines of text (standard input, or any other file), or the text column of .csv / .jsonl.
+    """
+    folder = RunFolder(request.runs, "finetune", request.needed("exp", "imdb_lsh"))
+    source = request.input or "-"
+    out_format = request.format or ("csv" if request.output.endswith(".csv") else "jsonl")
+    if out_format not in ("jsonl", "csv"):
+        raise InputError(f"--format: found {out_format!r}, allowed: jsonl, csv")
+    if source != "-" and not Path(source).is_file():
+        raise InputError(f"--input: {source}: no such file; give a file, or - for standard input")
+    if request.output and not Path(request.output).absolute().parent.is_dir():
+        raise InputError(f"--output: {request.output}: its folder does not exist")
+    classifier = load_classifier(folder)
+    texts = read_texts(source, classifier.config.data.text_column)
+    if not request.output:
+        _write(sys.stdout, out_format, classifier, texts)
+        return
+    temporary = Path(f"{request.output}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="") as file:
+            count = _write(file, out_format, classifier, texts)
+        os.replace(temporary, request.output)
+    finally:
+        temporary.unlink(missing_ok=True)
+    say(f"written: {request.output} ({count:,} texts)")
+
+
+def _lines(source: str) -> Iterator[tuple[int, str]]:
+    """Numbered lines without their ends; raises InputError at bytes that are not UTF-8."""
+    name = "standard input" if source == "-" else source
+    stream = sys.stdin.buffer if source == "-" else open(source, "rb")
+    with stream:
+        for number, raw in enumerate(stream, 1):
+            try:
+                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{name}, line {number}: byte {error.object[error.start]:#04x} is not UTF-8; "
+                    "texts must be UTF-8"
+                ) from None
+
+
+def read_texts(source: str, text_column: str) -> Iterator[str]:
+    """The texts of a file, by its name's ending, or of standard input ("-").
+
+    Raises:
+      InputError: bytes that are not UTF-8, a broken JSON line, or a missing text column, each
+        with file and line.
+    """
+    ending = Path(source).suffix.lower()
+    if ending in (".jsonl", ".ndjson"):
+        for number, line in _lines(source):
+            if line.strip():
+                yield _json_text(source, number, line, text_column)
+    elif ending in (".csv", ".tsv"):
+        rows = csv.DictReader(
+            (line for _, line in _lines(source)), delimiter="\t" if ending == ".tsv" else ","
+        )
+        names = list(rows.fieldnames or ())
+        if text_column not in names:
+            raise InputError(
+                f"{source}, line 1: no column {text_column!r}; there are: {', '.join(names)}"
+                f"{did_you_mean(text_column, names)}"
+            )
+        for row in rows:
+            if row[text_column] is None:
+                raise InputError(f"{source}, line {rows.line_num}: no value for {text_column!r}")
+            yield row[text_column]
+    else:
+        for _, line in _lines(source):
+            yield line.rstrip("\r\n")
+
+
+def _json_text(source: str, number: int, line: str, column: str) -> str:
+    try:
+        record: Any = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{source}, line {number}: not valid JSON ({error})") from None
+    if not isinstance(record, dict) or not isinstance(record.get(column), str):
+        found = sorted(record) if isinstance(record, dict) else type(record).__name__
+        raise InputError(
+            f"{source}, line {number}: expected an object with a text in {column!r}, found {found}"
+        )
+    return record[column]
+
+
+def _write(file: TextIO, out_format: str, classifier: Any, texts: Iterator[str]) -> int:
+    names = classifier.label_names
+    writer = csv.writer(file, lineterminator="\n")
+    if out_format == "csv":
+        writer.writerow(["text", "label", *(f"p_{name}" for name in names)])
+    count = 0
+    while chunk := list(itertools.islice(texts, CHUNK)):
+        for text, row in zip(chunk, classifier.probabilities(chunk), strict=True):
+            label = names[int(row.argmax())]
+            rounded = [round(float(value), 6) for value in row]
+            if out_format == "csv":
+                writer.writerow([text, label, *rounded])
+            else:
+                record = {
+                    "text": text,
+                    "label": label,
+                    "probabilities": dict(zip(names, rounded, strict=True)),
+                }
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        file.flush()
+        count += len(chunk)
+    return count

@@ -1,0 +1,60 @@
+"""--mode=replay: run a finished run again from nothing but its folder, and compare the results."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxattn.errors import InputError
+from jaxattn.modes import baseline, pretrain
+from jaxattn.modes.finetune import finetune
+from jaxattn.modes.request import Request
+from jaxattn.modes.run_folder import CONFIG_FILES, RunFolder, read_json
+
+SAME = ("validation", "test", "parameters", "best_step", "data_hash")
+"""Entries of results.json that a replay must give again."""
+
+
+def run(request: Request) -> None:
+    """Replays runs/<kind>/<exp> into runs/<kind>/<exp>-replay<n>."""
+    given = Path(request.needed("run", "runs/finetune/imdb_lsh")).absolute()
+    kind, runs = given.parent.name, given.parent.parent
+    if kind not in CONFIG_FILES:
+        raise InputError(
+            f"--run={request.run}: not a run folder; expected runs/<kind>/<exp> with kind one of "
+            f"{', '.join(CONFIG_FILES)}"
+        )
+    original = RunFolder(runs, kind, given.name)
+    original.must_exist()
+    config, extra = original.saved_config()
+    copy = next(folder for folder in _names(runs, kind, given.name) if not folder.path.exists())
+    if kind == "finetune":
+        finetune(copy, config, runs, extra["pretrain"])
+    elif kind == "pretrain":
+        pretrain.pretrain(copy, config)
+    else:
+        baseline.baseline(copy, config)
+    if original.state != "finished":
+        print(f"replayed into {copy.path}; the original is {original.state}, nothing to compare")
+        return
+    old, new = (read_json(folder.path / "results.json") for folder in (original, copy))
+    differing = list(_differences(old, new))
+    for line in differing:
+        print(line)
+    logs = [(folder.path / "metrics.csv") for folder in (original, copy)]
+    same_log = all(log.exists() for log in logs) and logs[0].read_bytes() == logs[1].read_bytes()
+    verdict = "differ from" if differing else "equal"
+    print(f"replayed into {copy.path}: results {verdict} those of {original.path}", end="")
+    print("; metrics.csv is identical" if same_log else "")
+
+
+def _names(runs: Path, kind: str, exp: str) -> Iterator[RunFolder]:
+    number = 1
+    while True:
+        yield RunFolder(runs, kind, f"{exp[:50]}-replay{number}")
+        number += 1
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+    for name in SAME:
+        if old.get(name) != new.get(name):
+            yield f"{name}: {old.get(name)} before, {new.get(name)} now"

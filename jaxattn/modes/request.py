@@ -1,0 +1,53 @@
+"""What the command line asked for."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxattn.config import Config
+from jaxattn.config_io import from_config_dict
+from jaxattn.errors import InputError
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """The flags of one call, already parsed.
+
+    Attributes:
+      mode: the name given as --mode.
+      config: the ConfigDict of --config with its overrides, or None.
+      config_args: those flags as they were given, to hand on to another process.
+      exp, pretrain, run, input, output, format: the flags of these names; "" when not given.
+      resume: whether to continue an existing experiment.
+      runs: the folder of all runs.
+    """
+
+    mode: str
+    config: "ConfigDict | None"
+    config_args: tuple[str, ...]
+    exp: str
+    pretrain: str
+    run: str
+    input: str
+    output: str
+    format: str
+    resume: bool
+    runs: Path
+
+    def resolved(self, inherited: Config | None = None) -> Config:
+        """The checked configuration; raises InputError when --config was not given."""
+        if self.config is None:
+            raise InputError(
+                f"--mode={self.mode} needs --config=<file>, for example configs/sdpa_small.py"
+            )
+        return from_config_dict(self.config, inherited)
+
+    def needed(self, flag: str, example: str) -> str:
+        """The value of a flag that this mode cannot do without."""
+        value = getattr(self, flag)
+        if not value:
+            raise InputError(f"--mode={self.mode} needs --{flag}, for example --{flag}={example}")
+        return value

@@ -1,0 +1,142 @@
+"""The folder of one run: its name, its state, and the small JSON files in it."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jaxattn.config import Config
+from jaxattn.config_io import flatten, read_yaml, to_plain, write_text, write_yaml
+from jaxattn.errors import InputError
+
+NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
+CONFIG_FILES = {
+    "pretrain": "config.yaml",
+    "finetune": "resolved_config.yaml",
+    "baseline": "config.yaml",
+}
+UNBOUND = ("log", "checkpoint", "study")
+"""Sections that may differ between a run and its continuation: they do not change the result."""
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file whole or not at all."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file; raises InputError naming the file when that fails."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from None
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+class RunFolder:
+    """runs/<kind>/<exp>/."""
+
+    def __init__(self, root: Path, kind: str, exp: str) -> None:
+        """Names a folder and touches nothing; `kind` is pretrain, finetune or baseline."""
+        if not NAME.fullmatch(exp):
+            raise InputError(
+                f"experiment name: found {exp!r}, allowed: a letter or digit, then up to 63 "
+                "letters, digits, '_', '.', '-'"
+            )
+        self.kind, self.exp = kind, exp
+        self.path = root / kind / exp
+        self.config_path = self.path / CONFIG_FILES[kind]
+
+    @property
+    def state(self) -> str:
+        """running, finished, failed, interrupted; "" before a run has begun."""
+        path = self.path / "status.json"
+        return read_json(path)["state"] if path.exists() else ""
+
+    def must_exist(self) -> None:
+        """Raises InputError, with the names there are, unless the run is there."""
+        if self.config_path.exists():
+            return
+        siblings = self.path.parent
+        known = sorted(p.name for p in siblings.iterdir()) if siblings.is_dir() else []
+        there = f"there are: {', '.join(known)}" if known else "there are none"
+        raise InputError(f"{self.path}: no such {self.kind} run; {there}")
+
+    def must_be_free(self, resume: bool) -> None:
+        """Raises InputError for an experiment that exists, unless it is to be continued."""
+        if not self.config_path.exists():
+            return
+        if not resume:
+            raise InputError(
+                f"{self.path} already exists; add --resume to continue it, or choose another --exp"
+            )
+        if self.state == "running":
+            pid = read_json(self.path / "status.json").get("pid", 0)
+            if pid != os.getpid() and _alive(pid):
+                raise InputError(f"{self.path} is being written by process {pid}; wait for it")
+
+    def saved_config(self) -> tuple[Config, dict[str, Any]]:
+        """The configuration of the run and the other entries of that file."""
+        return read_yaml(self.config_path)
+
+    def continued_config(self, given: Config | None) -> Config:
+        """The saved configuration, with the log, checkpoint and study sections of `given`.
+
+        Raises InputError naming the first option in which `given` would change the result.
+        """
+        saved, _ = self.saved_config()
+        if given is None:
+            return saved
+        old, new = flatten(to_plain(saved)), flatten(to_plain(given))
+        for name, value in new.items():
+            if name.split(".")[0] not in UNBOUND and value != old[name]:
+                raise InputError(
+                    f"{name}: found {value!r}, but {self.path} was begun with {old[name]!r}; "
+                    "a run is resumed with its own options, or begun anew under another --exp"
+                )
+        return given
+
+    def begin(self, config: Config, extra: dict[str, Any], environment: dict[str, Any]) -> None:
+        """Makes the folder with its configuration and environment."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        plain = to_plain(config)
+        write_json(self.path / "environment.json", environment)
+        write_yaml(self.config_path, (flatten(plain) if self.kind == "finetune" else plain) | extra)
+
+    def set_state(self, state: str, reason: str = "") -> None:
+        """Writes status.json."""
+        write_json(
+            self.path / "status.json", {"state": state, "reason": reason, "pid": os.getpid()}
+        )
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Marks the run as running inside, and as finished, interrupted or failed afterwards."""
+        self.set_state("running")
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.set_state("interrupted", "interrupted by the user")
+            raise
+        except BaseException as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            if "RESOURCE_EXHAUSTED" in reason or isinstance(error, MemoryError):
+                reason = f"out of memory: {reason}"
+            state = "interrupted" if type(error).__name__ == "InterruptedRun" else "failed"
+            self.set_state(state, reason[:500])
+            raise
+        self.set_state("finished")

@@ -1,0 +1,139 @@
+"""What pretraining and fine-tuning share: from a loss and a batch plan to a finished run."""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jaxattn.config import Config
+from jaxattn.config_io import flatten, to_plain
+from jaxattn.data.batching import BatchPlan, default_buckets
+from jaxattn.modes import environment
+from jaxattn.modes.run_folder import RunFolder
+from jaxattn.ops.programs import Programs
+from jaxattn.ops.trees import count_parameters
+from jaxattn.train.checkpoints import Checkpoints
+from jaxattn.train.log import RunLog
+from jaxattn.train.loop import Job, NumpyBatch, Tally, fit
+from jaxattn.train.optimizer import learning_rate_schedule, make_optimizer
+from jaxattn.train.state import create_state
+from jaxattn.train.steps import LossFn, make_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A finished training: the parameters of the best checkpoint, and what it took."""
+
+    params: Any
+    best_step: int
+    parameters: int
+    programs: int
+    cost: dict[str, Any]
+
+
+def say(text: str) -> None:
+    """A line for the person who waits."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def buckets(config: Config) -> tuple[int, ...]:
+    """The lengths that batches are padded to."""
+    return config.data.length_buckets or default_buckets(config.data.max_length)
+
+
+def total_steps(config: Config, steps_per_epoch: int) -> int:
+    """Optimizer steps of the whole run."""
+    steps = config.train.epochs * steps_per_epoch
+    return min(steps, config.train.max_steps) if config.train.max_steps else steps
+
+
+def train(
+    folder: RunFolder,
+    config: Config,
+    *,
+    stage: str,
+    loss_fn: LossFn,
+    params: Any,
+    plan: BatchPlan,
+    batch: Callable[[int], NumpyBatch],
+    validate: Callable[[Any], dict[str, float | None]],
+    select: str,
+    higher_is_better: bool,
+    tokenizer_json: str,
+) -> Outcome:
+    """Trains in `folder`, from its latest checkpoint where there is one.
+
+    Args:
+      folder: begun, and marked as running by the caller.
+      config: of the run.
+      stage: shown in the progress.
+      loss_fn: params, batch, rngs, deterministic -> sums.
+      params: at step 0.
+      plan: of the training examples.
+      batch: step -> batch.
+      validate: params -> metrics.
+      select: the metric that picks the best checkpoint.
+      higher_is_better: its direction.
+      tokenizer_json: kept in every checkpoint.
+    """
+    settings = flatten(to_plain(config))
+    steps = total_steps(config, plan.steps_per_epoch)
+    optimizer = make_optimizer(config.train, steps)
+    schedule = learning_rate_schedule(config.train, steps)
+    state = create_state(params, optimizer, config.train.seed)
+    parameters = count_parameters(params)
+    checkpoints = Checkpoints(folder.path / "checkpoints", config.checkpoint.keep)
+    tally, done = Tally(), 0
+    latest = checkpoints.latest()
+    if latest is not None:
+        state, done = checkpoints.load(latest, state), latest
+        tally = Tally(**checkpoints.document(latest)["tally"])
+        say(f"{stage}: resuming after step {latest} of {steps}")
+    step_fn = make_train_step(
+        loss_fn,
+        optimizer,
+        accumulation=config.train.accumulation,
+        redraw_interval=config.attention.options.redraw_interval,
+    )
+    job = Job(
+        stage=stage,
+        step=Programs(step_fn, donate=True),
+        batch=batch,
+        learning_rate=lambda step: float(schedule(step)),
+        total_steps=steps,
+        steps_per_epoch=plan.steps_per_epoch,
+        validate=validate,
+        select=select,
+        higher_is_better=higher_is_better,
+        document={"config": settings, "tokenizer": tokenizer_json},
+    )
+    run_log = RunLog(folder.path, config.log, folder.exp, settings)
+    run_log.rewind(done)
+    run_log.event("resume" if done else "start", step=done, total_steps=steps)
+    try:
+        state, tally = fit(
+            job, state, tally, run_log, config.log, checkpoints, config.checkpoint
+        )
+    except BaseException as error:
+        run_log.event("stopped", reason=str(error))
+        run_log.close(exit_code=1)
+        raise
+    memory, kind = environment.peak_memory()
+    cost = {
+        "steps": steps,
+        "steps_per_epoch": plan.steps_per_epoch,
+        "train_seconds": tally.train_seconds,
+        "compile_seconds": tally.compile_seconds,
+        "seconds_per_epoch": tally.train_seconds / steps * plan.steps_per_epoch,
+        "tokens_per_second": tally.tokens / max(tally.train_seconds, 1e-9),
+        "useful_tokens": tally.tokens / max(tally.padded_tokens, 1),
+        "peak_memory_MiB": memory,
+        "peak_memory_kind": kind,
+    }
+    run_log.event("finished", programs=job.step.count, best_step=tally.best_step, **cost)
+    run_log.close()
+    assert tally.best_step is not None
+    best = jax.tree.map(jax.numpy.asarray, checkpoints.load_params(tally.best_step))
+    return Outcome(best, tally.best_step, parameters, job.step.count, cost)

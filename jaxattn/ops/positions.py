@@ -1,0 +1,81 @@
+"""Where a token stands: absolute tables, rotations of queries and keys, relative buckets."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxattn.errors import InputError
+
+
+def sinusoidal(length: int, width: int) -> Array:
+    """Table of sines and cosines, float32 [length, width] (Vaswani et al. 2017, section 3.5).
+
+    Column 2 i is sin(p / 10000^(2 i / width)), column 2 i + 1 its cosine. The angles are computed
+    in float64: at position 16384 a float32 angle is wrong in the third digit.
+
+    Raises:
+        InputError: odd width.
+    """
+    if width % 2:
+        raise InputError(f"sinusoidal: found width {width}, allowed: an even width")
+    angle = np.arange(length)[:, None] * 10000.0 ** (-np.arange(0, width, 2) / width)
+    table = np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(length, width)
+    return jnp.asarray(table, jnp.float32)
+
+
+def rope(x_BNHK: Array, positions: Array, base: float, scale: float) -> Array:
+    """Rotate x by its position (RoFormer, Su et al. 2021, section 3.4.2): x's shape and type.
+
+    Feature i of the first half and feature i of the second half of K are turned together by
+    position / scale * base^(-2 i / K), so q . k depends only on the difference of positions.
+    Computed in float32 (float64 for float64 x).
+
+    Args:
+        x_BNHK: queries or keys, [B, N, H, K].
+        positions: int or float, [N] or [B, N].
+        base: base of the frequencies.
+        scale: positions are divided by this; above 1 it fits longer texts into known angles.
+
+    Raises:
+        InputError: odd K.
+    """
+    width = x_BNHK.shape[-1]
+    if width % 2:
+        raise InputError(f"rope: found head width {width}, allowed: an even width")
+    dtype = jnp.promote_types(x_BNHK.dtype, jnp.float32)
+    with jax.named_scope("rope"):
+        frequency = jnp.asarray(base ** (-np.arange(0, width, 2) / width) / scale, dtype)
+        angle = (positions.astype(dtype)[..., None] * frequency)[..., None, :]
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        first, second = jnp.split(x_BNHK.astype(dtype), 2, axis=-1)
+        turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return turned.astype(x_BNHK.dtype)
+
+
+def relative_bucket_table(num_buckets: int, max_distance: int) -> np.ndarray:
+    """T5's bucket of every clipped distance: int32 [2 D + 1], D = max_distance.
+
+    Entry j - i + D is the bucket of key j seen from query i (Raffel et al. 2020, section 2.1,
+    bidirectional). Half of the buckets are for j <= i, half for j > i; of each half the first
+    half are single distances, the others grow logarithmically, and every distance from D on is in
+    the last one. So `table_HB[:, relative_bucket_table(...)]` is an exact clipped relative bias.
+
+    Raises:
+        InputError: num_buckets no positive multiple of 4, or max_distance <= num_buckets / 4.
+    """
+    if num_buckets < 4 or num_buckets % 4:
+        raise InputError(f"num_buckets: found {num_buckets}, allowed: multiples of 4")
+    if max_distance <= num_buckets // 4:
+        raise InputError(
+            f"max_distance: found {max_distance}, allowed: more than a quarter of num_buckets = "
+            f"{num_buckets}"
+        )
+    side, exact = num_buckets // 2, num_buckets // 4
+    offset = np.arange(-max_distance, max_distance + 1)
+    distance = np.abs(offset)
+    growth = np.log(np.maximum(distance, exact) / exact) / np.log(max_distance / exact)
+    # Distances that are exact powers fall on a bucket's edge; rounding must not put them below it.
+    logarithmic = exact + np.floor(growth * (side - exact) + 1e-9).astype(np.int64)
+    bucket = np.where(distance < exact, distance, np.minimum(logarithmic, side - 1))
+    return (bucket + side * (offset > 0)).astype(np.int32)

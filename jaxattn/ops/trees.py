@@ -1,0 +1,41 @@
+"""Pytree paths: which parameters are what."""
+
+from typing import Any
+
+import jax
+
+
+def path_names(path: tuple[Any, ...]) -> tuple[str, ...]:
+    """The keys along a pytree path as strings."""
+    return tuple(str(getattr(part, "key", getattr(part, "name", part))) for part in path)
+
+
+def decay_mask(params: Any) -> Any:
+    """True where weight decay applies: everywhere but biases and layer norms (same structure)."""
+
+    def decays(path: tuple[Any, ...], _: Any) -> bool:
+        return path_names(path)[-1] not in ("bias", "output_bias", "scale", "relative_table")
+
+    return jax.tree_util.tree_map_with_path(decays, params)
+
+
+def count_parameters(params: Any) -> int:
+    """Number of scalars in a pytree of arrays."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def shapes_differ(wanted: Any, found: Any) -> str:
+    """The first leaf in which two pytrees of arrays differ in name or shape, as text; '' if none."""
+
+    def described(tree: Any) -> dict[str, tuple[int, ...]]:
+        leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+        return {"/".join(path_names(path)): leaf.shape for path, leaf in leaves}
+
+    wanted_shapes, found_shapes = described(wanted), described(found)
+    for name in sorted(wanted_shapes.keys() | found_shapes.keys()):
+        if wanted_shapes.get(name) != found_shapes.get(name):
+            return (
+                f"{name} is {found_shapes.get(name, 'absent')}, "
+                f"expected {wanted_shapes.get(name, 'absent')}"
+            )
+    return ""

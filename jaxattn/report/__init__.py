@@ -1,0 +1,1 @@
+"""Compares runs from their folders: tables, a plot, the cost and quality criteria."""

@@ -1,0 +1,266 @@
+"""Run folders -> records. Nothing in a run folder is executed, and a broken one is a failed run."""
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jaxattn.config_io import flatten
+from jaxattn.errors import InputError
+from jaxattn.report.record import BASELINE_ATTENTION, KINDS, RunRecord
+
+STATES = ("running", "finished", "failed", "interrupted")
+CONFIG_FILES = {
+    "pretrain": "config.yaml",
+    "finetune": "resolved_config.yaml",
+    "baseline": "config.yaml",
+}
+MARKS = ("status.json", "results.json", "environment.json", *CONFIG_FILES.values())
+"""A folder that holds one of these is a run."""
+IDENTITY = ("data", "data_hash", "attention", "pretrain", "seed", "device")
+"""Fields that say what a run is."""
+
+
+def collect(root: Path) -> list[RunRecord]:
+    """All runs under `root`, in the order of kind and name.
+
+    `root` is a folder of kinds (`runs`), the folder of one kind (`runs/finetune`) or one run.
+    A run whose files are missing, half-written or not what they should be is listed as failed
+    with the cause.
+
+    Raises:
+      InputError: `root` is no folder, or no run is under it.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; expected a folder of runs")
+    # Resolved, so that the kind is known for `.` and for `runs/finetune/imdb/..` too.
+    place = root.resolve()
+    if any((root / mark).is_file() for mark in MARKS):
+        kind = place.parent.name if place.parent.name in KINDS else _guessed_kind(root)
+        return [_read_run(root, place.name, kind)]
+    folders = [(kind, root / kind) for kind in KINDS if (root / kind).is_dir()]
+    if not folders and place.name in KINDS:
+        folders = [(place.name, root)]
+    records = [
+        _read_run(folder, folder.name, kind)
+        for kind, parent in folders
+        for folder in sorted(parent.iterdir())
+        if folder.is_dir() and not folder.name.startswith(".")
+    ]
+    if not records:
+        wanted = ", ".join(f"{kind}/<exp>" for kind in KINDS)
+        raise InputError(f"{root}: found no run; expected folders {wanted}")
+    return records
+
+
+def _guessed_kind(folder: Path) -> str:
+    """The kind of a run that was moved out of the folder of its kind."""
+    try:
+        kind = _text(_read_json(folder / "results.json"), "kind")
+    except InputError:
+        kind = None
+    if kind in KINDS:
+        return str(kind)
+    return "finetune" if (folder / "resolved_config.yaml").is_file() else "pretrain"
+
+
+def _read_run(folder: Path, exp: str, kind: str) -> RunRecord:
+    state, reason = _read_state(folder / "status.json")
+    config: dict[str, Any] = {}
+    environment: Mapping[str, Any] = {}
+    causes = []
+    try:
+        config = _read_config(folder / CONFIG_FILES[kind])
+    except InputError as error:
+        # A baseline's results stand without options: it has fixed settings and no architecture.
+        if kind != "baseline":
+            causes.append(f"{CONFIG_FILES[kind]}: {error}")
+    known: dict[str, Any] = {
+        "data": _text_or_none(config, "data.name"),
+        "attention": _text_or_none(config, "attention.type"),
+        "pretrain": _text_or_none(config, "pretrain"),
+        "seed": _whole_or_none(config, "train.seed"),
+    }
+    if kind == "baseline":
+        known["attention"] = BASELINE_ATTENTION
+    # Only the device is read from it, and the results name that too.
+    with contextlib.suppress(InputError):
+        environment = _read_json(folder / "environment.json")
+    known["device"] = _text_or_none(environment, "device")
+    results: dict[str, Any] = {}
+    if state == "finished":
+        try:
+            results = _read_results(folder / "results.json", kind)
+        except InputError as error:
+            causes.append(f"results.json: {error}")
+    if state == "finished" and causes:
+        state, reason = "failed", "; ".join(causes)
+    # A failed run keeps what it was, never what it reached: no report may use that by mistake.
+    known |= {
+        name: value
+        for name, value in results.items()
+        if value is not None and (state == "finished" or name in IDENTITY)
+    }
+    if state == "failed" and not reason:
+        reason = "; ".join(causes) or "no reason recorded"
+    return RunRecord(folder, kind, exp, state, reason, config=config, **known)
+
+
+def _read_state(path: Path) -> tuple[str, str]:
+    """State and reason. A run that says it is running but has no process was interrupted."""
+    try:
+        status = _read_json(path)
+        state = _text(status, "state")
+        if state not in STATES:
+            raise InputError(f"state is {state!r}, expected {', '.join(STATES)}")
+        reason = " ".join((_text(status, "reason") or "").split())
+        pid = _whole(status, "pid")
+        step = _whole(status, "step")
+    except InputError as error:
+        return "failed", f"{path.name}: {error}"
+    if state == "running" and pid is not None and not _alive(pid):
+        at = "" if step is None else f" at step {step}"
+        return "interrupted", f"process {pid} ended{at} without a word"
+    return state, reason
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process of this number exists on this host."""
+    if os.name == "nt":
+        return True  # signal 0 is Ctrl-C there; an unknown process is given the benefit of doubt
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _read_results(path: Path, kind: str) -> dict[str, Any]:
+    """Fields of a `RunRecord` from results.json; InputError if the decisive one is missing."""
+    results = _read_json(path)
+    fields = {
+        "data": _text(results, "data"),
+        "data_hash": _text(results, "data_hash"),
+        "attention": _text(results, "attention"),
+        "pretrain": _text(results, "pretrain"),
+        "device": _text(results, "device"),
+        "seed": _whole(results, "seed"),
+        "test_macro_f1": _number(results, "test.macro_f1"),
+        "test_accuracy": _number(results, "test.accuracy"),
+        "test_weighted_f1": _number(results, "test.weighted_f1"),
+        "test_auroc": _number(results, "test.auroc"),
+        "validation_macro_f1": _number(results, "validation.macro_f1"),
+        "validation_loss": _number(results, "validation.loss"),
+        "best_step": _whole(results, "best_step"),
+        "parameters": _whole(results, "parameters"),
+        "seconds_per_epoch": _number(results, "cost.seconds_per_epoch"),
+        "train_seconds": _number(results, "cost.train_seconds"),
+        "compile_seconds": _number(results, "cost.compile_seconds"),
+        "steps": _whole(results, "cost.steps"),
+        "tokens_per_second": _number(results, "cost.tokens_per_second"),
+        "peak_memory_mib": _number(results, "cost.peak_memory_MiB"),
+        "memory_kind": _text(results, "cost.peak_memory_kind"),
+        "pretrain_seconds": _number(results, "pretrain_cost.train_seconds"),
+    }
+    decisive = "validation.loss" if kind == "pretrain" else "test.macro_f1"
+    if fields[decisive.replace(".", "_")] is None:
+        raise InputError(f"{decisive} is missing")
+    if fields["memory_kind"] not in (None, "resident", "device"):
+        raise InputError(
+            f"cost.peak_memory_kind is {fields['memory_kind']!r}, expected resident or device"
+        )
+    return fields
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("missing") from None
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not readable JSON ({error})") from None
+    if not isinstance(tree, Mapping):
+        raise InputError(f"found {type(tree).__name__}, expected an object")
+    return tree
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """The saved configuration, flattened.
+
+    It is not checked against today's options: a run of an older version can still be compared.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        flat = flatten(tree) if isinstance(tree, Mapping) else {}
+    except FileNotFoundError:
+        raise InputError("missing") from None
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        cause = " ".join(str(error).split())
+        raise InputError(f"not readable YAML ({cause})") from None
+    if not flat:
+        raise InputError("found no options")
+    return flat
+
+
+def _found(tree: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path, None where it or a parent is missing or null."""
+    node: Any = tree
+    for name in path.split("."):
+        if not isinstance(node, Mapping) or name not in node:
+            return None
+        node = node[name]
+    return node
+
+
+def _number(tree: Mapping[str, Any], path: str) -> float | None:
+    value = _found(tree, path)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{path} is {value!r}, expected a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InputError(f"{path} is not finite ({number})")
+    return number
+
+
+def _whole(tree: Mapping[str, Any], path: str) -> int | None:
+    value = _found(tree, path)
+    if value is not None and type(value) is not int:
+        raise InputError(f"{path} is {value!r}, expected a whole number")
+    return value
+
+
+def _text(tree: Mapping[str, Any], path: str) -> str | None:
+    value = _found(tree, path)
+    if value is not None and not isinstance(value, str):
+        raise InputError(f"{path} is {value!r}, expected text")
+    return value
+
+
+def _text_or_none(flat: Mapping[str, Any], name: str) -> str | None:
+    """Text at a flat name; what is no text is treated as not known."""
+    value = flat.get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def _whole_or_none(flat: Mapping[str, Any], name: str) -> int | None:
+    value = flat.get(name)
+    return value if type(value) is int else None

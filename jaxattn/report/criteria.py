@@ -1,0 +1,215 @@
+"""The user's criteria WNF-1 (cost) and WNF-2 (quality), judged on what was measured."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxattn.report.record import RunRecord
+from jaxattn.report.setups import (
+    Setup,
+    best_baselines,
+    data_headings,
+    group_setups,
+    ratio,
+    sdpa_reference,
+)
+
+PASS, FAIL, NOT_MEASURED = "PASS", "FAIL", "NOT MEASURED"
+
+EXACT_BASELINE = "sdpa, plain XLA"
+"""The exact attention compared with: XLA's own softmax attention, not a fused flash kernel."""
+
+TIME_LIMIT = {"performer_favor": 0.80, "reformer_lsh": 0.85}
+"""Largest time per epoch as a share of the exact baseline's (WNF-1)."""
+MEMORY_LIMIT = {"performer_favor": 0.70, "reformer_lsh": 0.75}
+"""Largest peak memory as a share of the exact baseline's (WNF-1); either limit suffices."""
+MARGIN_PP = {"sdpa": 5.0, "performer_favor": 3.0, "reformer_lsh": 3.0}
+"""Smallest lead in macro-F1 over TF-IDF + logistic regression, percentage points (WNF-2)."""
+LOSS_PP = 1.0
+"""Largest macro-F1 lost against the exact baseline, percentage points (WNF-1 and WNF-2)."""
+SEEDS = 3
+SPREAD_PP = 1.0
+"""Largest difference between the best and the worst seed, percentage points (WNF-2)."""
+SHORTEST = 512
+"""WNF-1 speaks of sequences of this length and longer."""
+
+# Room for rounding in the last place: 0.90 - 0.89 is 0.010000000000000009.
+_EPSILON = 1e-9
+
+
+@dataclasses.dataclass(frozen=True)
+class Criterion:
+    """One criterion for one setup. `runs` are the experiments it was judged on."""
+
+    criterion: str
+    data: str
+    attention: str
+    runs: tuple[str, ...]
+    limit: str
+    measured: str
+    verdict: str
+
+
+def criteria(records: Sequence[RunRecord]) -> list[Criterion]:
+    """WNF-1 and WNF-2 for every fine-tuned setup (runs that differ by their seed only).
+
+    Values are means over the finished seeds. A verdict needs its measurement: without a
+    comparable exact run, a baseline or enough seeds it is NOT MEASURED, unless what was measured
+    rules a pass out already.
+    """
+    setups = [setup for setup in group_setups(records) if setup.runs[0].kind == "finetune"]
+    baselines = best_baselines(records)
+    rows = []
+    for setup in setups:
+        if setup.attention not in MARGIN_PP:
+            continue  # an attention that was added later: the user has set no limits for it
+        exact = sdpa_reference(setup, setups)
+        if setup.attention != "sdpa":
+            rows += [_cost(setup, exact), _lost(setup, exact, "WNF-1 macro-F1 lost", SHORTEST)]
+        rows.append(_lead(setup, baselines.get(setup.data)))
+        if setup.attention != "sdpa":
+            rows.append(_lost(setup, exact, "WNF-2 macro-F1 lost", 0))
+        rows += [_spread(setup), _no_failure(setup)]
+    return rows
+
+
+def pass_wnf(records: Sequence[RunRecord]) -> dict[Path, str]:
+    """Folder of each judged fine-tuning run -> FAIL if a criterion of its setup failed, PASS if all
+    passed, else NOT MEASURED. Runs that no criterion speaks of are left out.
+    """
+    headings = data_headings(records)
+    verdicts: dict[tuple[str, str], set[str]] = {}
+    for row in criteria(records):
+        for exp in row.runs:
+            verdicts.setdefault((row.data, exp), set()).add(row.verdict)
+    summary = {}
+    for record in records:
+        key = headings[record.folder], record.exp
+        if record.kind == "finetune" and key in verdicts:
+            found = verdicts[key]
+            undecided = NOT_MEASURED if NOT_MEASURED in found else PASS
+            summary[record.folder] = FAIL if FAIL in found else undecided
+    return summary
+
+
+def _row(criterion: str, setup: Setup, limit: str, measured: str, verdict: str) -> Criterion:
+    runs = tuple(run.exp for run in setup.runs)
+    return Criterion(criterion, setup.data, setup.attention, runs, limit, measured, verdict)
+
+
+def _seeds(setup: Setup) -> str:
+    return f"{setup.seeds} seed" + ("" if setup.seeds == 1 else "s")
+
+
+def _too_short(setup: Setup, shortest: int) -> str:
+    """'' or why the setup is outside a criterion for long sequences."""
+    length = setup.runs[0].settings["max_length"]
+    if shortest and not isinstance(length, int):
+        return "; the sequence length is unknown"
+    if shortest and length < shortest:
+        return f"; sequences of {length}, the criterion speaks of {shortest} and longer"
+    return ""
+
+
+def _cost(setup: Setup, exact: Setup | None) -> Criterion:
+    time_limit, memory_limit = TIME_LIMIT[setup.attention], MEMORY_LIMIT[setup.attention]
+    name = "WNF-1 time or memory"
+    limit = (
+        f"time/epoch <= {time_limit:.2f} x or peak memory <= {memory_limit:.2f} x {EXACT_BASELINE}"
+    )
+    if not setup.finished or exact is None:
+        return _row(name, setup, limit, _missing(setup, exact), NOT_MEASURED)
+    time = ratio(setup.mean("seconds_per_epoch"), exact.mean("seconds_per_epoch"))
+    # Resident and accelerator memory are different things and never compared.
+    ratios = [
+        ratio(setup.mean(field), exact.mean(field))
+        for field in ("device_memory_mib", "resident_memory_mib")
+    ]
+    memory = next((value for value in ratios if value is not None), None)
+    parts = [
+        f"{label} {value:.3f} x" if value is not None else f"{label} not measured"
+        for label, value in (("time", time), ("memory", memory))
+    ]
+    measured = f"{', '.join(parts)} ({_seeds(setup)}, sdpa {_seeds(exact)})"
+    short = _too_short(setup, SHORTEST)
+    passed = [
+        value <= bound + _EPSILON
+        for value, bound in ((time, time_limit), (memory, memory_limit))
+        if value is not None
+    ]
+    if short:
+        verdict = NOT_MEASURED
+    elif any(passed):
+        verdict = PASS
+    else:
+        # One of the two is missing: the other alone cannot fail an "or".
+        verdict = FAIL if len(passed) == 2 else NOT_MEASURED
+    return _row(name, setup, limit, measured + short, verdict)
+
+
+def _lost(setup: Setup, exact: Setup | None, name: str, shortest: int) -> Criterion:
+    limit = f"<= {LOSS_PP:g} pp below {EXACT_BASELINE}"
+    ours = setup.mean("test_macro_f1")
+    theirs = exact.mean("test_macro_f1") if exact is not None else None
+    if exact is None or ours is None or theirs is None:
+        return _row(name, setup, limit, _missing(setup, exact), NOT_MEASURED)
+    lost = 100 * (theirs - ours)
+    measured = (
+        f"{lost:+.2f} pp ({100 * ours:.2f} against {100 * theirs:.2f}; "
+        f"{_seeds(setup)}, sdpa {_seeds(exact)})"
+    )
+    short = _too_short(setup, shortest)
+    verdict = PASS if lost <= LOSS_PP + _EPSILON else FAIL
+    return _row(name, setup, limit, measured + short, NOT_MEASURED if short else verdict)
+
+
+def _lead(setup: Setup, baseline: RunRecord | None) -> Criterion:
+    margin = MARGIN_PP[setup.attention]
+    name, limit = "WNF-2 lead over baseline", f">= {margin:g} pp above TF-IDF+LogReg"
+    ours = setup.mean("test_macro_f1")
+    if ours is None:
+        return _row(name, setup, limit, "no finished run", NOT_MEASURED)
+    if baseline is None or baseline.test_macro_f1 is None:
+        measured = f"{100 * ours:.2f}, no finished TF-IDF+LogReg run on this data"
+        return _row(name, setup, limit, measured, NOT_MEASURED)
+    lead = 100 * (ours - baseline.test_macro_f1)
+    measured = (
+        f"{lead:+.2f} pp ({100 * ours:.2f} against {100 * baseline.test_macro_f1:.2f}; "
+        f"{_seeds(setup)})"
+    )
+    return _row(name, setup, limit, measured, PASS if lead >= margin - _EPSILON else FAIL)
+
+
+def _spread(setup: Setup) -> Criterion:
+    name = f"WNF-2 spread over {SEEDS} seeds"
+    limit = f"{SEEDS} seeds, max - min <= {SPREAD_PP:g} pp macro-F1"
+    scores = setup.values("test_macro_f1")
+    if setup.seeds < 2:
+        return _row(name, setup, limit, _seeds(setup), NOT_MEASURED)
+    spread = 100 * (max(scores) - min(scores))
+    measured = f"{spread:.2f} pp ({_seeds(setup)})"
+    if spread > SPREAD_PP + _EPSILON:
+        verdict = FAIL  # with too few seeds as well: more of them cannot make the range smaller
+    else:
+        verdict = PASS if setup.seeds >= SEEDS else NOT_MEASURED
+    return _row(name, setup, limit, measured, verdict)
+
+
+def _no_failure(setup: Setup) -> Criterion:
+    failed = [run for run in setup.runs if run.state == "failed"]
+    done = len(setup.finished)
+    if failed:
+        measured = "; ".join(f"{run.exp}: {run.reason}" for run in failed)
+        verdict = FAIL
+    else:
+        measured = f"{done} of {len(setup.runs)} runs finished"
+        verdict = PASS if done else NOT_MEASURED
+    return _row("WNF-2 no NaN, no OOM", setup, "no failed run", measured, verdict)
+
+
+def _missing(setup: Setup, exact: Setup | None) -> str:
+    if not setup.finished:
+        return "no finished run"
+    if exact is None:
+        return f"no finished {EXACT_BASELINE} run of the same data, device and model"
+    return "not recorded"

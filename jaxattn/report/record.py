@@ -1,0 +1,93 @@
+"""One run as the reports see it: what it was, what it reached and what it cost."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+KINDS = ("pretrain", "finetune", "baseline")
+BASELINE_ATTENTION = "tfidf+logreg"
+"""What stands in the attention column of a TF-IDF + logistic regression run."""
+
+SETTINGS = {
+    "num_layers": "model.num_layers",
+    "hidden_dim": "model.hidden_dim",
+    "mlp_dim": "model.mlp_dim",
+    "num_heads": "model.num_heads",
+    "qkv_dim": "model.qkv_dim",
+    "positions": "model.positions",
+    "max_length": "data.max_length",
+    "batch_size": "train.batch_size",
+    "epochs": "train.epochs",
+    "learning_rate": "train.learning_rate",
+}
+"""Column of results.csv -> option of the saved configuration."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """One run. What a run does not know (yet) is None; qualities are shares of 1, never percent.
+
+    `state` is finished, failed, interrupted or running; `reason` says why it is not finished.
+    Only a finished run carries qualities and costs. `config` holds 'section.option' -> value.
+    """
+
+    folder: Path
+    kind: str
+    exp: str
+    state: str
+    reason: str
+    data: str | None = None
+    data_hash: str | None = None
+    attention: str | None = None
+    pretrain: str | None = None
+    seed: int | None = None
+    device: str | None = None
+    test_macro_f1: float | None = None
+    test_accuracy: float | None = None
+    test_weighted_f1: float | None = None
+    test_auroc: float | None = None
+    validation_macro_f1: float | None = None
+    validation_loss: float | None = None
+    best_step: int | None = None
+    parameters: int | None = None
+    seconds_per_epoch: float | None = None
+    train_seconds: float | None = None
+    compile_seconds: float | None = None
+    steps: int | None = None
+    pretrain_seconds: float | None = None
+    tokens_per_second: float | None = None
+    peak_memory_mib: float | None = None
+    memory_kind: str | None = None
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run ended well and its results could be read."""
+        return self.state == "finished"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The columns of `SETTINGS`; all None for a baseline, which has no such model."""
+        known = {} if self.kind == "baseline" else self.config
+        return {name: known.get(path) for name, path in SETTINGS.items()}
+
+    @property
+    def attention_options(self) -> dict[str, Any]:
+        """The options of the attention that was used, without those of the other kinds."""
+        prefix = f"attention.{self.attention}."
+        return {
+            path.removeprefix(prefix): value
+            for path, value in self.config.items()
+            if path.startswith(prefix)
+        }
+
+    @property
+    def device_memory_mib(self) -> float | None:
+        """Peak accelerator memory, MiB; None where resident memory was measured instead."""
+        return self.peak_memory_mib if self.memory_kind == "device" else None
+
+    @property
+    def resident_memory_mib(self) -> float | None:
+        """Peak resident memory of the process, MiB; None where a device's was measured."""
+        return self.peak_memory_mib if self.memory_kind == "resident" else None

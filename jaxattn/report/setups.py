@@ -1,0 +1,190 @@
+"""Which runs may be compared, and which differ by nothing but their seed."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from jaxattn.report.record import RunRecord
+
+# Options that are no part of what is measured, or say the same thing in another way.
+_BOOKKEEPING = ("log.", "checkpoint.", "study.", "attention.")
+_NOT_THE_SETUP = ("train.seed", "data.path", "tokenizer.path")
+# Options that may be chosen anew for each attention without changing what a step costs.
+_FREE_PER_ATTENTION = (
+    "model.max_seq_len",
+    "train.epochs",
+    "train.max_steps",
+    "train.learning_rate",
+    "train.warmup_ratio",
+    "train.min_lr_ratio",
+    "train.weight_decay",
+    "head.dropout",
+    "model.attention_dropout",
+)
+
+Key = tuple[object, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """Runs that differ by nothing but their seed, failed ones among them."""
+
+    data: str
+    attention: str
+    shape: Key
+    runs: tuple[RunRecord, ...]
+
+    @property
+    def finished(self) -> tuple[RunRecord, ...]:
+        """The runs that have results."""
+        return tuple(run for run in self.runs if run.finished)
+
+    @property
+    def seeds(self) -> int:
+        """How many different seeds have results."""
+        return len({run.seed for run in self.finished})
+
+    def values(self, field: str) -> list[float]:
+        """The values of a `RunRecord` field over the finished runs that have it."""
+        found = (getattr(run, field) for run in self.finished)
+        return [value for value in found if value is not None]
+
+    def mean(self, field: str) -> float | None:
+        """The mean of a field over the finished runs, None if none has it."""
+        values = self.values(field)
+        return fmean(values) if values else None
+
+
+def data_headings(records: Sequence[RunRecord]) -> dict[Path, str]:
+    """Run folder -> name of its data, with the hash where one name stands for different data.
+
+    A run that never came to record its hash goes with the others of its name if these agree.
+    """
+    hashes: dict[tuple[bool, str | None], set[str]] = {}
+    for record in records:
+        found = hashes.setdefault(_corpus(record), set())
+        if record.data_hash is not None:
+            found.add(record.data_hash)
+    headings = {}
+    for record in records:
+        name = record.data or "unknown data"
+        if len(hashes[_corpus(record)]) > 1:
+            name += f" ({(record.data_hash or 'unknown')[:8]})"
+        headings[record.folder] = name
+    return headings
+
+
+def _corpus(record: RunRecord) -> tuple[bool, str | None]:
+    # Pretraining reads other splits of a corpus, and so has another hash under the same name.
+    return record.kind == "pretrain", record.data
+
+
+def group_setups(records: Sequence[RunRecord]) -> list[Setup]:
+    """The pretraining and fine-tuning runs of known attention, gathered by setup, in their order.
+
+    Two fine-tuning runs from different pretraining runs are one setup only if those are one too,
+    which is seen if they are among `records`.
+    """
+    headings = data_headings(records)
+    origins = {
+        record.exp: _setup_key(record, headings, record.pretrain)
+        for record in records
+        if record.kind == "pretrain"
+    }
+    gathered: dict[Key, list[RunRecord]] = {}
+    for record in records:
+        if record.kind != "baseline" and record.attention is not None:
+            origin: object = record.pretrain
+            if record.pretrain in origins and record.kind != "pretrain":
+                origin = origins[record.pretrain]
+            gathered.setdefault(_setup_key(record, headings, origin), []).append(record)
+    return [
+        Setup(
+            headings[runs[0].folder],
+            str(runs[0].attention),
+            _shape_key(runs[0], headings),
+            tuple(runs),
+        )
+        for runs in gathered.values()
+    ]
+
+
+def sdpa_reference(setup: Setup, setups: Sequence[Setup]) -> Setup | None:
+    """The finished sdpa setup of the same kind, data, device and model shape.
+
+    Of several (another learning rate, say) the best on validation: never chosen by the test.
+    """
+    candidates = [
+        other
+        for other in setups
+        if other.attention == "sdpa" and other.shape == setup.shape and other.finished
+    ]
+    return max(candidates, key=validation_score) if candidates else None
+
+
+def validation_score(setup: Setup) -> float:
+    """Larger is better: mean validation macro-F1, for pretraining the negative validation loss."""
+    if setup.runs[0].kind == "pretrain":
+        loss = setup.mean("validation_loss")
+        return -math.inf if loss is None else -loss
+    score = setup.mean("validation_macro_f1")
+    return -math.inf if score is None else score
+
+
+def best_baselines(records: Sequence[RunRecord]) -> dict[str, RunRecord]:
+    """Heading of the data -> its finished baseline; of several the best on validation."""
+    headings = data_headings(records)
+
+    def score(record: RunRecord) -> float:
+        return -1.0 if record.validation_macro_f1 is None else record.validation_macro_f1
+
+    found: dict[str, RunRecord] = {}
+    for record in records:
+        if record.kind == "baseline" and record.finished:
+            heading = headings[record.folder]
+            if heading not in found or score(record) > score(found[heading]):
+                found[heading] = record
+    return found
+
+
+def ratio(value: float | None, reference: float | None) -> float | None:
+    """`value / reference`, None where either is unknown or the reference is not positive."""
+    if value is None or reference is None or reference <= 0:
+        return None
+    return value / reference
+
+
+def _setup_key(record: RunRecord, headings: dict[Path, str], origin: object) -> Key:
+    def kept(path: str) -> bool:
+        return not path.startswith(_BOOKKEEPING) and path not in _NOT_THE_SETUP
+
+    return (
+        *_place(record, headings),
+        record.attention,
+        origin,
+        _options(record, kept),
+        tuple(sorted((name, repr(value)) for name, value in record.attention_options.items())),
+    )
+
+
+def _shape_key(record: RunRecord, headings: dict[Path, str]) -> Key:
+    def kept(path: str) -> bool:
+        free = (*_NOT_THE_SETUP, *_FREE_PER_ATTENTION)
+        return not path.startswith(_BOOKKEEPING) and path not in free
+
+    return *_place(record, headings), record.pretrain is None, _options(record, kept)
+
+
+def _place(record: RunRecord, headings: dict[Path, str]) -> Key:
+    return record.kind, headings[record.folder], record.device
+
+
+def _options(record: RunRecord, kept: Callable[[str], bool]) -> Key:
+    # Names without a dot belong to the run (its name, its origin), not to its configuration.
+    return tuple(
+        (path, repr(value))
+        for path, value in sorted(record.config.items())
+        if "." in path and kept(path)
+    )

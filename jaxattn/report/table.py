@@ -1,0 +1,188 @@
+"""The comparison as results.csv and as tables on the terminal."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from jaxattn.config_io import write_text
+from jaxattn.report.ranking import Ranked, rank
+from jaxattn.report.record import SETTINGS, RunRecord
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PLAIN_WIDTH = 180
+"""Columns of the table where the output is no terminal and so has no width of its own."""
+
+__all__ = ["format_tables", "print_tables", "rank", "results_rows", "write_results_csv"]
+
+
+def results_rows(records: Sequence[RunRecord], by: str = "test_macro_f1") -> list[dict[str, Any]]:
+    """The rows of results.csv as column -> value; None where a run has no such value.
+
+    Qualities are shares of 1; times seconds; memory MiB: `max_gpu_mem_MiB` is an accelerator's,
+    `peak_rss_MiB` the resident memory of a process that ran without one.
+    """
+    rows = []
+    for row in rank(records, by):
+        run = row.record
+        options = ", ".join(f"{name}={value}" for name, value in run.attention_options.items())
+        rows.append(
+            {
+                "rank": row.rank,
+                "kind": run.kind,
+                "exp": run.exp,
+                "state": run.state,
+                "reason": run.reason,
+                "data": run.data,
+                "data_hash": run.data_hash,
+                "attention": run.attention,
+                "attention_options": options,
+                "pretrain": run.pretrain,
+                "seed": run.seed,
+                "test_macro_f1": run.test_macro_f1,
+                "test_accuracy": run.test_accuracy,
+                "test_weighted_f1": run.test_weighted_f1,
+                "test_auroc": run.test_auroc,
+                "validation_macro_f1": run.validation_macro_f1,
+                "validation_loss": run.validation_loss,
+                "seeds": row.seeds,
+                "test_macro_f1_std": row.test_macro_f1_std,
+                "time_per_epoch": run.seconds_per_epoch,
+                "tokens_per_second": run.tokens_per_second,
+                "max_gpu_mem_MiB": run.device_memory_mib,
+                "peak_rss_MiB": run.resident_memory_mib,
+                "time_vs_sdpa": row.time_vs_sdpa,
+                "memory_vs_sdpa": row.memory_vs_sdpa,
+                "parameters": run.parameters,
+                "pretrain_seconds": run.pretrain_seconds,
+                "train_seconds": run.train_seconds,
+                "compile_seconds": run.compile_seconds,
+                "steps": run.steps,
+                "best_step": run.best_step,
+                "pass_wnf": row.pass_wnf,
+                "device": run.device,
+                **{name: run.settings[name] for name in SETTINGS},
+            }
+        )
+    return rows
+
+
+def write_results_csv(records: Sequence[RunRecord], path: Path, by: str = "test_macro_f1") -> None:
+    """Writes results.csv (UTF-8, comma, one row a run) whole or not at all.
+
+    Numbers are written as `repr` gives them, without units, and empty where they are not known.
+    """
+    rows = results_rows(records, by)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if rows:
+        writer.writerow(rows[0])
+    writer.writerows([_cell(value) for value in row.values()] for row in rows)
+    write_text(path, text.getvalue())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return repr(value)
+    text = " ".join(value.split())
+    # A spreadsheet would evaluate such a text as a formula; the apostrophe makes it a text again.
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None else str(value)
+
+
+def _number(digits: int, factor: float = 1.0) -> Callable[[Any], str]:
+    def shown(value: Any) -> str:
+        return "-" if value is None else f"{factor * value:,.{digits}f}"
+
+    return shown
+
+
+# Title, value of a row, how it is shown, on which side it is aligned. A column that no run of
+# a table has a value for is left out.
+_COLUMNS: tuple[tuple[str, Callable[[Ranked], Any], Callable[[Any], str], Any], ...] = (
+    ("rank", lambda row: row.rank, _text, "right"),
+    ("run", lambda row: row.record.exp, _text, "left"),
+    ("attention", lambda row: row.record.attention, _text, "left"),
+    ("seed", lambda row: row.record.seed, _text, "right"),
+    ("macro-F1\n%", lambda row: row.record.test_macro_f1, _number(2, 100), "right"),
+    ("std\npp", lambda row: row.test_macro_f1_std, _number(2, 100), "right"),
+    ("accuracy\n%", lambda row: row.record.test_accuracy, _number(2, 100), "right"),
+    ("AUROC\n%", lambda row: row.record.test_auroc, _number(2, 100), "right"),
+    ("s/epoch", lambda row: row.record.seconds_per_epoch, _number(1), "right"),
+    ("tokens/s", lambda row: row.record.tokens_per_second, _number(0), "right"),
+    ("device\nmemory MiB", lambda row: row.record.device_memory_mib, _number(0), "right"),
+    ("resident\nmemory MiB", lambda row: row.record.resident_memory_mib, _number(0), "right"),
+    ("time\n/ sdpa", lambda row: row.time_vs_sdpa, _number(2), "right"),
+    ("memory\n/ sdpa", lambda row: row.memory_vs_sdpa, _number(2), "right"),
+    ("parameters", lambda row: row.record.parameters, _number(0), "right"),
+    ("WNF", lambda row: row.pass_wnf or None, _text, "left"),
+)
+_LOSS_COLUMN = ("MLM\nloss", lambda row: row.record.validation_loss, _number(4), "right")
+
+
+def format_tables(records: Sequence[RunRecord], by: str = "test_macro_f1") -> list["Table"]:
+    """One table for each data set and device; its title names both.
+
+    Runs that are not finished stand at the end, without a rank, their causes below the table.
+    """
+    groups: dict[tuple[bool, str, str], list[Ranked]] = {}
+    for row in rank(records, by):
+        device = row.record.device or "unknown device"
+        key = row.record.kind == "pretrain", row.data, device
+        groups.setdefault(key, []).append(row)
+    return [
+        _table(f"{'Pretraining on ' if pretrain else ''}{data}, {device}", rows, pretrain)
+        for (pretrain, data, device), rows in groups.items()
+    ]
+
+
+def _table(title: str, rows: Sequence[Ranked], pretrain: bool) -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    # Texts come from run folders: as `Text`, "[...]" in them is no markup.
+    causes = [
+        f"{row.record.exp}: {row.record.state}"
+        + (f" - {row.record.reason}" if row.record.reason else "")
+        for row in rows
+        if not row.record.finished
+    ]
+    table = Table(
+        title=Text(title),
+        caption=Text("\n".join(causes)) if causes else None,
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title_justify="left",
+        caption_justify="left",
+    )
+    columns = [*_COLUMNS[:4], _LOSS_COLUMN, *_COLUMNS[4:]] if pretrain else list(_COLUMNS)
+    columns = [column for column in columns if any(column[1](row) is not None for row in rows)]
+    for heading, _, _, side in columns:
+        table.add_column(heading, justify=side, overflow="fold")
+    for row in rows:
+        cells = [Text(shown(value(row))) for _, value, shown, _ in columns]
+        table.add_row(*cells, style=None if row.record.finished else "dim")
+    return table
+
+
+def print_tables(
+    records: Sequence[RunRecord], by: str = "test_macro_f1", file: TextIO | None = None
+) -> None:
+    """Prints the tables to `file` (default: standard output)."""
+    from rich.console import Console
+
+    console = Console(file=file)
+    if not console.is_terminal:
+        console = Console(file=file, width=PLAIN_WIDTH)
+    for table in format_tables(records, by):
+        console.print(table)
+        console.print()

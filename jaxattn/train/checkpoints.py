@@ -1,0 +1,144 @@
+"""Orbax checkpoints that are whole and unchanged, or not read at all.
+
+A checkpoint folder `step_<n>` holds the training state and a document (configuration, tokenizer,
+progress). Orbax makes the folder appear whole; the manifest, written last, holds the SHA-256 of
+every file in it, because Orbax restores a flipped bit without a word. A folder whose manifest is
+missing was cut short and is passed over.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from jaxattn.errors import InputError
+
+MANIFEST = "manifest.json"
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+def _abstract(tree: Any) -> Any:
+    def describe(leaf: Any) -> Any:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+
+    return jax.tree.map(describe, tree)
+
+
+class Checkpoints:
+    """The checkpoints of one run."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        """`folder` is made when the first checkpoint is saved; `keep`: latest ones not deleted."""
+        self.folder = folder.resolve()
+        self.keep = keep
+
+    def steps(self) -> list[int]:
+        """Steps of the finished checkpoints, oldest first."""
+        found = self.folder.glob(f"step_*/{MANIFEST}")
+        return sorted(int(path.parent.name.removeprefix("step_")) for path in found)
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step_{step:08d}"
+
+    def save(self, step: int, state: Any, document: dict[str, Any], best_step: int | None) -> None:
+        """Saves, then deletes what is neither among the latest `keep` nor the best."""
+        path = self._path(step)
+        shutil.rmtree(path, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        ocp.save_checkpointables(
+            path, {"state": state}, custom_metadata={"document": json.dumps(document)}
+        )
+        digests = json.dumps(_digests(path))
+        temporary = path / f"{MANIFEST}.tmp"
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(digests)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path / MANIFEST)
+        kept = {*self.steps()[-self.keep :], step, best_step}
+        for other in self.folder.iterdir():
+            if other.is_dir() and other not in {self._path(s) for s in kept if s is not None}:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def verify(self, step: int) -> None:
+        """Raises InputError unless every file of the checkpoint is as it was written."""
+        path = self._path(step)
+        try:
+            expected = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise InputError(f"{path}: no readable {MANIFEST}; the checkpoint is unusable") from None
+        found = _digests(path)
+        for name in sorted(expected.keys() | found.keys()):
+            if expected.get(name) != found.get(name):
+                what = "changed" if name in found and name in expected else "missing or unexpected"
+                raise InputError(f"{path / name}: {what} since it was saved; checkpoint unusable")
+
+    def document(self, step: int) -> dict[str, Any]:
+        """The verified checkpoint's document."""
+        self.verify(step)
+        metadata = ocp.checkpointables_metadata(self._path(step))
+        return json.loads(metadata.custom_metadata["document"])
+
+    def load(self, step: int, like: Any) -> Any:
+        """The verified checkpoint's state, in the structure, shapes and dtypes of `like`.
+
+        Raises InputError when the checkpoint holds arrays of other names, shapes or dtypes.
+        """
+        self.verify(step)
+        path = self._path(step)
+        metadata = ocp.checkpointables_metadata(path).metadata["state"]
+        wanted, found = _described(like), _described(metadata)
+        for name in sorted(wanted.keys() | found.keys()):
+            if wanted.get(name) != found.get(name):
+                raise InputError(
+                    f"{path}: {name} is {found.get(name, 'absent')} in the checkpoint, but this "
+                    f"configuration needs {wanted.get(name, 'none')}"
+                )
+        return ocp.load_checkpointables(path, {"state": _abstract(like)})["state"]
+
+    def load_params(self, step: int) -> Any:
+        """The verified checkpoint's parameters as NumPy arrays, nested dicts as saved."""
+        self.verify(step)
+        path = self._path(step)
+        metadata = ocp.checkpointables_metadata(path).metadata["state"]
+        is_array = lambda leaf: hasattr(leaf, "shape")  # noqa: E731
+        params = jax.tree.map(
+            lambda leaf: np.empty(leaf.shape, leaf.dtype), metadata["params"], is_leaf=is_array
+        )
+        rest = jax.tree.map(lambda _: ..., dict(metadata), is_leaf=is_array)
+        loaded = ocp.load_checkpointables(path, {"state": {**rest, "params": params}})
+        return jax.tree.map(np.asarray, loaded["state"]["params"])
+
+    def latest(self) -> int | None:
+        """The newest checkpoint that passes verification; None when there is none."""
+        for step in reversed(self.steps()):
+            try:
+                self.verify(step)
+            except InputError:
+                continue
+            return step
+        return None
+
+
+def _described(tree: Any) -> dict[str, str]:
+    """Parameter path -> 'dtype[shape]'; PRNG keys and empty optimizer states are left out."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))[0]
+    described = {}
+    for path, leaf in leaves:
+        names = [str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path]
+        if names[0] == "params":
+            described["/".join(names)] = f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
+    return described

@@ -1,0 +1,155 @@
+"""What a run writes while it goes on: metrics.csv, events.jsonl, Weights & Biases, progress."""
+
+import csv
+import io
+import json
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from jaxattn.config import LogConfig
+from jaxattn.config_io import write_text
+
+COLUMNS = (
+    "step",
+    "epoch",
+    "split",
+    "loss",
+    "accuracy",
+    "macro_f1",
+    "weighted_f1",
+    "auroc",
+    "learning_rate",
+    "grad_norm",
+)
+"""metrics.csv holds nothing that depends on the clock, so that equal runs give equal files."""
+
+
+class RunLog:
+    """The log files of one run folder."""
+
+    def __init__(self, folder: Path, config: LogConfig, name: str, settings: dict[str, Any]) -> None:
+        """Opens the files of `folder`; `name` and the flat `settings` are for W&B."""
+        self._metrics = folder / "metrics.csv"
+        self._events = folder / "events.jsonl"
+        self._wandb = self._start_wandb(folder, config, name, settings)
+
+    @staticmethod
+    def _start_wandb(
+        folder: Path, config: LogConfig, name: str, settings: dict[str, Any]
+    ) -> Any | None:
+        if config.wandb == "off":
+            return None
+        import wandb
+
+        run_id = "".join(c if c.isalnum() else "-" for c in f"{folder.parent.name}-{name}")
+        return wandb.init(
+            project=config.wandb_project,
+            name=name,
+            id=run_id,
+            resume="allow",
+            mode="offline" if config.wandb == "offline" else "online",
+            dir=str(folder),
+            config=settings,
+        )
+
+    def rewind(self, step: int) -> None:
+        """Forgets rows of metrics.csv after `step`: a resumed run writes them again."""
+        rows = []
+        if self._metrics.exists():
+            with open(self._metrics, newline="", encoding="utf-8") as file:
+                rows = list(csv.reader(file))[1:]
+        kept = [row for row in rows if len(row) == len(COLUMNS) and int(row[0]) <= step]
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerows([COLUMNS, *kept])
+        write_text(self._metrics, buffer.getvalue())
+
+    def metrics(self, step: int, epoch: float, split: str, values: dict[str, float | None]) -> None:
+        """Appends a row; absent or None values are empty cells."""
+        row: dict[str, Any] = {"step": step, "epoch": repr(epoch), "split": split}
+        row |= {name: repr(value) for name, value in values.items() if value is not None}
+        with open(self._metrics, "a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, COLUMNS, lineterminator="\n", restval="").writerow(row)
+        if self._wandb is not None:
+            numbers = {f"{split}/{name}": value for name, value in values.items()}
+            self._wandb.log(numbers | {"epoch": epoch}, step=step)
+
+    def event(self, event: str, **values: Any) -> None:
+        """Appends a line to events.jsonl; `time` is in seconds since 1970."""
+        line = json.dumps({"time": round(time.time(), 3), "event": event, **values})
+        with open(self._events, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def close(self, exit_code: int = 0) -> None:
+        """Ends the W&B run, if there is one."""
+        if self._wandb is not None:
+            self._wandb.finish(exit_code=exit_code)
+
+
+class Progress:
+    """Stage, step, loss, tokens/s and time left: a live bar on a terminal, else a line now and then.
+
+    Rich prints nothing until the end where there is no terminal, hence the lines.
+    """
+
+    def __init__(self, stage: str, total: int, line_seconds: float = 15.0) -> None:
+        """`total` in steps."""
+        self._stage, self._total, self._line_seconds = stage, total, line_seconds
+        self._bar: Any = None
+        self._first: tuple[float, int] | None = None
+        self._last_line = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Shows the bar."""
+        if sys.stderr.isatty():
+            from rich import progress
+            from rich.console import Console
+
+            self._bar = progress.Progress(
+                progress.TextColumn("{task.description}"),
+                progress.BarColumn(),
+                progress.MofNCompleteColumn(),
+                progress.TextColumn("{task.fields[note]}"),
+                progress.TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(self._stage, total=self._total, note="")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, step: int, loss: float, tokens_per_second: float) -> None:
+        """`step`: steps done so far."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (now, step)
+        note = f"loss {loss:.4f}  {tokens_per_second:,.0f} tokens/s"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, note=note)
+        elif now - self._last_line >= self._line_seconds or step == self._total:
+            self._last_line = now
+            seconds, steps = now - self._first[0], step - self._first[1]
+            left = (self._total - step) * seconds / steps if steps else 0.0
+            print(
+                f"{self._stage}: step {step}/{self._total}  {note}  {left:,.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)

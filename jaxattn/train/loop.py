@@ -1,0 +1,238 @@
+"""The training loop: steps, logging, validation, checkpoints, and stopping cleanly."""
+
+import dataclasses
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxattn.config import CheckpointConfig, LogConfig
+from jaxattn.ops.programs import Programs
+from jaxattn.train.checkpoints import Checkpoints
+from jaxattn.train.log import Progress, RunLog
+from jaxattn.train.state import TrainState
+
+NumpyBatch = dict[str, np.ndarray]
+
+
+class NonFiniteError(RuntimeError):
+    """The loss or the gradients are NaN or infinite."""
+
+
+class InterruptedRun(RuntimeError):
+    """The run was asked to stop, and has saved its state."""
+
+
+@dataclasses.dataclass
+class Tally:
+    """What the loop has to remember between steps; saved with every checkpoint.
+
+    Sums are since the last row of metrics.csv. Times are in seconds and leave out compiling,
+    validating and saving.
+    """
+
+    loss: float = 0.0
+    correct: float = 0.0
+    count: float = 0.0
+    grad_norm: float = 0.0
+    best_step: int | None = None
+    best_value: float | None = None
+    train_seconds: float = 0.0
+    compile_seconds: float = 0.0
+    tokens: int = 0
+    padded_tokens: int = 0
+
+    def add(self, sums: dict[str, float]) -> None:
+        """Adds the sums of one step."""
+        self.loss += sums["loss"]
+        self.correct += sums["correct"]
+        self.count += sums["count"]
+        self.grad_norm = sums["grad_norm"]
+
+    def drain(self) -> dict[str, float]:
+        """Means since the last call, and the gradient norm of the last step."""
+        count = max(self.count, 1.0)
+        means = {"loss": self.loss / count, "accuracy": self.correct / count}
+        self.loss = self.correct = self.count = 0.0
+        return means | {"grad_norm": self.grad_norm}
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Everything `fit` needs, as functions of the step or the state.
+
+    Attributes:
+      stage: shown in the progress.
+      step: compiled (state, batch) -> (state, sums).
+      batch: step -> the batch, as NumPy arrays; a pure function.
+      learning_rate: step -> the rate used in it.
+      total_steps, steps_per_epoch: lengths.
+      validate: params -> metrics of the validation split.
+      select: the metric of `validate` that picks the best checkpoint.
+      higher_is_better: its direction.
+      document: saved in every checkpoint (configuration, tokenizer).
+    """
+
+    stage: str
+    step: Programs
+    batch: Callable[[int], NumpyBatch]
+    learning_rate: Callable[[int], float]
+    total_steps: int
+    steps_per_epoch: int
+    validate: Callable[[Any], dict[str, float | None]]
+    select: str
+    higher_is_better: bool
+    document: dict[str, Any]
+
+
+@contextmanager
+def _stop_requests() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM instead of dying of them, so that the state can be saved."""
+    received: list[int] = []
+    previous = {
+        number: signal.signal(number, lambda n, _: received.append(n))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _due(done: int, every: int) -> bool:
+    return every > 0 and done % every == 0
+
+
+class _Loop:
+    """The moving parts of one call of `fit`."""
+
+    def __init__(
+        self,
+        job: Job,
+        tally: Tally,
+        run_log: RunLog,
+        log_every: int,
+        checkpoints: Checkpoints,
+        saving: CheckpointConfig,
+    ) -> None:
+        self.job, self.tally, self.log, self.log_every = job, tally, run_log, log_every
+        self.checkpoints, self.saving = checkpoints, saving
+        self.pending: tuple[int, dict[str, jax.Array]] | None = None
+        self.saved_at = time.monotonic()
+        self.last_loss = math.nan
+
+    def collect(self) -> None:
+        """Fetches the sums of the step before, while the device works on the next."""
+        if self.pending is None:
+            return
+        done, device_sums = self.pending
+        self.pending = None
+        sums = {name: float(value) for name, value in device_sums.items()}
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(sums[name]):
+                raise NonFiniteError(f"{name} is {sums[name]} in step {done}")
+        self.tally.add(sums)
+        self.last_loss = sums["loss"] / max(sums["count"], 1.0)
+        if done % self.log_every == 0 or done == self.job.total_steps:
+            values = self.tally.drain() | {"learning_rate": self.job.learning_rate(done - 1)}
+            self.log.metrics(done, done / self.job.steps_per_epoch, "train", values)
+
+    def run_validation(self, done: int, params: Any, progress: Progress) -> bool:
+        """Validates; True when this is the best state so far."""
+        values = self.job.validate(params)
+        self.log.metrics(done, done / self.job.steps_per_epoch, "validation", values)
+        value = values[self.job.select]
+        if value is None or not math.isfinite(value):
+            raise NonFiniteError(f"validation {self.job.select} is {value} after step {done}")
+        best = self.tally.best_value
+        better = best is None or (value > best if self.job.higher_is_better else value < best)
+        if better:
+            self.tally.best_step, self.tally.best_value = done, value
+        shown = "  ".join(f"{name} {v:.4f}" for name, v in values.items() if v is not None)
+        progress.say(
+            f"{self.job.stage}: epoch {done / self.job.steps_per_epoch:.3g}  validation {shown}"
+            f"{'  (best so far)' if better else ''}"
+        )
+        return better
+
+    def save(self, done: int, state: TrainState) -> None:
+        document = self.job.document | {"tally": dataclasses.asdict(self.tally)}
+        self.checkpoints.save(done, state, document, self.tally.best_step)
+        self.log.event("checkpoint", step=done)
+        self.saved_at = time.monotonic()
+
+    def save_due(self, done: int) -> bool:
+        if done == self.job.total_steps or _due(done, self.saving.every_steps):
+            return True
+        minutes = self.saving.every_minutes
+        if minutes and time.monotonic() - self.saved_at >= 60 * minutes:
+            return True
+        return _due(done, self.saving.every_epochs * self.job.steps_per_epoch)
+
+
+def fit(
+    job: Job,
+    state: TrainState,
+    tally: Tally,
+    run_log: RunLog,
+    logging: LogConfig,
+    checkpoints: Checkpoints,
+    saving: CheckpointConfig,
+) -> tuple[TrainState, Tally]:
+    """Runs from `state.step` to `job.total_steps`; validates after every epoch and at the end.
+
+    `tally` is that of the checkpoint `state` is from, or a new one.
+
+    Raises:
+      NonFiniteError: a NaN or infinite loss or gradient; that state is never saved.
+      InterruptedRun: SIGINT or SIGTERM arrived; the state was saved first.
+    """
+    loop = _Loop(job, tally, run_log, logging.every_steps, checkpoints, saving)
+    start = int(state.step)
+    with (
+        _stop_requests() as stop,
+        Progress(job.stage, job.total_steps) as progress,
+        ThreadPoolExecutor(1) as reader,
+    ):
+        upcoming = reader.submit(job.batch, start) if start < job.total_steps else None
+        for step in range(start, job.total_steps):
+            assert upcoming is not None
+            began = time.monotonic()
+            batch = upcoming.result()
+            if step + 1 < job.total_steps:
+                upcoming = reader.submit(job.batch, step + 1)
+            if not job.step.has(batch):
+                waited = time.monotonic()
+                progress.say(f"{job.stage}: compiling for length {batch['ids'].shape[1]}")
+                job.step.compile(state, batch)
+                compiling = time.monotonic() - waited
+                tally.compile_seconds += compiling
+                began += compiling
+            state, sums = job.step(state, batch)
+            loop.collect()
+            done = step + 1
+            loop.pending = (done, sums)
+            tally.tokens += int(batch["mask"].sum())
+            tally.padded_tokens += batch["mask"].size
+            # Decided once: time and signals may change the answer from one line to the next.
+            stopping = bool(stop)
+            saving_now = stopping or loop.save_due(done)
+            epoch_ends = done % job.steps_per_epoch == 0 or done == job.total_steps
+            if epoch_ends or saving_now:
+                loop.collect()
+            tally.train_seconds += time.monotonic() - began
+            progress.update(done, loop.last_loss, tally.tokens / max(tally.train_seconds, 1e-9))
+            better = epoch_ends and loop.run_validation(done, state.params, progress)
+            if better or saving_now:
+                loop.save(done, state)
+            if stopping:
+                name = signal.Signals(stop[0]).name
+                raise InterruptedRun(f"{name} after step {done}; the state is saved")
+    return state, tally

@@ -1,0 +1,48 @@
+"""What a run carries from step to step, and the PRNG keys that follow from it."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Parameters, optimizer state, step and root key; the step is the data position as well."""
+
+    params: Any
+    opt_state: optax.OptState
+    step: jax.Array
+    key: jax.Array
+
+
+def create_state(params: Any, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
+    """The state before the first step."""
+    return TrainState(
+        params=params,
+        opt_state=optimizer.init(params),
+        step=jnp.zeros((), jnp.int32),
+        key=jax.random.key(seed),
+    )
+
+
+def init_key(seed: int) -> jax.Array:
+    """The key that initialises parameters."""
+    return jax.random.fold_in(jax.random.key(seed), 0)
+
+
+def dropout_key(root: jax.Array, step: jax.Array) -> jax.Array:
+    """A new key every step."""
+    return jax.random.fold_in(jax.random.fold_in(root, 1), step)
+
+
+def attention_key(root: jax.Array, step: jax.Array, redraw_interval: int) -> jax.Array:
+    """The key of hashes and random features: a new one every `redraw_interval` steps."""
+    return jax.random.fold_in(jax.random.fold_in(root, 2), step // redraw_interval)
+
+
+def evaluation_attention_key(seed: int) -> jax.Array:
+    """The key of hashes and random features at evaluation: one for the whole run."""
+    return jax.random.fold_in(jax.random.key(seed), 3)

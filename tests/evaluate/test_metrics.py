@@ -1,0 +1,88 @@
+"""Metrics against values worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from jaxattn.errors import InputError
+from jaxattn.evaluate.metrics import classification_metrics, confusion
+
+BINARY = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.2, 0.8], [0.6, 0.4]])
+BINARY_LABELS = np.array([0, 0, 1, 1, 1])
+
+
+def test_binary_values():
+    """Predicted 0 1 1 1 0: F1 of class 0 is 2*1/(2+2), of class 1 2*2/(3+3)."""
+    found = classification_metrics(BINARY, BINARY_LABELS)
+    assert found["accuracy"] == pytest.approx(3 / 5)
+    assert found["macro_f1"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert found["weighted_f1"] == pytest.approx(2 / 5 * 1 / 2 + 3 / 5 * 2 / 3)
+    # Of 6 pairs (class 1 above class 0) all but 0.4 < 0.6 are in order.
+    assert found["auroc"] == pytest.approx(5 / 6)
+    likelihoods = [0.9, 0.4, 0.7, 0.8, 0.4]
+    assert found["loss"] == pytest.approx(-sum(map(math.log, likelihoods)) / 5)
+    assert confusion(BINARY, BINARY_LABELS) == [[1, 1], [1, 2]]
+
+
+def test_multi_class_values():
+    """Classes 0 and 1 are perfectly separated one-versus-rest, class 2 has 1 of 2 pairs wrong."""
+    probabilities = np.array([[0.8, 0.1, 0.1], [0.1, 0.7, 0.2], [0.7, 0.15, 0.15]])
+    labels = np.array([0, 1, 2])
+    found = classification_metrics(probabilities, labels)
+    assert found["accuracy"] == pytest.approx(2 / 3)
+    # F1: class 0 2*1/(2+1), class 1 1, class 2 never predicted.
+    assert found["macro_f1"] == pytest.approx((2 / 3 + 1 + 0) / 3)
+    # One-versus-rest: 0.8 over 0.1 and 0.7; 0.7 over 0.1 and 0.15; 0.15 over 0.1, not over 0.2.
+    assert found["auroc"] == pytest.approx((1 + 1 + 0.5) / 3)
+    assert confusion(probabilities, labels) == [[1, 0, 0], [0, 1, 0], [1, 0, 0]]
+
+
+def test_a_class_without_examples_has_no_auroc_and_counts_in_macro_f1():
+    """Two of three classes perfect: macro-F1 2/3."""
+    probabilities = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]])
+    found = classification_metrics(probabilities, np.array([0, 1]))
+    assert found["auroc"] is None
+    assert found["macro_f1"] == pytest.approx(2 / 3)
+    assert found["weighted_f1"] == 1.0
+    assert classification_metrics(BINARY[:2], np.array([0, 0]))["auroc"] is None
+
+
+def test_low_precision_rows_are_normalised():
+    """A softmax in half precision misses 1 by some 1e-3."""
+    probabilities = np.array([[0.5005, 0.5005], [0.2, 0.8]], dtype=np.float16)
+    found = classification_metrics(probabilities, np.array([0, 1]))
+    assert found["loss"] == pytest.approx(-(math.log(0.5) + math.log(0.8)) / 2, abs=1e-4)
+
+
+def test_certain_and_wrong_has_a_finite_loss():
+    """A probability of exactly 0 is clipped, as scikit-learn does."""
+    found = classification_metrics(np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([1, 0]))
+    assert math.isfinite(found["loss"])
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "labels", "message"),
+    [
+        ([[np.nan, 1.0]], [0], "finite"),
+        ([[np.inf, 0.0]], [0], "finite"),
+        ([[-0.5, 1.5]], [0], "sum to 1"),
+        ([[0.5, 0.2]], [0], "sum to 1"),
+        ([[0.5, 0.5]], [2], "expected 0 to 1"),
+        ([[0.5, 0.5]], [-1], "expected 0 to 1"),
+        ([[0.5, 0.5]], [0, 1], "one a row"),
+        ([[0.5, 0.5]], [0.0], "integers"),
+        ([[1.0]], [0], "c >= 2"),
+    ],
+)
+def test_wrong_input_is_refused(probabilities, labels, message):
+    """With what was found."""
+    for function in (classification_metrics, confusion):
+        with pytest.raises(ValueError, match=message):
+            function(np.array(probabilities), np.array(labels))
+
+
+def test_nothing_to_evaluate():
+    """An empty split is the user's to mend."""
+    with pytest.raises(InputError, match="no examples"):
+        classification_metrics(np.zeros((0, 2)), np.zeros(0, dtype=int))

@@ -1,0 +1,161 @@
+"""WNF-1 and WNF-2 at and around their limits."""
+
+import pytest
+
+from jaxattn.report.criteria import criteria, pass_wnf
+
+
+def verdicts(records, attention):
+    """Criterion -> verdict of the one setup of an attention."""
+    rows = [row for row in criteria(records) if row.attention == attention]
+    assert len({row.runs for row in rows}) == 1
+    return {row.criterion: row.verdict for row in rows}
+
+
+COST, LOST1, LOST2 = "WNF-1 time or memory", "WNF-1 macro-F1 lost", "WNF-2 macro-F1 lost"
+LEAD, SPREAD = "WNF-2 lead over baseline", "WNF-2 spread over 3 seeds"
+FAILURE = "WNF-2 no NaN, no OOM"
+
+
+@pytest.mark.parametrize(
+    ("attention", "seconds", "memory", "verdict"),
+    [
+        ("performer_favor", 80.0, 1000.0, "PASS"),
+        ("performer_favor", 80.1, 700.0, "PASS"),
+        ("performer_favor", 80.1, 700.1, "FAIL"),
+        ("reformer_lsh", 85.0, 2000.0, "PASS"),
+        ("reformer_lsh", 85.1, 750.0, "PASS"),
+        ("reformer_lsh", 85.1, 750.1, "FAIL"),
+        ("reformer_lsh", 90.0, None, "NOT MEASURED"),
+        ("reformer_lsh", 80.0, None, "PASS"),
+        ("reformer_lsh", None, 800.0, "NOT MEASURED"),
+    ],
+)
+def test_cost_needs_one_of_the_two_savings(record, attention, seconds, memory, verdict):
+    """-20 % time or -30 % memory (Performer), -15 % or -25 % (Reformer), inclusive."""
+    runs = [record("s", "sdpa", 0.9), record("x", attention, 0.9, seconds, memory)]
+    assert verdicts(runs, attention)[COST] == verdict
+
+
+@pytest.mark.parametrize(("f1", "verdict"), [(0.89, "PASS"), (0.8899, "FAIL"), (0.95, "PASS")])
+def test_one_point_may_be_lost(record, f1, verdict):
+    """0.90 - 0.89 is a hair more than 0.01 in floating point and still within the limit."""
+    runs = [record("s", "sdpa", 0.90), record("x", "reformer_lsh", f1)]
+    found = verdicts(runs, "reformer_lsh")
+    assert found[LOST1] == found[LOST2] == verdict
+
+
+@pytest.mark.parametrize(
+    ("attention", "f1", "verdict"),
+    [
+        ("sdpa", 0.95, "PASS"),
+        ("sdpa", 0.9499, "FAIL"),
+        ("reformer_lsh", 0.93, "PASS"),
+        ("performer_favor", 0.9299, "FAIL"),
+    ],
+)
+def test_lead_over_the_baseline(record, attention, f1, verdict):
+    """+5 pp for sdpa, +3 pp for the others; without a baseline nothing is measured."""
+    baseline = record("b", "tfidf+logreg", 0.90, kind="baseline")
+    assert verdicts([record("x", attention, f1), baseline], attention)[LEAD] == verdict
+    assert verdicts([record("x", attention, f1)], attention)[LEAD] == "NOT MEASURED"
+    elsewhere = record("b", "tfidf+logreg", 0.1, kind="baseline", data="agnews")
+    assert verdicts([record("x", attention, f1), elsewhere], attention)[LEAD] == "NOT MEASURED"
+
+
+@pytest.mark.parametrize(
+    ("scores", "verdict"),
+    [
+        ([0.90], "NOT MEASURED"),
+        ([0.90, 0.905], "NOT MEASURED"),
+        ([0.90, 0.92], "FAIL"),
+        ([0.90, 0.905, 0.91], "PASS"),
+        ([0.90, 0.905, 0.9101], "FAIL"),
+    ],
+)
+def test_the_spread_needs_three_seeds_to_pass(record, scores, verdict):
+    """Two seeds can fail already: a third cannot make their range smaller."""
+    runs = [record(f"s{i}", "sdpa", score, seed=i) for i, score in enumerate(scores)]
+    assert verdicts(runs, "sdpa")[SPREAD] == verdict
+
+
+def test_the_same_seed_three_times_is_one_seed(record):
+    """A repetition says nothing about the spread over seeds."""
+    runs = [record(f"s{i}", "sdpa", 0.9) for i in range(3)]
+    assert verdicts(runs, "sdpa")[SPREAD] == "NOT MEASURED"
+
+
+def test_a_failed_seed_fails_its_setup_and_is_left_out_of_the_means(record):
+    """It has neither data hash nor results, and is found by its configuration."""
+    lost = record("x1", "reformer_lsh", None, None, None, seed=1, data_hash=None)
+    lost = type(lost)(**{**vars(lost), "state": "failed", "reason": "non-finite loss"})
+    runs = [record("s", "sdpa", 0.9), record("x", "reformer_lsh", 0.9, 80.0), lost]
+    found = verdicts(runs, "reformer_lsh")
+    assert (found[FAILURE], found[COST], found[LOST1]) == ("FAIL", "PASS", "PASS")
+    (row,) = [r for r in criteria(runs) if r.criterion == FAILURE and r.attention != "sdpa"]
+    assert row.measured == "x1: non-finite loss" and row.runs == ("x", "x1")
+    only = verdicts([runs[0], lost], "reformer_lsh")
+    assert only[FAILURE] == "FAIL" and only[COST] == only[LEAD] == "NOT MEASURED"
+
+
+def test_short_sequences_are_reported_but_not_judged_by_wnf_1(record):
+    """WNF-1 speaks of 512 tokens and longer; WNF-2 does not ask."""
+    short = {"data.max_length": 511}
+    runs = [
+        record("s", "sdpa", 0.9, options=short),
+        record("x", "performer_favor", 0.9, 50.0, options=short),
+    ]
+    found = verdicts(runs, "performer_favor")
+    assert found[COST] == found[LOST1] == "NOT MEASURED" and found[LOST2] == "PASS"
+    row = next(row for row in criteria(runs) if row.criterion == COST)
+    assert row.measured.startswith("time 0.500 x, memory 1.000 x") and "511" in row.measured
+
+
+@pytest.mark.parametrize(
+    "other", [{"device": "H200"}, {"data": "agnews"}, {"options": {"model.hidden_dim": 256}}]
+)
+def test_only_a_comparable_exact_run_is_compared_with(record, other):
+    """Another device, data set or model is none."""
+    runs = [record("s", "sdpa", 0.9, **other), record("x", "performer_favor", 0.9, 50.0)]
+    found = verdicts(runs, "performer_favor")
+    assert found[COST] == found[LOST1] == found[LOST2] == "NOT MEASURED"
+
+
+def test_the_exact_run_is_chosen_on_validation_and_named(record):
+    """The better test score of the other sdpa setup plays no part."""
+    runs = [
+        record("good", "sdpa", 0.90, 100.0, validation_macro_f1=0.91),
+        record("lucky", "sdpa", 0.99, 50.0, validation_macro_f1=0.89,
+               options={"train.learning_rate": 1e-4}),
+        record("x", "performer_favor", 0.90, 80.0),
+    ]  # fmt: skip
+    rows = [row for row in criteria(runs) if row.attention == "performer_favor"]
+    assert {row.criterion: row.verdict for row in rows}[COST] == "PASS"
+    assert "sdpa, plain XLA" in rows[0].limit
+
+
+def test_values_are_means_over_seeds(record):
+    """70 and 90 s against 100: 0.80 in the mean."""
+    runs = [
+        record("s", "sdpa", 0.9),
+        record("x0", "performer_favor", 0.88, 70.0),
+        record("x1", "performer_favor", 0.90, 90.0, seed=1),
+    ]
+    row = next(row for row in criteria(runs) if row.criterion == COST)
+    assert row.verdict == "PASS" and row.measured.startswith("time 0.800 x")
+    assert verdicts(runs, "performer_favor")[LOST1] == "PASS"
+
+
+def test_pass_wnf_sums_up(record):
+    """FAIL if any failed, PASS if all passed, else NOT MEASURED; nothing for a baseline."""
+    runs = [record("b", "tfidf+logreg", 0.80, kind="baseline")]
+    runs += [record(f"s{i}", "sdpa", 0.90, seed=i) for i in range(3)]
+    runs += [record(f"f{i}", "performer_favor", 0.90, 50.0, seed=i) for i in range(3)]
+    runs += [record("l0", "reformer_lsh", 0.90, 50.0)]
+    runs += [record("new", "linformer", 0.1)]
+    summary = {folder.name: verdict for folder, verdict in pass_wnf(runs).items()}
+    assert summary == dict.fromkeys(["s0", "s1", "s2", "f0", "f1", "f2"], "PASS") | {
+        "l0": "NOT MEASURED"
+    }
+    runs += [record("l1", "reformer_lsh", 0.85, 50.0, seed=1)]
+    assert {f.name: v for f, v in pass_wnf(runs).items()}["l0"] == "FAIL"

@@ -1,0 +1,171 @@
+"""Ranks, ratios, results.csv and the tables."""
+
+import csv
+import dataclasses
+import io
+from statistics import stdev
+
+import pandas as pd
+import pytest
+
+from jaxattn.errors import InputError
+from jaxattn.report.table import format_tables, print_tables, rank, write_results_csv
+
+
+@pytest.fixture
+def runs(record):
+    """Three attentions, the baseline, a failed run that would have been the best, a pretraining."""
+    return [
+        record("lost", "sdpa", 0.99, state="failed", reason="=oom", seed=9),
+        record("favor", "performer_favor", 0.91, 40.0, 600.0),
+        record("sdpa", "sdpa", 0.92, 80.0, 1000.0),
+        record("lsh", "reformer_lsh", 0.92, 60.0, 1500.0),
+        record("tfidf", "tfidf+logreg", 0.895, 20.0, 900.0, kind="baseline"),
+        record("wiki", "sdpa", None, kind="pretrain", data="wiki", validation_loss=2.5),
+    ]
+
+
+def places(records, by="test_macro_f1"):
+    """Experiment -> rank."""
+    return {row.record.exp: row.rank for row in rank(records, by)}
+
+
+def test_rank_orders_by_quality_then_time_and_never_ranks_a_failed_run(runs):
+    """lsh ties with sdpa and is faster; the failed run's 0.99 counts for nothing."""
+    rows = rank(runs)
+    assert [(row.record.exp, row.rank) for row in rows] == [
+        ("lsh", 1),
+        ("sdpa", 2),
+        ("favor", 3),
+        ("tfidf", 4),
+        ("lost", None),
+        ("wiki", None),
+    ]
+
+
+@pytest.mark.parametrize("state", ["failed", "interrupted", "running"])
+@pytest.mark.parametrize("by", ["test_macro_f1", "time_per_epoch", "peak_rss_MiB"])
+def test_only_finished_runs_are_ranked_by_any_measure(runs, state, by):
+    """The state decides, whatever numbers such a record carries."""
+    runs[0] = dataclasses.replace(runs[0], state=state, seconds_per_epoch=0.1, peak_memory_mib=1.0)
+    assert places(runs, by)["lost"] is None
+
+
+def test_rank_by_a_cost_puts_the_cheapest_first_and_keeps_devices_apart(runs, record):
+    """Qualities are ranked over devices, seconds are not."""
+    runs.append(record("gpu", "sdpa", 0.93, 1.0, device="H200"))
+    assert places(runs, "time_per_epoch") == {
+        "tfidf": 1, "favor": 2, "lsh": 3, "sdpa": 4, "lost": None, "wiki": None, "gpu": 1,
+    }  # fmt: skip
+    assert places(runs)["gpu"] == 1 and places(runs)["lsh"] == 2
+
+
+def test_ranks_are_per_data_set_and_a_data_hash_tells_data_apart(runs, record):
+    """The same name with another content is another data set."""
+    runs.append(record("ag", "sdpa", 0.5, data="agnews"))
+    runs.append(record("other", "sdpa", 0.4, data_hash="bbbb"))
+    assert places(runs)["ag"] == 1 and places(runs)["other"] == 1
+    headings = {row.record.exp: row.data for row in rank(runs)}
+    assert headings["lsh"] == "imdb (aaaa)" and headings["other"] == "imdb (bbbb)"
+
+
+def test_an_unknown_measure_is_refused(runs):
+    """With the nearest name."""
+    with pytest.raises(InputError, match="did you mean 'test_auroc'"):
+        rank(runs, "test_aurocc")
+
+
+def test_ratios_are_taken_against_the_sdpa_run_of_the_same_data_device_and_model(runs, record):
+    """40 / 80 s and 600 / 1000 MiB; nothing where no comparable exact run exists."""
+    small = {"model.num_layers": 3}
+    runs.append(record("small", "performer_favor", 0.9, 20.0, options=small))
+    runs.append(record("gpu", "performer_favor", 0.9, 1.0, device="H200"))
+    runs.append(record("mixed", "reformer_lsh", 0.9, 20.0, memory_kind="device"))
+    rows = {row.record.exp: (row.time_vs_sdpa, row.memory_vs_sdpa) for row in rank(runs)}
+    assert rows["favor"] == (0.5, 0.6)
+    assert rows["lsh"] == (0.75, 1.5)
+    assert rows["sdpa"] == (1.0, 1.0)
+    assert rows["mixed"] == (0.25, None)
+    assert rows["small"] == rows["gpu"] == rows["tfidf"] == rows["lost"] == (None, None)
+
+
+def test_the_deviation_is_over_seeds_of_one_setup_only(record):
+    """Another learning rate is another setup; another pretraining seed is not."""
+    wiki = [
+        record(f"wiki{s}", "sdpa", None, kind="pretrain", data="wiki", seed=s, validation_loss=2.0)
+        for s in (0, 1)
+    ]
+    runs = [
+        record("s0", "sdpa", 0.90, seed=0, pretrain="wiki0"),
+        record("s1", "sdpa", 0.92, seed=1, pretrain="wiki1"),
+        record("lr", "sdpa", 0.99, options={"train.learning_rate": 1e-4}, pretrain="wiki0"),
+    ]
+    rows = {row.record.exp: row for row in rank(runs + wiki)}
+    assert rows["s0"].test_macro_f1_std == pytest.approx(stdev([0.90, 0.92]))
+    assert (rows["s0"].seeds, rows["lr"].seeds, rows["lr"].test_macro_f1_std) == (2, 1, None)
+
+
+def test_results_csv_gives_every_number_back(runs, tmp_path):
+    """One row a run; floats return bit for bit, absent ones are empty."""
+    runs[2] = dataclasses.replace(runs[2], test_macro_f1=0.1 + 0.2 + 0.6, parameters=28_763_648)
+    path = tmp_path / "results.csv"
+    write_results_csv(runs, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["results.csv"]
+    table = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("exp")
+    assert len(table) == len(runs)
+    sdpa = table.loc["sdpa"]
+    assert float(sdpa["test_macro_f1"]) == 0.1 + 0.2 + 0.6
+    assert int(sdpa["parameters"]) == 28_763_648 and sdpa["time_per_epoch"] == "80.0"
+    assert (sdpa["peak_rss_MiB"], sdpa["max_gpu_mem_MiB"]) == ("1000.0", "")
+    assert (sdpa["num_layers"], sdpa["positions"], sdpa["learning_rate"]) == ("4", "rope", "0.0005")
+    assert table.loc["lsh", "attention_options"] == "chunk_size=64"
+    assert table.loc["tfidf", "num_layers"] == "" and table.loc["wiki", "rank"] == ""
+    assert (table.loc["lost", "rank"], table.loc["lost", "pass_wnf"]) == ("", "FAIL")
+
+
+def test_texts_that_a_spreadsheet_would_evaluate_are_neutralised(record, tmp_path):
+    """Numbers keep their sign; commas, quotes and line ends survive."""
+    causes = ["=1+1", "+1", "-1", "@x", "\t=2", 'a, "b"\nc']
+    runs = [
+        record(f"r{i}", "sdpa", None, state="failed", reason=cause, validation_loss=-0.5)
+        for i, cause in enumerate(causes)
+    ]
+    write_results_csv(runs, tmp_path / "results.csv")
+    with open(tmp_path / "results.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["reason"] for row in rows] == ["'=1+1", "'+1", "'-1", "'@x", "'=2", 'a, "b" c']
+    assert {row["validation_loss"] for row in rows} == {"-0.5"}
+
+
+def test_tables_are_one_per_data_and_device_and_name_the_memory(runs, record):
+    """Titles, the memory's kind, and only columns with a value."""
+    runs.append(record("gpu", "sdpa", 0.93, 1.0, device="H200", memory_kind="device"))
+    tables = {str(table.title): table for table in format_tables(runs)}
+    assert list(tables) == ["imdb, H200", "imdb, cpu", "Pretraining on wiki, cpu"]
+    headings = {
+        title: [str(column.header).replace("\n", " ") for column in table.columns]
+        for title, table in tables.items()
+    }
+    assert "device memory MiB" in headings["imdb, H200"]
+    assert "resident memory MiB" not in headings["imdb, H200"]
+    assert "resident memory MiB" in headings["imdb, cpu"]
+    assert "MLM loss" in headings["Pretraining on wiki, cpu"]
+    assert "macro-F1 %" not in headings["Pretraining on wiki, cpu"]
+    assert str(tables["imdb, cpu"].caption) == "lost: failed - =oom"
+
+
+def test_printing_shows_numbers_and_takes_no_text_for_markup(runs):
+    """A reason such as [bold] is printed as it stands."""
+    runs[0] = dataclasses.replace(runs[0], reason="[bold]oom[/nonsense]")
+    out = io.StringIO()
+    print_tables(runs, file=out)
+    text = out.getvalue()
+    assert "lost: failed - [bold]oom[/nonsense]" in text
+    lines = [line.split() for line in text.splitlines() if "performer_favor" in line]
+    assert lines[0][:5] == ["3", "favor", "performer_favor", "0", "91.00"]
+
+
+def test_no_runs_give_an_empty_file_and_no_table(tmp_path):
+    """Nothing to compare is no error here."""
+    write_results_csv([], tmp_path / "results.csv")
+    assert (tmp_path / "results.csv").read_text() == "" and format_tables([]) == []
