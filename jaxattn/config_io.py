@@ -56,7 +56,7 @@ def to_config_dict(config: Config) -> "ConfigDict":
     """`config` as a ConfigDict that a configuration file edits and flags override."""
     from ml_collections import ConfigDict
 
-    def build(node: Any) -> ConfigDict:
+    def build(node: Any) -> Any:
         # The number of features may be a count or a multiple, so that section takes any type here;
         # `from_config_dict` checks every type and range in any case.
         mixed = any(
@@ -83,7 +83,7 @@ def inherit_architecture(config: "ConfigDict") -> None:
 
     kinds = option_types()
 
-    def clear(node: ConfigDict, path: str) -> None:
+    def clear(node: Any, path: str) -> None:
         for name in list(node):
             where = f"{path}.{name}"
             if isinstance(node[name], config_dict.ConfigDict):

@@ -67,7 +67,7 @@ def four_axes(name: str, x: Array | None, q: Array, v: Array) -> Array | None:
     shape = (1,) * (4 - x.ndim) + x.shape
     if len(shape) != 4 or any(n not in (1, m) for n, m in zip(shape, full, strict=True)):
         raise InputError(f"{name} has shape {x.shape}, expected one that broadcasts to {full}")
-    return x.reshape(shape)
+    return jnp.asarray(x).reshape(shape)
 
 
 def check_key(key: Array | None, name: str) -> Array:

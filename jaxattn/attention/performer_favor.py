@@ -99,7 +99,7 @@ def performer_favor(
             total_BNH1 = jnp.einsum("BNHF,BHF->BNH", q_BNHF, sum_BHF)[..., None]
         else:
             out_BNHV, total_BNH1 = _relative_sums(
-                q_BNHF, k_BMHF, v_BMHV, relative_bias.astype(dtype)
+                q_BNHF, k_BMHF, v_BMHV, jnp.asarray(relative_bias, dtype)
             )
         # Zero only where no key is visible.
         safe_BNH1 = jnp.where(total_BNH1 > 0, total_BNH1, 1.0)

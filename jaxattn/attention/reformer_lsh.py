@@ -110,7 +110,7 @@ def reformer_lsh(
         real_B1N,
         mask_BHNM,
         bias_BHNM,
-        None if relative_bias is None else relative_bias[None],
+        None if relative_bias is None else jnp.asarray(relative_bias)[None],
         rotations_HRKJ[None],
     )
     return jnp.moveaxis(out_BHNV[:, :, :length], 1, 2).astype(q.dtype)
@@ -242,7 +242,7 @@ def _logsumexp(out_RNV: Array, log_total_RN: Array, v_NV: Array, itself_N: Array
 
 def _unit(x_NK: Array) -> Array:
     """x / |x|; the epsilon keeps the gradient of a zero vector finite."""
-    return x_NK * jax.lax.rsqrt(jnp.square(x_NK).sum(-1, keepdims=True) + 1e-6)
+    return x_NK * jax.lax.rsqrt(jnp.square(x_NK).sum(-1, keepdims=True) + 1e-9)
 
 
 def _lookup(x_NM: Array, query_CL: Array, key_CW: Array) -> Array:

@@ -61,7 +61,8 @@ def sdpa(
         if bias_BHNM is not None:
             scores_BHNM += bias_BHNM
         if relative_bias is not None:
-            scores_BHNM += relative_bias[:, _clipped_distance(q.shape[1], relative_bias.shape[1])]
+            distance_NN = _clipped_distance(q.shape[1], relative_bias.shape[1])
+            scores_BHNM += jnp.asarray(relative_bias)[:, distance_NN]
         if mask_BHNM is not None:
             scores_BHNM = jnp.where(mask_BHNM, scores_BHNM, -jnp.inf)
     with jax.named_scope("softmax"):

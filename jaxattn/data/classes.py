@@ -60,8 +60,12 @@ class Classes:
         for row, label in enumerate(rows.labels):
             known = self.number.get(_as(label, self.integers))
             if known is None:
-                shown = ", ".join(map(str, list(self.number)[:_SHOWN]))
-                more = ", ..." if len(self.number) > _SHOWN else ""
+                known_labels = [
+                    name if name == str(value) else f"{value} = {name}"
+                    for value, name in zip(self.number, self.names, strict=True)
+                ]
+                shown = ", ".join(known_labels[:_SHOWN])
+                more = ", ..." if len(known_labels) > _SHOWN else ""
                 hint = did_you_mean(str(label), self.names)
                 raise InputError(
                     f"{rows.place(row)}: unknown label {label!r}{hint} (known, from training or "

@@ -6,25 +6,15 @@ the texts themselves and `data.split_seed`, in the same way for both tasks.
 """
 
 import dataclasses
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
-from jaxattn.config import DataConfig, did_you_mean
-from jaxattn.data import holdout, pydocs
+from jaxattn.config import DataConfig
+from jaxattn.data import holdout
 from jaxattn.data.classes import Classes
-from jaxattn.data.read_files import (
-    FORMATS,
-    VALIDATION_NAMES,
-    data_files,
-    quiet_datasets,
-    read_files,
-    require_column,
-    split_files,
-    table_rows,
-)
+from jaxattn.data.read_files import VALIDATION_NAMES, require_column
 from jaxattn.data.rows import Rows, joined, logger
+from jaxattn.data.sources import Source, open_source
 from jaxattn.errors import InputError
 
 TEST_FRACTION = 0.1
@@ -58,33 +48,6 @@ class TextCorpus:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Source:
-    """A place that splits are read from.
-
-    Attributes:
-        name: for messages.
-        splits: what there is, for messages.
-        read: (split, synonyms) -> its rows, or None if there is no such split.
-    """
-
-    name: str
-    splits: tuple[str, ...]
-    read: Callable[[str, tuple[str, ...]], Rows | None]
-
-    def required(self, split: str, option: str) -> Rows:
-        """The rows of a split that must be there; InputError otherwise."""
-        rows = self.read(split, ())
-        if rows is None:
-            raise InputError(
-                f"{option}: {self.name} has no split {split!r}{did_you_mean(split, self.splits)} "
-                f"(found: {', '.join(self.splits) or 'nothing'})"
-            )
-        if not len(rows):
-            raise InputError(f"{option}: split {split!r} of {self.name} holds no text")
-        return rows
-
-
-@dataclasses.dataclass(frozen=True)
 class _Parts:
     """The training split, taken apart once for both tasks.
 
@@ -108,7 +71,7 @@ def load_labelled(data: DataConfig) -> LabelledCorpus:
     Raises:
         InputError: nothing is found, or a file, column, text or label is not as it must be.
     """
-    source = _open(data)
+    source = open_source(data)
     rows = source.required(data.train_split, "data.train_split")
     if rows.label_columns is not None:
         require_column(data.label_column, rows.label_columns, source.name)
@@ -146,8 +109,8 @@ def load_texts(data: DataConfig) -> TextCorpus:
             f"data.mlm_splits: found {data.validation_split!r}, which is the validation split; "
             "allowed: other splits"
         )
-    source = _open(data)
-    found = {name: source.required(name, "data.mlm_splits") for name in data.mlm_splits}
+    source = open_source(data)
+    found = {name: source.required(name, "data.mlm_splits") for name in _mlm_splits(data)}
     forbidden: set[str] = set()
     validation: Rows | None = None
     rows = found.get(data.train_split) or source.read(data.train_split, ())
@@ -184,6 +147,12 @@ def load_texts(data: DataConfig) -> TextCorpus:
     return TextCorpus(train.texts, validation.texts)
 
 
+def _mlm_splits(data: DataConfig) -> tuple[str, ...]:
+    # Left at its default, it means the training split whatever that is called (`sst_train`).
+    default = DataConfig().mlm_splits
+    return (data.train_split,) if data.mlm_splits == default else data.mlm_splits
+
+
 def _is_labelled(rows: Rows) -> np.ndarray:
     return np.array([label is not None for label in rows.labels], bool)
 
@@ -195,7 +164,7 @@ def _sampled(rows: Rows, count: int, data: DataConfig, purpose: str) -> np.ndarr
     return holdout.sample(holdout.text_keys(rows.texts, data.split_seed, purpose), count)
 
 
-def _parts(source: _Source, rows: Rows, data: DataConfig) -> _Parts:
+def _parts(source: Source, rows: Rows, data: DataConfig) -> _Parts:
     """The given labelled splits, and those that are missing taken out of the training rows."""
     test = source.read(data.test_split, ())
     if test is None and data.test_split != "test":
@@ -224,70 +193,8 @@ def _parts(source: _Source, rows: Rows, data: DataConfig) -> _Parts:
     return _Parts(rows.take(free | ~_is_labelled(rows)), given[1], given[0])
 
 
-def _validation_split(source: _Source, data: DataConfig) -> Rows | None:
+def _validation_split(source: Source, data: DataConfig) -> Rows | None:
     name = data.validation_split
     if name in VALIDATION_NAMES:
         return source.read(name, VALIDATION_NAMES)
     return source.required(name, "data.validation_split")
-
-
-def _open(data: DataConfig) -> _Source:
-    if data.path:
-        path = Path(data.path).expanduser()
-        if path.is_dir():
-            return _folder(path, data)
-        if not path.exists():
-            raise InputError(f"data.path: there is no file or folder {path}")
-        return _single_file(path, data)
-    if data.hub:
-        return _hub(data)
-    if data.name == "pydocs":
-        rows = pydocs.read_pydocs(cache=pydocs.default_cache())
-        return _Source("pydocs", pydocs.SPLITS, lambda split, _: rows.get(split))
-    raise InputError(
-        f"data.name: {data.name!r} is not built in (built in: pydocs); set data.path to its files "
-        "or data.hub to its id"
-    )
-
-
-def _folder(folder: Path, data: DataConfig) -> _Source:
-    def read(split: str, synonyms: tuple[str, ...]) -> Rows | None:
-        files = split_files(folder, split, synonyms)
-        return read_files(files, data.text_column, data.label_column) if files else None
-
-    return _Source(str(folder), tuple(file.name for file in data_files(folder)), read)
-
-
-def _single_file(file: Path, data: DataConfig) -> _Source:
-    if file.suffix.lower() not in FORMATS:
-        raise InputError(
-            f"data.path: {file} ends in {file.suffix!r}, allowed: {', '.join(FORMATS)}, or a folder"
-        )
-
-    def read(split: str, _: tuple[str, ...]) -> Rows | None:
-        if split != data.train_split:
-            return None
-        return read_files([file], data.text_column, data.label_column)
-
-    return _Source(str(file), (data.train_split,), read)
-
-
-def _hub(data: DataConfig) -> _Source:
-    import datasets
-
-    with quiet_datasets():
-        try:
-            tables = datasets.load_dataset(data.hub, data.hub_config or None)
-        except Exception as error:  # the hub, the network and the builder raise dozens of types
-            first_line = str(error).strip().partition("\n")[0]
-            raise InputError(f"data.hub: cannot load {data.hub!r}: {first_line}") from error
-
-    def read(split: str, synonyms: tuple[str, ...]) -> Rows | None:
-        name = next((name for name in (split, *synonyms) if name in tables), None)
-        if name is None:
-            return None
-        where = f"{data.hub} split {name!r}"
-        require_column(data.text_column, tables[name].column_names, where)
-        return table_rows(tables[name], data.text_column, data.label_column, f"{where} row")
-
-    return _Source(data.hub, tuple(tables), read)

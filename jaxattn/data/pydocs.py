@@ -7,6 +7,7 @@ within one environment.
 
 import ast
 import contextlib
+import gc
 import hashlib
 import importlib.machinery
 import inspect
@@ -105,11 +106,19 @@ def _cached(sources: list[_Source], cache: Path | None) -> list[_Found]:
 
 
 def _all_docstrings(sources: list[_Source]) -> list[_Found]:
-    return [
-        (package, path, line, text)
-        for package, path, file in sources
-        for line, text in _docstrings(file)
-    ]
+    # Syntax trees are millions of objects without cycles: collecting them takes a quarter of the
+    # time and frees nothing.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return [
+            (package, path, line, text)
+            for package, path, file in sources
+            for line, text in _docstrings(file)
+        ]
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _sources(package: str, search_path: Sequence[str] | None) -> list[tuple[str, Path]]:

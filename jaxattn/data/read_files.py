@@ -83,21 +83,30 @@ def _read_parquet(file: Path, text_column: str, label_column: str) -> Rows:
         except Exception as error:  # a damaged page surfaces as one of many types
             cause = error.__cause__ or error
             raise InputError(f"cannot read {file}: {cause}") from None
-        return table_rows(table, text_column, label_column, f"{file} row")
+        return table_rows(table, columns, text_column, label_column, f"{file} row")
 
 
-def table_rows(table: Any, text_column: str, label_column: str, what: str) -> Rows:
-    """The rows of a `datasets.Dataset` that has `text_column`; `what` is counted in messages."""
-    columns = tuple(table.column_names)
+def table_rows(
+    table: Any, columns: Sequence[str], text_column: str, label_column: str, what: str
+) -> Rows:
+    """The rows of a `datasets.Dataset` that has `text_column`.
+
+    Args:
+        table: the data set.
+        columns: all columns of its origin, for messages; the table may hold fewer.
+        text_column: column of the text.
+        label_column: column of the label; it may be missing.
+        what: is counted in messages, such as "train.parquet row".
+    """
     texts = table.data.column(text_column).to_pylist()
-    labelled = label_column in columns
+    labelled = label_column in table.column_names
     labels = table.data.column(label_column).to_pylist() if labelled else [None] * len(texts)
     names = getattr(table.features[label_column], "names", None) if labelled else None
     return checked_rows(
         zip(texts, labels, ((what, i) for i in range(1, len(texts) + 1)), strict=True),
         text_column=text_column,
         label_column=label_column,
-        label_columns=None if labelled else columns,
+        label_columns=None if labelled else tuple(columns),
         class_names=tuple(names or ()),
     )
 
@@ -166,18 +175,23 @@ def _json_rows(file: Path) -> _Cells:
         if not line.strip():
             continue
         if number == 1 and line.lstrip().startswith("["):
-            array = _parsed("".join([line, *lines]), f"{file}")
+            array = _parsed("".join([line, *lines]), file, 1)
             for place, row in enumerate(array, 1):
                 yield _object(row, f"{file} entry {place}"), place
             return
-        yield _object(_parsed(line, f"{file} line {number}"), f"{file} line {number}"), number
+        yield _object(_parsed(line.rstrip(), file, number), f"{file} line {number}"), number
 
 
-def _parsed(text: str, where: str) -> Any:
+def _parsed(text: str, file: Path, first_line: int) -> Any:
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is not JSON: {error}") from None
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{file} line {first_line + error.lineno - 1} is not JSON: {error.msg} (column "
+            f"{error.colno})"
+        ) from None
+    except RecursionError:
+        raise InputError(f"{file} line {first_line} is nested too deeply") from None
 
 
 def _object(row: Any, where: str) -> dict[str, Any]:

@@ -81,12 +81,14 @@ def checked_rows(
                 f"{place[0]} {place[1]}: {text_column!r} is {text!r} ({type(text).__name__}), "
                 "expected a text"
             )
-        # Half of a surrogate pair can be written in JSON, but not in UTF-8.
-        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            # JSON can spell half of a surrogate pair; no tokenizer takes it.
             raise InputError(
                 f"{place[0]} {place[1]}: {text_column!r} holds half of a surrogate pair, expected "
                 "valid Unicode"
-            )
+            ) from None
         texts.append(text)
         labels.append(_checked_label(label, label_column, place))
         places.append(place)
@@ -122,5 +124,5 @@ def joined(parts: list[Rows]) -> Rows:
         [label for part in parts for label in part.labels],
         [place for part in parts for place in part.places],
         lacking[0] if lacking else None,
-        parts[0].class_names,
+        parts[0].class_names if parts else (),
     )

@@ -2,9 +2,14 @@
 
 import dataclasses
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 class SpecialIds(NamedTuple):
@@ -15,6 +20,12 @@ class SpecialIds(NamedTuple):
     cls: int
     sep: int
     mask: int
+
+
+def special_ids(tokenizer: "Tokenizer") -> SpecialIds:
+    """Ids of [PAD], [UNK], [CLS], [SEP] and [MASK]."""
+    vocab = tokenizer.get_vocab(with_added_tokens=True)
+    return SpecialIds(*(vocab[token] for token in SPECIAL_TOKENS))
 
 
 @dataclasses.dataclass(frozen=True)

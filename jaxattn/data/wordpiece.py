@@ -4,29 +4,21 @@ A vocabulary that is trained twice on the same texts is the same byte for byte, 
 order, the process or the number of threads.
 """
 
-import dataclasses
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from jaxattn.config import TokenizerConfig
-from jaxattn.data.tokens import SpecialIds, TokenArray
+from jaxattn.data.encoding import EncodeStats, chunks, encode, encode_pieces, unknown_warning
+from jaxattn.data.tokens import SPECIAL_TOKENS, SpecialIds, TokenArray, special_ids
 from jaxattn.errors import InputError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-UNKNOWN_LIMIT = 0.05
-
 _MAX_CHARACTERS = 1000
-_CHUNK = 256
-# A piece shorter than this teaches an MLM little.
-_SHORTEST_PIECE = 8
 
 __all__ = [
     "SPECIAL_TOKENS", "EncodeStats", "SpecialIds", "TokenArray", "encode", "encode_pieces",
@@ -95,15 +87,10 @@ def train_wordpiece(texts: Sequence[str], config: TokenizerConfig) -> "Tokenizer
         continuing_subword_prefix="##",
         show_progress=False,
     )
-    draft.train_from_iterator(_chunks(texts), trainer, length=len(texts))
+    draft.train_from_iterator(chunks(texts), trainer, length=len(texts))
     learned = draft.get_vocab(with_added_tokens=True)
     ordered = sorted(learned, key=learned.__getitem__)
     return _assembled({token: i for i, token in enumerate(ordered)}, config.lowercase)
-
-
-def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
-    for start in range(0, len(texts), _CHUNK):
-        yield list(texts[start : start + _CHUNK])
 
 
 def _alphabet(
@@ -114,7 +101,7 @@ def _alphabet(
     At most 1000 characters with at most `budget` forms; equal counts go by code point.
     """
     counts: Counter[str] = Counter()
-    for chunk in _chunks(texts):
+    for chunk in chunks(texts):
         counts.update(tokenizer.normalizer.normalize_str("\n".join(chunk)))
     characters: list[str] = []
     first: list[str] = []
@@ -203,83 +190,3 @@ def save_tokenizer(tokenizer: "Tokenizer", path: str | Path) -> None:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def special_ids(tokenizer: "Tokenizer") -> SpecialIds:
-    """Ids of [PAD], [UNK], [CLS], [SEP] and [MASK]."""
-    vocab = tokenizer.get_vocab(with_added_tokens=True)
-    return SpecialIds(*(vocab[token] for token in SPECIAL_TOKENS))
-
-
-@dataclasses.dataclass(frozen=True)
-class EncodeStats:
-    """What encoding did to a corpus.
-
-    Attributes:
-        tokens: ids kept, [CLS] and [SEP] included.
-        unknown_share: share of [UNK] among the kept ids of text.
-        truncated_share: share of texts that lost their end.
-    """
-
-    tokens: int
-    unknown_share: float
-    truncated_share: float
-
-
-def _stats(tokens: TokenArray, unk: int, truncated: int, texts: int) -> EncodeStats:
-    words = len(tokens.ids) - 2 * len(tokens)
-    unknown = int(np.count_nonzero(tokens.ids == unk))
-    return EncodeStats(len(tokens.ids), unknown / max(words, 1), truncated / max(texts, 1))
-
-
-def _plain_ids(tokenizer: "Tokenizer", texts: Sequence[str]) -> Iterator[np.ndarray]:
-    """The ids of each text, int32 [length], without [CLS] and [SEP]."""
-    for chunk in _chunks(texts):
-        for encoding in tokenizer.encode_batch_fast(chunk, add_special_tokens=False):
-            yield np.asarray(encoding.ids, np.int32)
-
-
-def encode(
-    tokenizer: "Tokenizer", texts: Sequence[str], max_length: int
-) -> tuple[TokenArray, EncodeStats]:
-    """[CLS] text [SEP] for each text; the end of a text beyond `max_length` tokens is cut."""
-    special, room = special_ids(tokenizer), max_length - 2
-    rows, truncated = [], 0
-    for ids in _plain_ids(tokenizer, texts):
-        truncated += len(ids) > room
-        rows.append(np.concatenate([[special.cls], ids[:room], [special.sep]], dtype=np.int32))
-    tokens = TokenArray.from_rows(rows)
-    return tokens, _stats(tokens, special.unk, truncated, len(texts))
-
-
-def encode_pieces(
-    tokenizer: "Tokenizer", texts: Sequence[str], max_length: int
-) -> tuple[TokenArray, EncodeStats]:
-    """For the MLM: each text as consecutive pieces of at most `max_length` tokens, nothing lost.
-
-    Every piece is wrapped in [CLS] and [SEP]. Where the last one would have fewer than 8 tokens of
-    text, the one before gives it some of its own.
-    """
-    special, room = special_ids(tokenizer), max_length - 2
-    least = min(_SHORTEST_PIECE, room // 2)
-    rows = []
-    for ids in _plain_ids(tokenizer, texts):
-        cuts = [*range(0, max(len(ids), 1), room), len(ids)]
-        if len(cuts) > 2 and cuts[-1] - cuts[-2] < least:
-            cuts[-2] = cuts[-1] - least
-        rows += [
-            np.concatenate([[special.cls], ids[start:stop], [special.sep]], dtype=np.int32)
-            for start, stop in zip(cuts, cuts[1:], strict=False)
-        ]
-    tokens = TokenArray.from_rows(rows)
-    return tokens, _stats(tokens, special.unk, 0, len(texts))
-
-
-def unknown_warning(stats: EncodeStats) -> str | None:
-    """A sentence for the user if more than 5 % of the text is [UNK], else None."""
-    if stats.unknown_share <= UNKNOWN_LIMIT:
-        return None
-    return (
-        f"{stats.unknown_share:.1%} of the tokens are [UNK] (more than {UNKNOWN_LIMIT:.0%}): the "
-        "vocabulary does not fit this text; train one on it (tokenizer.path empty)"
-    )

@@ -99,6 +99,6 @@ def make_train_step(
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
         next_state = state.replace(params=params, opt_state=opt_state, step=state.step + 1)
-        return next_state, sums | {"grad_norm": optax.global_norm(grads)}
+        return next_state, sums | {"grad_norm": optax.tree.norm(grads)}
 
     return train_step

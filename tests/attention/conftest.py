@@ -1,5 +1,6 @@
 """Slow, obvious float64 references for the attention tests."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -45,3 +46,11 @@ class Reference:
 @pytest.fixture
 def reference():
     return Reference
+
+
+@pytest.fixture(autouse=True)
+def quick_compiles(request):
+    """Compile with few optimisations; not where the compiled program's memory is measured."""
+    jax.config.update("jax_disable_most_optimizations", "memory" not in request.node.name)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -80,7 +80,7 @@ def test_errors_say_what_is_wrong():
         sdpa(q, k[:, :5], v)
     with pytest.raises(InputError, match="key_mask has shape"):
         sdpa(q, k, v, key_mask=np.ones((2, 4), bool))
-    with pytest.raises(InputError, match="expected .* and bool"):
+    with pytest.raises(InputError, match=r"expected .* and bool"):
         sdpa(q, k, v, key_mask=np.ones((2, 6), np.int32))
     with pytest.raises(InputError, match="broadcasts to"):
         sdpa(q, k, v, attn_mask=np.ones((3, 6), bool))

@@ -1,0 +1,15 @@
+"""AutoTinyBERT 5 x 564 with exact attention, pretrained on Wikipedia.
+
+    python launch.py --config=configs/autotinybert_5x564.py --mode=pretrain --exp=wiki_tiny_5x564
+
+RUNTIME_5x564
+"""
+
+from ml_collections import ConfigDict
+
+from jaxattn.presets import wikipedia_pretraining
+
+
+def get_config() -> ConfigDict:
+    """The published shape; --config.attention.type=performer_favor takes another attention."""
+    return wikipedia_pretraining("autotinybert_5x564")

@@ -1,0 +1,62 @@
+"""A tiny corpus and a tiny model, shared by the tests of whole runs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+WORDS = {
+    "cats": ["whisker", "purring", "kitten", "meow", "claw"],
+    "dogs": ["bark", "fetch", "puppy", "kennel", "leash"],
+}
+COMMON = ["the", "a", "very", "small", "animal", "slept", "house", "garden", "today", "and"]
+
+
+def write_corpus(folder: Path, counts: dict[str, int], seed: int = 0) -> Path:
+    """JSONL files <split>.jsonl of texts of 4 to 40 words, told apart by their class's words."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, count in counts.items():
+        with open(folder / f"{split}.jsonl", "w", encoding="utf-8") as file:
+            for index in range(count):
+                label = sorted(WORDS)[index % 2]
+                length = int(rng.integers(4, 41))
+                words = rng.choice(COMMON + WORDS[label], length).tolist()
+                words[0] = WORDS[label][index % 5]
+                file.write(json.dumps({"text": " ".join(words), "label": label}) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 training, 40 validation and 40 test texts of two classes."""
+    folder = tmp_path_factory.mktemp("corpus")
+    return write_corpus(folder, {"train": 120, "validation": 40, "test": 40})
+
+
+@pytest.fixture(scope="session")
+def tiny_flags(corpus: Path) -> list[str]:
+    """Flags of a run of seconds: one block of width 16, two length buckets."""
+    base = Path(__file__).parents[1] / "configs" / "base.py"
+    options = {
+        "data.name": "animals",
+        "data.path": corpus,
+        "data.max_length": 32,
+        "data.length_buckets": "16,32",
+        "tokenizer.vocab_size": 150,
+        "train.batch_size": 16,
+        "train.learning_rate": 0.005,
+        "train.epochs": 2,
+        "log.every_steps": 3,
+        "attention.reformer_lsh.chunk_size": 8,
+        "attention.reformer_lsh.num_hashes": 2,
+    } | {
+        "model.num_layers": 1,
+        "model.hidden_dim": 16,
+        "model.mlp_dim": 32,
+        "model.num_heads": 2,
+        "model.qkv_dim": 16,
+        "model.max_seq_len": 32,
+    }
+    return [f"--config={base}", *(f"--config.{name}={value}" for name, value in options.items())]

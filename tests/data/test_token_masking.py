@@ -1,0 +1,102 @@
+"""BERT masking: exact counts, BERT's proportions, and a pure function of its key."""
+
+import math
+
+import numpy as np
+import pytest
+
+from jaxattn.data.masking import mask_tokens, num_slots
+from jaxattn.data.tokens import SpecialIds
+
+SPECIAL = SpecialIds(0, 100, 101, 102, 103)
+VOCAB = 1000
+
+
+def hidden(ids, *, seed=0, epoch=0, index=0, rate=0.15):
+    return mask_tokens(
+        ids, seed=seed, epoch=epoch, index=index, rate=rate, vocab_size=VOCAB, special=SPECIAL
+    )
+
+
+def example(length, seed=0):
+    """[CLS] text [SEP] with some [UNK] in it."""
+    ids = np.random.default_rng(seed).integers(104, VOCAB, length).astype(np.int32)
+    ids[0], ids[-1], ids[5:10] = SPECIAL.cls, SPECIAL.sep, SPECIAL.unk
+    return ids
+
+
+def test_counts_are_exact_and_targets_are_the_old_ids():
+    for length in (12, 40, 333, 512):
+        ids = example(length)
+        inputs, positions, targets = hidden(ids)
+        assert len(positions) == max(1, round(0.15 * (length - 7)))
+        assert len(set(positions.tolist())) == len(positions)
+        assert (np.diff(positions) > 0).all()
+        np.testing.assert_array_equal(targets, ids[positions])
+        untouched = np.setdiff1d(np.arange(length), positions)
+        np.testing.assert_array_equal(inputs[untouched], ids[untouched])
+        assert inputs.dtype == positions.dtype == targets.dtype == np.int32
+
+
+def test_a_short_text_hides_one_token_and_an_empty_one_none():
+    inputs, positions, targets = hidden(np.array([101, 500, 102], np.int32))
+    assert positions.tolist() == [1] and targets.tolist() == [500]
+    inputs, positions, targets = hidden(np.array([101, 102], np.int32))
+    assert inputs.tolist() == [101, 102] and len(positions) == len(targets) == 0
+
+
+def test_proportions_are_berts():
+    ids = example(512)
+    masked = kept = swapped = total = 0
+    drawn = np.zeros(VOCAB, int)
+    times = np.zeros(512, int)
+    for index in range(4000):
+        inputs, positions, targets = hidden(ids, index=index)
+        new = inputs[positions]
+        is_mask, is_kept = new == SPECIAL.mask, new == targets
+        masked, kept = masked + is_mask.sum(), kept + is_kept.sum()
+        swapped += (~is_mask & ~is_kept).sum()
+        total += len(positions)
+        drawn += np.bincount(new[~is_mask & ~is_kept], minlength=VOCAB)
+        times[positions] += 1
+    # 304,000 draws: four standard deviations of a share of 0.1 are 0.0022.
+    assert total == 4000 * 76
+    assert masked / total == pytest.approx(0.8, abs=0.003)
+    assert kept / total == pytest.approx(0.1 + 0.1 / (VOCAB - 5), abs=0.0022)
+    assert swapped / total == pytest.approx(0.1, abs=0.0022)
+    special = list(SPECIAL)
+    assert times[np.isin(ids, special)].sum() == 0 and drawn[special].sum() == 0
+    # Every ordinary id is drawn, the first and the last too, and evenly: 30.5 each on average.
+    ordinary = np.delete(drawn, special)
+    expected = swapped / len(ordinary)
+    assert ordinary.min() > 0 and drawn[[1, VOCAB - 1]].min() > 0
+    chi_square = ((ordinary - expected) ** 2 / expected).sum()
+    assert abs(chi_square - len(ordinary)) < 5 * math.sqrt(2 * len(ordinary))
+    # Every token is chosen equally often.
+    chosen = times[~np.isin(ids, special)]
+    assert chosen.mean() == pytest.approx(4000 * 76 / 505)
+    assert abs(chosen - chosen.mean()).max() < 5 * math.sqrt(4000 * 0.15 * 0.85)
+
+
+def test_it_is_a_pure_function_of_seed_epoch_and_index():
+    ids = example(200)
+    first = hidden(ids, seed=3, epoch=2, index=7)
+    hidden(ids, seed=9, epoch=9, index=9)
+    for a, b in zip(first, hidden(ids, seed=3, epoch=2, index=7), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for other in ({"seed": 4}, {"epoch": 3}, {"index": 8}):
+        _, positions, _ = hidden(ids, **{"seed": 3, "epoch": 2, "index": 7, **other})
+        assert positions.tolist() != first[1].tolist()
+
+
+def test_the_stream_is_frozen():
+    # A run must resume with the same masks under another version of NumPy or of this package.
+    _, positions, _ = hidden(np.arange(200, 240, dtype=np.int32), seed=1, epoch=2, index=3)
+    assert positions.tolist() == [11, 12, 19, 20, 26, 38]
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.15, 0.3, 0.9])
+def test_targets_always_fit_their_slots(rate):
+    for length in range(3, 300):
+        assert num_slots(length, rate) >= max(1, round(rate * (length - 2)))
+    assert num_slots(512, 0.15) == 77 and num_slots(3, 0.01) == 1

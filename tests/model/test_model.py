@@ -1,0 +1,164 @@
+"""The encoder and its heads, over every attention and position scheme."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxattn.config import ATTENTION_TYPES, Config, replace
+from jaxattn.errors import InputError
+from jaxattn.model.heads import ClassifierModel, MlmModel, pool
+from jaxattn.ops.trees import count_parameters
+
+POSITIONS = ("sinusoidal", "learned", "relative", "rope")
+VOCABULARY = 50
+
+
+def config(**values: object) -> Config:
+    small = {
+        "model.num_layers": 2,
+        "model.hidden_dim": 24,
+        "model.mlp_dim": 40,
+        "model.num_heads": 2,
+        "model.qkv_dim": 16,
+        "model.max_seq_len": 64,
+        "data.max_length": 64,
+        "attention.reformer_lsh.chunk_size": 8,
+    }
+    return replace(Config(), small | {k.replace("__", "."): v for k, v in values.items()})
+
+
+def inputs(rows: int = 3, length: int = 20) -> tuple[jax.Array, jax.Array]:
+    ids = jax.random.randint(jax.random.key(1), (rows, length), 5, VOCABULARY)
+    lengths = jnp.array([length, length - 7, 4])[:rows]
+    return ids, jnp.arange(length) < lengths[:, None]
+
+
+def classifier(c: Config, classes: int = 3):
+    model = ClassifierModel(c, VOCABULARY, classes)
+    ids, mask = inputs()
+    keys = {"params": jax.random.key(0), "attention": jax.random.key(0)}
+    return model, model.init(keys, ids, mask, deterministic=True)["params"]
+
+
+def apply(model, params, ids, mask):
+    rngs = {"attention": jax.random.key(5)}
+    return model.apply({"params": params}, ids, mask, deterministic=True, rngs=rngs)
+
+
+@pytest.mark.parametrize("attention", ATTENTION_TYPES)
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
+def test_more_padding_changes_no_logit(attention: str, positions: str, pooling: str) -> None:
+    c = config(attention__type=attention, model__positions=positions, head__pooling=pooling)
+    model, params = classifier(c)
+    ids, mask = inputs()
+    longer = jnp.pad(ids, ((0, 0), (0, 21))), jnp.pad(mask, ((0, 0), (0, 21)))
+    np.testing.assert_allclose(
+        apply(model, params, ids, mask), apply(model, params, *longer), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("attention", ATTENTION_TYPES)
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_the_order_of_tokens_matters(attention: str, positions: str) -> None:
+    """With mean pooling and no positions a permutation of the tokens would change nothing."""
+    c = config(attention__type=attention, model__positions=positions, model__num_layers=1)
+    model, params = classifier(c)
+    # Positions must weigh something: a freshly drawn relative table hardly does.
+    params = jax.tree.map(lambda p: p * 5 if p.ndim == 2 else p, params)
+    ids, _ = inputs(rows=1)
+    mask = jnp.ones_like(ids, bool)
+    change = apply(model, params, ids, mask) - apply(model, params, ids[:, ::-1], mask)
+    assert float(jnp.abs(change).max()) > 1e-4
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+@pytest.mark.parametrize("attention", ATTENTION_TYPES)
+def test_gradients_reach_every_parameter(attention: str, norm: str) -> None:
+    c = config(attention__type=attention, model__norm=norm, head__pooler="bert")
+    model, params = classifier(c)
+    grads = jax.grad(lambda p: (apply(model, p, *inputs()) ** 2).sum())(params)
+    for path, grad in jax.tree_util.tree_leaves_with_path(grads):
+        assert np.isfinite(grad).all(), path
+        # softmax does not see a bias that is added to every key
+        if "'key'" not in str(path) or "bias" not in str(path):
+            assert float(jnp.abs(grad).max()) > 0, path
+
+
+def test_mlm_logits_are_those_of_the_masked_positions_only() -> None:
+    """Logits at a chosen position equal those of scoring all positions; weights are tied."""
+    c = config()
+    model = MlmModel(c, VOCABULARY)
+    ids, mask = inputs()
+    everywhere = jnp.broadcast_to(jnp.arange(20), (3, 20))
+    keys = {"params": jax.random.key(0), "attention": jax.random.key(0)}
+    params = model.init(keys, ids, mask, everywhere, deterministic=True)["params"]
+
+    def logits(positions):
+        return model.apply({"params": params}, ids, mask, positions, deterministic=True)
+
+    chosen = jnp.array([[0, 19, 5], [3, 1, 2], [2, 0, 1]])
+    found = logits(chosen)
+    assert found.shape == (3, 3, VOCABULARY)
+    wanted = np.take_along_axis(np.asarray(logits(everywhere)), np.asarray(chosen)[..., None], 1)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    shapes = [leaf.shape for leaf in jax.tree.leaves(params)]
+    assert sum(VOCABULARY in shape and len(shape) == 2 for shape in shapes) == 1
+
+
+def test_parameter_count_of_bert_small_by_hand() -> None:
+    """4 blocks x (4 projections + 2 feed-forward layers + 2 norms) + embeddings + last norm."""
+    d, f, v = 512, 2048, 30522
+    block = 4 * (d * d + d) + (d * f + f) + (f * d + d) + 2 * 2 * d
+    head = d * d + d + 2 * d + v
+    wanted = v * d + 4 * block + 2 * d + head
+    model = MlmModel(Config(), v)
+    ids, mask = inputs()
+    positions = jnp.zeros((3, 1), jnp.int32)
+    keys = {"params": jax.random.key(0)}
+    shapes = jax.eval_shape(lambda: model.init(keys, ids, mask, positions, deterministic=True))
+    assert count_parameters(shapes) == wanted
+
+
+def test_a_longer_input_is_refused_with_both_numbers() -> None:
+    model, params = classifier(config())
+    ids = jnp.ones((1, 65), jnp.int32)
+    with pytest.raises(InputError, match=r"65 tokens.*64"):
+        apply(model, params, ids, jnp.ones_like(ids, bool))
+
+
+def test_remat_changes_neither_values_nor_gradients() -> None:
+    results = []
+    for remat in (False, True):
+        model, params = classifier(config(train__remat=remat))
+        rngs = {"attention": jax.random.key(5), "dropout": jax.random.key(6)}
+
+        def loss(p, model=model, rngs=rngs):
+            ids, mask = inputs()
+            out = model.apply({"params": p}, ids, mask, deterministic=False, rngs=rngs)
+            return (out**2).sum()
+
+        results.append(jax.jit(jax.value_and_grad(loss))(params))
+    for one, other in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("attention", ATTENTION_TYPES)
+def test_bfloat16_stays_close_and_parameters_stay_float32(attention: str) -> None:
+    values = []
+    for precision in ("float32", "bfloat16"):
+        c = config(attention__type=attention, train__precision=precision)
+        model, params = classifier(c)
+        assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+        values.append(apply(model, params, *inputs()))
+    assert values[1].dtype == jnp.float32
+    np.testing.assert_allclose(values[0], values[1], atol=0.05)
+
+
+def test_pooling_by_hand() -> None:
+    x = jnp.array([[[1.0, -4.0], [3.0, -2.0], [99.0, 99.0]], [[5.0, 5.0]] * 3])
+    mask = jnp.array([[True, True, False], [False, False, False]])
+    np.testing.assert_array_equal(pool(x, mask, "cls"), [[1, -4], [5, 5]])
+    np.testing.assert_array_equal(pool(x, mask, "mean"), [[2, -3], [0, 0]])
+    np.testing.assert_array_equal(pool(x, mask, "max"), [[3, -2], [0, 0]])

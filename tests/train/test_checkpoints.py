@@ -1,0 +1,69 @@
+"""Checkpoints come back bitwise, and damaged ones are never read."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxattn.config import TrainConfig
+from jaxattn.errors import InputError
+from jaxattn.train.checkpoints import Checkpoints
+from jaxattn.train.optimizer import make_optimizer
+from jaxattn.train.state import TrainState, create_state
+
+
+def state(width: int = 4) -> TrainState:
+    params = {"encoder": {"kernel": jnp.arange(3.0 * width).reshape(3, width)}, "b": jnp.ones(2)}
+    return create_state(params, make_optimizer(TrainConfig(), 10), seed=7)
+
+
+def bits(tree: TrainState) -> list[np.ndarray]:
+    tree = tree.replace(key=jax.random.key_data(tree.key))
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def test_state_and_document_come_back_bitwise(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "c", keep=1)
+    document = {"text": "é\u2028\n", "number": 0.1, "none": None}
+    checkpoints.save(5, state(), document, best_step=5)
+    loaded = checkpoints.load(5, state())
+    for one, other in zip(bits(state()), bits(loaded), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert checkpoints.document(5) == document
+    np.testing.assert_array_equal(checkpoints.load_params(5)["b"], [1, 1])
+
+
+def test_keeps_the_latest_and_the_best(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "c", keep=2)
+    for step in (1, 2, 3, 4, 5):
+        checkpoints.save(step, state(), {}, best_step=min(step, 2))
+    assert checkpoints.steps() == [2, 4, 5]
+
+
+def test_a_flipped_bit_is_found_and_the_one_before_is_used(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "c", keep=2)
+    checkpoints.save(1, state(), {}, best_step=1)
+    checkpoints.save(2, state(), {}, best_step=1)
+    data = next(p for p in (tmp_path / "c/step_00000002/state/d").iterdir() if p.is_file())
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(bytes(content))
+    with pytest.raises(InputError, match="changed since it was saved"):
+        checkpoints.load(2, state())
+    assert checkpoints.latest() == 1
+
+
+def test_a_folder_without_manifest_was_cut_short(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "c", keep=1)
+    checkpoints.save(3, state(), {}, best_step=None)
+    (tmp_path / "c/step_00000003/manifest.json").unlink()
+    assert checkpoints.latest() is None
+
+
+def test_other_shapes_are_refused_by_name(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "c", keep=1)
+    checkpoints.save(1, state(4), {}, best_step=None)
+    with pytest.raises(InputError, match=r"params/encoder/kernel is float32\[3, 4\].*\[3, 5\]"):
+        checkpoints.load(1, state(5))

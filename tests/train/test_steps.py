@@ -1,0 +1,144 @@
+"""The optimizer step against independent arithmetic."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxattn.config import TrainConfig
+from jaxattn.ops.losses import cross_entropy_sums
+from jaxattn.ops.programs import Programs
+from jaxattn.ops.trees import decay_mask
+from jaxattn.train.optimizer import learning_rate_schedule, make_optimizer
+from jaxattn.train.state import attention_key, create_state, dropout_key
+from jaxattn.train.steps import classification_loss, make_train_step
+
+
+class Linear(nn.Module):
+    """Bag of embeddings and a linear layer, with the classifier's calling convention."""
+
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, ids, mask, *, deterministic):
+        x = nn.Embed(11, 6)(ids) * mask[..., None]
+        x = nn.Dropout(self.dropout)(x.sum(axis=1), deterministic=deterministic)
+        return nn.Dense(3)(x)
+
+
+def batch(rows: int = 8, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {
+        "ids": rng.integers(0, 11, (rows, 5)).astype(np.int32),
+        "mask": rng.random((rows, 5)) < 0.8,
+        "labels": rng.integers(0, 3, rows).astype(np.int32),
+        "weights": np.array([1, 1, 1, 1, 1, 0, 0, 0][:rows], np.float32),
+    }
+
+
+def start(model: nn.Module, config: TrainConfig):
+    b = batch()
+    params = model.init(jax.random.key(0), b["ids"], b["mask"], deterministic=True)["params"]
+    optimizer = make_optimizer(config, total_steps=10)
+    return create_state(params, optimizer, seed=0), optimizer
+
+
+def test_cross_entropy_sums_against_float64() -> None:
+    rng = np.random.default_rng(1)
+    logits, targets = rng.normal(size=(4, 6, 5)), rng.integers(0, 5, (4, 6))
+    weights = (rng.random((4, 6)) < 0.5).astype(np.float64)
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    picked = np.take_along_axis(log_p, targets[..., None], -1)[..., 0]
+    sums = cross_entropy_sums(jnp.float32(logits), jnp.asarray(targets), jnp.float32(weights))
+    np.testing.assert_allclose(sums["loss"], -(picked * weights).sum(), rtol=1e-6)
+    hits = ((logits.argmax(-1) == targets) * weights).sum()
+    assert float(sums["correct"]) == hits
+    assert float(sums["count"]) == weights.sum()
+
+
+@pytest.mark.parametrize("accumulation", [2, 4, 8])
+def test_accumulation_equals_the_whole_batch(accumulation: int) -> None:
+    """Also with parts of unequal counts, some of them empty."""
+    model, results = Linear(), []
+    for parts in (1, accumulation):
+        state, optimizer = start(model, TrainConfig(batch_size=8))
+        loss = classification_loss(model)
+        step = make_train_step(loss, optimizer, accumulation=parts, redraw_interval=1)
+        next_state, sums = jax.jit(step)(state, batch())
+        results.append((next_state.params, sums))
+    (one, one_sums), (other, other_sums) = results
+    assert float(one_sums["count"]) == float(other_sums["count"]) == 5
+    np.testing.assert_allclose(one_sums["loss"], other_sums["loss"], rtol=1e-6)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_adamw_step_against_the_rule_in_float64() -> None:
+    """Clipping, bias correction, decay on kernels only, the schedule's first rate."""
+    config = TrainConfig(weight_decay=0.1, learning_rate=0.01, clip_norm=0.05, warmup_ratio=0.2)
+    model = Linear()
+    state, optimizer = start(model, config)
+    loss = classification_loss(model)
+
+    def mean_loss(params):
+        sums = loss(params, batch(), {"dropout": jax.random.key(0)}, True)
+        return sums["loss"] / sums["count"]
+
+    grads = jax.tree.map(lambda g: np.asarray(g, np.float64), jax.grad(mean_loss)(state.params))
+    norm = np.sqrt(sum((g**2).sum() for g in jax.tree.leaves(grads)))
+    assert norm > config.clip_norm
+    rate = 0.01 / 2  # warm-up of two steps
+
+    def expected(path, p, g):
+        g = g * config.clip_norm / norm
+        m, v = g, g**2  # first step: bias correction undoes (1 - beta)
+        decay = 0.0 if path[-1].key == "bias" else config.weight_decay
+        return np.asarray(p, np.float64) - rate * (m / (np.sqrt(v) + 1e-8) + decay * p)
+
+    wanted = jax.tree_util.tree_map_with_path(expected, state.params, grads)
+    step = make_train_step(loss, optimizer, accumulation=1, redraw_interval=1)
+    found, sums = jax.jit(step)(state, batch())
+    np.testing.assert_allclose(sums["grad_norm"], norm, rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(wanted), jax.tree.leaves(found.params), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-6)
+
+
+def test_schedule_at_its_corners() -> None:
+    config = TrainConfig(learning_rate=1.0, warmup_ratio=0.1, min_lr_ratio=0.2)
+    schedule = learning_rate_schedule(config, 100)
+    assert float(schedule(0)) == pytest.approx(0.1)
+    assert float(schedule(9)) == pytest.approx(1.0)
+    assert float(schedule(54)) == pytest.approx(0.6)
+    assert float(schedule(99)) == pytest.approx(0.2)
+    flat = learning_rate_schedule(TrainConfig(learning_rate=1.0, warmup_ratio=0.0), 10)
+    assert 0.9 < float(flat(0)) <= 1.0
+
+
+def test_decay_spares_biases_and_norms() -> None:
+    params = {"a": {"kernel": 1, "bias": 1}, "norm": {"scale": 1, "bias": 1}, "embedding": 1}
+    wanted = {"a": {"kernel": True, "bias": False}, "norm": {"scale": False, "bias": False}}
+    assert decay_mask(params) == wanted | {"embedding": True}
+
+
+def test_keys_are_functions_of_the_step() -> None:
+    root = jax.random.key(3)
+    data = jax.random.key_data
+    assert (data(dropout_key(root, 4)) == data(dropout_key(root, 4))).all()
+    assert (data(dropout_key(root, 4)) != data(dropout_key(root, 5))).any()
+    assert (data(attention_key(root, 0, 10)) == data(attention_key(root, 9, 10))).all()
+    assert (data(attention_key(root, 9, 10)) != data(attention_key(root, 10, 10))).any()
+
+
+def test_one_program_per_shape() -> None:
+    traces = []
+
+    def function(first, inputs):
+        traces.append(inputs["x"].shape)
+        return first + inputs["x"].sum()
+
+    programs = Programs(function, donate=False)
+    for length in (2, 3, 2, 3, 3, 2):
+        programs(jnp.zeros(()), {"x": np.ones(length, np.float32)})
+    assert traces == [(2,), (3,)]
+    assert programs.count == 2
