@@ -12,22 +12,24 @@ def get_config(mode: str) -> ConfigDict:
     """Two blocks of width 128; fine-tuning has its own optimisation settings."""
     config = defaults()
     config.data.name = "pydocs"
-    config.data.max_length = 256
+    config.data.max_length = 128
+    config.data.length_buckets = (64, 128)
     config.train.batch_size = 32
+    config.train.eval_batch_size = 64
+    config.train.learning_rate = 1e-3
     if mode == "finetune":
         inherit_architecture(config)
-        config.train.epochs = 3
-        config.train.learning_rate = 5e-4
+        config.train.epochs = 2
         return config
     config.model.num_layers = 2
     config.model.hidden_dim = 128
-    config.model.mlp_dim = 512
+    config.model.mlp_dim = 256
     config.model.num_heads = 4
     config.model.qkv_dim = 128
-    config.model.max_seq_len = 256
+    config.model.max_seq_len = 128
     config.tokenizer.vocab_size = 8192
-    config.train.epochs = 1
-    config.train.learning_rate = 1e-3
     config.attention.reformer_lsh.chunk_size = 32
     config.attention.reformer_lsh.num_hashes = 2
+    config.train.epochs = 1
+    config.train.max_steps = 150
     return config

@@ -70,29 +70,47 @@ flags.DEFINE_bool("help", False, "Show this help.", flag_values=FLAGS)
 
 
 def main() -> None:
-    """The `jaxattn` command. Exits with 2 after an error the user can mend."""
+    """The `jaxattn` command."""
+    _use_huge_pages()
+    sys.exit(run(sys.argv[1:]))
+
+
+def _use_huge_pages() -> None:
+    """Starts the program again with glibc allocating from huge pages.
+
+    XLA allocates and frees its temporaries every step; with small pages the kernel spends a quarter
+    of a CPU training step on page faults (measured: 234 -> 170 ms a step). glibc reads the setting
+    once, when a process starts, hence the exec; it happens before anything heavy is imported.
+    """
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+        os.execv(sys.executable, sys.orig_argv)
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs one command line; the exit code is 2 after an error the user can mend."""
     warnings.showwarning = _show_warning
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     _deterministic_gpu()
     try:
-        request = parse(sys.argv[1:])
-        if request is None:
-            return
-        importlib.import_module(f"jaxattn.modes.{MODES[request.mode]}").run(request)
+        request = parse(argv)
+        if request is not None:
+            importlib.import_module(f"jaxattn.modes.{MODES[request.mode]}").run(request)
     except InputError as error:
-        sys.exit(_fail(str(error), 2))
+        return _fail(str(error), 2)
     except KeyboardInterrupt:
-        sys.exit(_fail("interrupted", 130))
+        return _fail("interrupted", 130)
     except BrokenPipeError:
         # The reader of our output has gone (`| head`); nothing is left to say or flush to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return 1
     except RuntimeError as error:
         if type(error).__name__ == "InterruptedRun":
-            sys.exit(_fail(f"{error}; continue with --resume", 143))
+            return _fail(f"{error}; continue with --resume", 143)
         if type(error).__name__ == "NonFiniteError":
-            sys.exit(_fail(f"the run failed: {error}", 1))
+            return _fail(f"the run failed: {error}", 1)
         raise
+    return 0
 
 
 def _fail(sentence: str, code: int) -> int:

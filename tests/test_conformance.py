@@ -120,7 +120,7 @@ def test_any_length_is_exact_or_an_average(name, shared, length, quick_compiles)
     out = jax.jit(functools.partial(attend, name, shared, options=EXACT))(q, k, v)
     if name in ("sdpa", "reformer_lsh"):
         itself = np.eye(length, dtype=bool)
-        keys = q / np.linalg.norm(q, axis=-1, keepdims=True) if shared else k
+        keys = q / np.sqrt((q**2).mean(-1, keepdims=True)) if shared else k
         seen = ~itself if shared and length > 1 else np.ones_like(itself)
         np.testing.assert_allclose(out, sdpa(q, keys, v, attn_mask=seen), rtol=0, atol=2e-6)
     assert (out >= v.min(1, keepdims=True) - 1e-6).all()

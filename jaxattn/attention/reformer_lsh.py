@@ -46,9 +46,10 @@ def reformer_lsh(
 
     Args:
         q: queries, any floating type; the result has their type. Logits and sums are float32.
-        k: keys; None shares queries and keys as in the paper: keys are q / |q|, logits
-            q_i . q_j / |q_j| K^-1/2, and a token attends to itself only when it sees nothing else
-            (in any round with `logsumexp`, in that round with `mean`).
+        k: keys; None shares queries and keys (section 2): keys are the queries with their length
+            normalised to K^1/2, as in the paper's own code, so that logits q_i . q_j / |q_j| have
+            the scale of exact attention's; and a token attends to itself only when it sees nothing
+            else (in any round with `logsumexp`, in that round with `mean`).
         v: values.
         key_mask: bool [B, N], True = real token.
         attn_mask: bool, broadcastable to [B, H, N, N], True = may attend.
@@ -151,7 +152,7 @@ def _attend_row(
     shared = k_NK is None
     rounds_q = hash_rounds(q_NK, real_N, rotations_RKJ, chunk_size, positions)
     if k_NK is None:
-        keys_NK, rounds_k = _unit(q_NK.astype(dtype)).astype(q_NK.dtype), rounds_q
+        keys_NK, rounds_k = _normalized(q_NK.astype(dtype)).astype(q_NK.dtype), rounds_q
     else:
         keys_NK = k_NK
         rounds_k = hash_rounds(k_NK, real_N, rotations_RKJ, chunk_size, positions)
@@ -240,9 +241,9 @@ def _logsumexp(out_RNV: Array, log_total_RN: Array, v_NV: Array, itself_N: Array
     return jnp.where(((total_N == 0) & itself_N)[:, None], v_NV, out_NV)
 
 
-def _unit(x_NK: Array) -> Array:
-    """x / |x|; the epsilon keeps the gradient of a zero vector finite."""
-    return x_NK * jax.lax.rsqrt(jnp.square(x_NK).sum(-1, keepdims=True) + 1e-9)
+def _normalized(x_NK: Array) -> Array:
+    """x K^1/2 / |x|; the epsilon keeps the gradient of a zero vector finite."""
+    return x_NK * jax.lax.rsqrt(jnp.square(x_NK).mean(-1, keepdims=True) + 1e-9)
 
 
 def _lookup(x_NM: Array, query_CL: Array, key_CW: Array) -> Array:

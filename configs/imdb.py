@@ -1,0 +1,42 @@
+"""IMDB sentiment: a small encoder with each attention on a CPU, next to TF-IDF.
+
+    python launch.py --mode=study --config=configs/imdb.py --config.data.path=<folder>
+
+The folder holds train.parquet and test.parquet with columns text and label; without --config.data.path
+the hub's stanfordnlp/imdb is read. Fine-tuning alone inherits any pretrained encoder:
+
+    python launch.py --mode=finetune --config=configs/imdb.py --exp=imdb_lsh --pretrain=wiki_lsh
+"""
+
+from ml_collections import ConfigDict
+
+from jaxattn.config_io import defaults, inherit_architecture
+
+
+def get_config(mode: str) -> ConfigDict:
+    """Two blocks of width 128 at 256 tokens; MLM on the training reviews, then two epochs."""
+    config = defaults()
+    config.data.name = "imdb"
+    config.data.hub = "stanfordnlp/imdb"
+    config.data.label_names = ("neg", "pos")
+    config.data.max_length = 256
+    config.data.length_buckets = (128, 256)
+    config.train.batch_size = 32
+    config.train.eval_batch_size = 64
+    config.train.learning_rate = 1e-3
+    if mode == "finetune":
+        inherit_architecture(config)
+        config.train.epochs = 2
+        return config
+    config.model.num_layers = 2
+    config.model.hidden_dim = 128
+    config.model.mlp_dim = 256
+    config.model.num_heads = 4
+    config.model.qkv_dim = 128
+    config.model.max_seq_len = 256
+    config.tokenizer.vocab_size = 8192
+    config.attention.reformer_lsh.chunk_size = 64
+    config.attention.reformer_lsh.num_hashes = 2
+    config.train.epochs = 1
+    config.train.max_steps = 250
+    return config
