@@ -2,8 +2,8 @@
 
     python launch.py --mode=study --config=configs/imdb.py --config.data.path=<folder>
 
-The folder holds train.parquet and test.parquet with columns text and label; without --config.data.path
-the hub's stanfordnlp/imdb is read. Fine-tuning alone inherits any pretrained encoder:
+The folder holds train.parquet and test.parquet with columns text and label; without
+--config.data.path the hub's stanfordnlp/imdb is read. Fine-tuning alone inherits any encoder:
 
     python launch.py --mode=finetune --config=configs/imdb.py --exp=imdb_lsh --pretrain=wiki_lsh
 """
@@ -14,7 +14,7 @@ from jaxattn.config_io import defaults, inherit_architecture
 
 
 def get_config(mode: str) -> ConfigDict:
-    """Two blocks of width 128 at 256 tokens; MLM on the training reviews, then two epochs."""
+    """Two blocks of width 128 at 256 tokens: 150 steps of MLM on the training reviews, then one epoch."""
     config = defaults()
     config.data.name = "imdb"
     config.data.hub = "stanfordnlp/imdb"
@@ -26,7 +26,7 @@ def get_config(mode: str) -> ConfigDict:
     config.train.learning_rate = 1e-3
     if mode == "finetune":
         inherit_architecture(config)
-        config.train.epochs = 2
+        config.train.epochs = 1
         return config
     config.model.num_layers = 2
     config.model.hidden_dim = 128
@@ -38,5 +38,5 @@ def get_config(mode: str) -> ConfigDict:
     config.attention.reformer_lsh.chunk_size = 64
     config.attention.reformer_lsh.num_hashes = 2
     config.train.epochs = 1
-    config.train.max_steps = 250
+    config.train.max_steps = 150
     return config

@@ -1,6 +1,8 @@
 """The main job in minutes on a laptop: a small encoder on the docstrings of installed packages.
 
     python launch.py --mode=study --config=configs/pydocs_quick.py
+
+RUNTIME
 """
 
 from ml_collections import ConfigDict

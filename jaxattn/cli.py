@@ -53,20 +53,27 @@ MODES = {
 }
 """Name of the mode -> module in jaxattn.modes."""
 
-FLAGS = flags.FlagValues()
-flags.DEFINE_string("mode", "", f"What to do: {', '.join(MODES)}.", flag_values=FLAGS)
-flags.DEFINE_string("exp", "", "Name of the experiment.", flag_values=FLAGS)
-flags.DEFINE_string(
-    "pretrain", "", "finetune: the pretraining experiment, name[@step], or none.", flag_values=FLAGS
-)
-flags.DEFINE_string("runs", "runs", "Folder of all runs.", flag_values=FLAGS)
-flags.DEFINE_string("run", "", "replay: the run's folder.", flag_values=FLAGS)
-flags.DEFINE_string("input", "", "predict: a file, or - for standard input.", flag_values=FLAGS)
-flags.DEFINE_string("output", "", "predict: a file; empty: standard output.", flag_values=FLAGS)
-flags.DEFINE_string("format", "", "predict: jsonl or csv.", flag_values=FLAGS)
-flags.DEFINE_bool("resume", False, "Continue an existing experiment.", flag_values=FLAGS)
-flags.DEFINE_bool("helpshort", False, "Show this help.", flag_values=FLAGS)
-flags.DEFINE_bool("help", False, "Show this help.", flag_values=FLAGS)
+FLAG_TEXTS = {
+    "mode": f"What to do: {', '.join(MODES)}.",
+    "exp": "Name of the experiment.",
+    "pretrain": "finetune: the pretraining experiment, name[@step], or none.",
+    "run": "replay: the run's folder.",
+    "input": "predict: a file, or - for standard input.",
+    "output": "predict: a file; empty: standard output.",
+    "format": "predict: jsonl or csv.",
+}
+
+
+def _flags() -> flags.FlagValues:
+    """The flags of one call; made anew each time, so that no value outlives its call."""
+    values = flags.FlagValues()
+    for name, text in FLAG_TEXTS.items():
+        flags.DEFINE_string(name, "", text, flag_values=values)
+    flags.DEFINE_string("runs", "runs", "Folder of all runs.", flag_values=values)
+    flags.DEFINE_bool("resume", False, "Continue an existing experiment.", flag_values=values)
+    for name in ("helpshort", "help"):
+        flags.DEFINE_bool(name, False, "Show this help.", flag_values=values)
+    return values
 
 
 def main() -> None:
@@ -89,7 +96,7 @@ def _use_huge_pages() -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Runs one command line; the exit code is 2 after an error the user can mend."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning  # type: ignore[assignment]  # reads two of six arguments
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     _deterministic_gpu()
     try:
@@ -136,40 +143,34 @@ def parse(argv: Sequence[str]) -> Request | None:
     Raises:
       InputError: unknown mode, flag or option, missing or broken configuration file, bad value.
     """
-    config_args = [arg for arg in argv if arg.split("=")[0].startswith("--config")]
+    config_args = [arg for arg in argv if arg.split("=")[0].split(".")[0] == "--config"]
     rest = [arg for arg in argv if arg not in config_args]
+    values = _flags()
     try:
-        positional = FLAGS(["jaxattn", *rest])[1:]
+        positional = values(["jaxattn", *rest])[1:]
     except flags.UnrecognizedFlagError as error:
-        known = ["config", *FLAGS]
-        raise InputError(
-            f"unknown flag --{error.flagname}{did_you_mean(error.flagname, known)}"
-        ) from None
+        hint = did_you_mean(error.flagname, ["config", *values])
+        raise InputError(f"unknown flag --{error.flagname}{hint}") from None
     except flags.Error as error:
         raise InputError(" ".join(str(error).split())) from None
-    if FLAGS.help or FLAGS.helpshort:
-        print((__doc__ or "").partition("\n\n")[2] + "\nFlags:\n" + FLAGS.module_help(__name__))
+    if values.help or values.helpshort:
+        print((__doc__ or "").partition("\n\n")[2])
+        print("Flags:\n" + values.get_help("  ").partition(":\n")[2])
         return None
     if positional:
         raise InputError(f"unexpected argument {positional[0]!r}; flags have the form --name=value")
-    if FLAGS.mode not in MODES:
+    if values.mode not in MODES:
         raise InputError(
-            f"--mode: found {FLAGS.mode!r}, allowed: {', '.join(MODES)}"
-            f"{did_you_mean(FLAGS.mode, list(MODES))}"
+            f"--mode: found {values.mode!r}, allowed: {', '.join(MODES)}"
+            f"{did_you_mean(values.mode, list(MODES))}"
         )
-    config = _config_dict(config_args, FLAGS.mode) if config_args else None
     return Request(
-        mode=FLAGS.mode,
-        config=config,
+        mode=values.mode,
+        config=_config_dict(config_args, values.mode) if config_args else None,
         config_args=tuple(config_args),
-        exp=FLAGS.exp,
-        pretrain=FLAGS.pretrain,
-        run=FLAGS.run,
-        input=FLAGS.input,
-        output=FLAGS.output,
-        format=FLAGS.format,
-        resume=FLAGS.resume,
-        runs=Path(FLAGS.runs),
+        resume=values.resume,
+        runs=Path(values.runs),
+        **{name: getattr(values, name) for name in FLAG_TEXTS if name != "mode"},
     )
 
 

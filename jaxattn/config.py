@@ -99,8 +99,8 @@ class _Checked:
                 raise InputError(
                     f"{name}: found {item!r}, allowed: {', '.join(map(str, choices))}{hint}"
                 )
-            # `not (a <= b)` rather than `a > b`: NaN must be refused too.
-            if low is not None and not low <= item or high is not None and not item <= high:
+            # `not (low <= item)` rather than `item < low`: NaN must be refused too.
+            if not (low is None or low <= item) or not (high is None or item <= high):
                 bounds = f"at least {low}" if high is None else f"{low} to {high}"
                 raise InputError(f"{name}: found {item!r}, allowed: {bounds}")
         return value

@@ -31,7 +31,7 @@ def to_plain(config: Any) -> dict[str, Any]:
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dicts as one dict with dotted names, in the order they stand."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{name}.")
@@ -42,7 +42,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def option_types(kind: type = Config, prefix: str = "") -> dict[str, Any]:
     """Dotted name -> annotated type of every option."""
-    found = {}
+    found: dict[str, Any] = {}
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(hints[field.name]):
@@ -60,8 +60,7 @@ def to_config_dict(config: Config) -> "ConfigDict":
         # The number of features may be a count or a multiple, so that section takes any type here;
         # `from_config_dict` checks every type and range in any case.
         mixed = any(
-            isinstance(hint, types.UnionType)
-            for hint in typing.get_type_hints(type(node)).values()
+            isinstance(hint, types.UnionType) for hint in typing.get_type_hints(type(node)).values()
         )
         result = ConfigDict(type_safe=not mixed)
         for field in dataclasses.fields(node):

@@ -1,4 +1,4 @@
-"""The published architectures and the pretraining recipe, for the files in configs/ to begin with."""
+"""The published architectures and the pretraining recipe that files in configs/ begin with."""
 
 from typing import TYPE_CHECKING
 

@@ -117,7 +117,7 @@ BASE = f"--config={ROOT / 'configs' / 'base.py'}"
         (["--mode=pretrain", BASE, "--config.train.epochs=x"], ["train.epochs", "x"]),
         (["--mode=pretrain", "--config.train.epochs=1"], ["--config=<file>"]),
         (["--mode=pretrain", "stray"], ["'stray'"]),
-        (["--mode=pretrain", f"--config={ROOT / 'README.md'}"], ["README.md", "not a Python file"]),
+        (["--mode=pretrain", f"--config={ROOT / 'LICENSE'}"], ["LICENSE", "not a Python file"]),
     ],
 )
 def test_bad_command_lines_are_told_in_one_sentence(argv: list[str], words: list[str]) -> None:

@@ -44,7 +44,9 @@ def imports(path: Path) -> list[str]:
 
 
 SOURCES = [p for p in sorted((ROOT / "jaxattn").rglob("*.py")) if p.name != "__init__.py"]
-PACKAGES = [p for p in sorted((ROOT / "jaxattn").rglob("__init__.py")) if p.parent.name != "jaxattn"]
+PACKAGES = [
+    p for p in sorted((ROOT / "jaxattn").rglob("__init__.py")) if p.parent.name != "jaxattn"
+]
 
 
 @pytest.mark.parametrize("path", SOURCES + PACKAGES, ids=lambda p: str(p.relative_to(ROOT)))

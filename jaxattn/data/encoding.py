@@ -1,6 +1,7 @@
 """From texts to token ids with a tokenizer, in bounded memory, and what got lost on the way."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,7 @@ def encode_pieces(
             cuts[-2] = cuts[-1] - least
         rows += [
             np.concatenate([[special.cls], ids[start:stop], [special.sep]], dtype=np.int32)
-            for start, stop in zip(cuts, cuts[1:], strict=False)
+            for start, stop in itertools.pairwise(cuts)
         ]
     tokens = TokenArray.from_rows(rows)
     return tokens, _stats(tokens, special.unk, 0, len(texts))

@@ -111,7 +111,7 @@ def table_rows(
     )
 
 
-class quiet_datasets:  # noqa: N801  # used like a function, in a with statement
+class quiet_datasets:  # used like a function, in a with statement
     """Switches the progress bars of `datasets` off, and back to what they were."""
 
     def __enter__(self) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxattn.data.batching import BatchPlan, classification_batch, mlm_batch
 from jaxattn.data.tokens import SpecialIds, TokenArray
+from jaxattn.model.heads import MlmModel, class_logits, mlm_logits
 from jaxattn.ops.losses import cross_entropy_sums
 from jaxattn.ops.programs import Programs
 
@@ -26,14 +27,10 @@ class ClassPredictor:
     ) -> None:
         """`attention_key` draws hashes and random features, the same for every call."""
 
+        rngs = {"attention": attention_key}
+
         def logits(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
-            return model.apply(
-                {"params": params},
-                batch["ids"],
-                batch["mask"],
-                deterministic=True,
-                rngs={"attention": attention_key},
-            )
+            return class_logits(model, params, batch, rngs, deterministic=True)
 
         self.programs = Programs(logits, donate=False)
         self._buckets, self._batch_size, self._pad_id = buckets, batch_size, pad_id
@@ -67,7 +64,7 @@ class MlmEvaluator:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: MlmModel,
         attention_key: jax.Array,
         tokens: TokenArray,
         *,
@@ -79,15 +76,10 @@ class MlmEvaluator:
     ) -> None:
         """`tokens`: the validation pieces."""
 
+        rngs = {"attention": attention_key}
+
         def sums(params: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            logits_BSV = model.apply(
-                {"params": params},
-                batch["ids"],
-                batch["mask"],
-                batch["positions"],
-                deterministic=True,
-                rngs={"attention": attention_key},
-            )
+            logits_BSV = mlm_logits(model, params, batch, rngs, deterministic=True)
             return cross_entropy_sums(logits_BSV, batch["targets"], batch["weights"])
 
         self.programs = Programs(sums, donate=False)

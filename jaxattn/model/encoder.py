@@ -31,7 +31,7 @@ class Mlp(nn.Module):
     def __call__(self, x_BND: jax.Array, deterministic: bool) -> jax.Array:
         """[B, N, D] -> [B, N, D]."""
         with jax.named_scope("mlp"):
-            dense = {"kernel_init": projection_init, "dtype": self.dtype}
+            dense: dict[str, Any] = {"kernel_init": projection_init, "dtype": self.dtype}
             h = nn.Dense(self.mlp_dim, name="up", **dense)(x_BND)
             h = ACTIVATIONS[self.activation](h)
             h = nn.Dense(x_BND.shape[-1], name="down", **dense)(h)

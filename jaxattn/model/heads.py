@@ -1,5 +1,8 @@
 """Whole models: an encoder with the masked-language-model head or the classification head."""
 
+from collections.abc import Mapping
+from typing import Any, cast
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -85,3 +88,25 @@ class ClassifierModel(nn.Module):
             if self.config.head.pooler == "bert":
                 x_BD = jnp.tanh(self.pooler(x_BD))
             return self.classifier(self.drop(x_BD, deterministic=deterministic))
+
+
+Batch = Mapping[str, jax.Array]
+Rngs = Mapping[str, jax.Array]
+
+
+def mlm_logits(
+    model: MlmModel, params: Any, batch: Batch, rngs: Rngs, *, deterministic: bool
+) -> jax.Array:
+    """Logits [B, S, V] at the `positions` of a batch `ids, mask, positions`."""
+    inputs = batch["ids"], batch["mask"], batch["positions"]
+    logits = model.apply({"params": params}, *inputs, deterministic=deterministic, rngs=dict(rngs))
+    return cast(jax.Array, logits)
+
+
+def class_logits(
+    model: nn.Module, params: Any, batch: Batch, rngs: Rngs, *, deterministic: bool
+) -> jax.Array:
+    """Logits [B, num_classes] of a batch `ids, mask`."""
+    inputs = batch["ids"], batch["mask"]
+    logits = model.apply({"params": params}, *inputs, deterministic=deterministic, rngs=dict(rngs))
+    return cast(jax.Array, logits)

@@ -1,5 +1,6 @@
 """--mode=predict: labels and probabilities for texts from a file or standard input."""
 
+import contextlib
 import csv
 import itertools
 import json
@@ -52,8 +53,9 @@ def run(request: Request) -> None:
 def _lines(source: str) -> Iterator[tuple[int, str]]:
     """Numbered lines without their ends; raises InputError at bytes that are not UTF-8."""
     name = "standard input" if source == "-" else source
-    stream = sys.stdin.buffer if source == "-" else open(source, "rb")
-    with stream:
+    with contextlib.ExitStack() as stack:
+        # Standard input is not ours to close.
+        stream = sys.stdin.buffer if source == "-" else stack.enter_context(open(source, "rb"))
         for number, raw in enumerate(stream, 1):
             try:
                 yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")

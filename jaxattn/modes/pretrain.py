@@ -46,7 +46,7 @@ def run(request: Request) -> None:
 
 
 def make_tokenizer(folder: RunFolder, config: Config, texts: list[str]) -> Any:
-    """The run's tokenizer: its saved one, the one of `tokenizer.path`, or one trained on `texts`."""
+    """The run's tokenizer: the saved one, that of `tokenizer.path`, or one trained on `texts`."""
     saved = folder.path / "tokenizer.json"
     if saved.exists():
         return load_tokenizer(saved, config.tokenizer.lowercase)

@@ -29,7 +29,7 @@ def stages(exp: str, attentions: tuple[str, ...]) -> list[tuple[str, ...]]:
 def run(request: Request) -> None:
     """Runs what is missing of a study, then compares all runs under --runs.
 
-    A stage that fails is reported and the others go on; at the end the study fails with their names.
+    A stage that fails is reported and the others go on; the study then fails with their names.
     """
     config = request.resolved()
     exp = request.exp or config.data.name

@@ -113,9 +113,7 @@ def train(
     run_log.rewind(done)
     run_log.event("resume" if done else "start", step=done, total_steps=steps)
     try:
-        state, tally = fit(
-            job, state, tally, run_log, config.log, checkpoints, config.checkpoint
-        )
+        state, tally = fit(job, state, tally, run_log, config.log, checkpoints, config.checkpoint)
     except BaseException as error:
         run_log.event("stopped", reason=str(error))
         run_log.close(exit_code=1)

@@ -25,7 +25,7 @@ def count_parameters(params: Any) -> int:
 
 
 def shapes_differ(wanted: Any, found: Any) -> str:
-    """The first leaf in which two pytrees of arrays differ in name or shape, as text; '' if none."""
+    """The first leaf in which two pytrees differ in name or shape, as text; '' if none does."""
 
     def described(tree: Any) -> dict[str, tuple[int, ...]]:
         leaves = jax.tree_util.tree_flatten_with_path(tree)[0]

@@ -131,7 +131,7 @@ _LOSS_COLUMN = ("MLM\nloss", lambda row: row.record.validation_loss, _number(4),
 def format_tables(records: Sequence[RunRecord], by: str = "test_macro_f1") -> list["Table"]:
     """One table for each data set and device; its title names both.
 
-    Runs that are not finished stand at the end, without a rank, their causes below the table.
+    Runs that are not finished stand at the end, without a rank; `causes` says why.
     """
     groups: dict[tuple[bool, str, str], list[Ranked]] = {}
     for row in rank(records, by):
@@ -150,20 +150,7 @@ def _table(title: str, rows: Sequence[Ranked], pretrain: bool) -> "Table":
     from rich.text import Text
 
     # Texts come from run folders: as `Text`, "[...]" in them is no markup.
-    causes = [
-        f"{row.record.exp}: {row.record.state}"
-        + (f" - {row.record.reason}" if row.record.reason else "")
-        for row in rows
-        if not row.record.finished
-    ]
-    table = Table(
-        title=Text(title),
-        caption=Text("\n".join(causes)) if causes else None,
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        title_justify="left",
-        caption_justify="left",
-    )
+    table = Table(title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
     columns = [*_COLUMNS[:4], _LOSS_COLUMN, *_COLUMNS[4:]] if pretrain else list(_COLUMNS)
     columns = [column for column in columns if any(column[1](row) is not None for row in rows)]
     for heading, _, _, side in columns:
@@ -174,10 +161,20 @@ def _table(title: str, rows: Sequence[Ranked], pretrain: bool) -> "Table":
     return table
 
 
+def causes(records: Sequence[RunRecord]) -> list[str]:
+    """A line for every run that is not finished: its state and the reason."""
+    return [
+        f"{record.kind} {record.exp}: {record.state}"
+        + (f" - {record.reason}" if record.reason else "")
+        for record in records
+        if not record.finished
+    ]
+
+
 def print_tables(
     records: Sequence[RunRecord], by: str = "test_macro_f1", file: TextIO | None = None
 ) -> None:
-    """Prints the tables to `file` (default: standard output)."""
+    """Prints the tables, then the causes of failures, to `file` (default: standard output)."""
     from rich.console import Console
 
     console = Console(file=file)
@@ -186,3 +183,5 @@ def print_tables(
     for table in format_tables(records, by):
         console.print(table)
         console.print()
+    for line in causes(records):
+        console.print(line, markup=False, highlight=False)

@@ -79,7 +79,7 @@ class Checkpoints:
         try:
             expected = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise InputError(f"{path}: no readable {MANIFEST}; the checkpoint is unusable") from None
+            raise InputError(f"{path}: no readable {MANIFEST}; checkpoint unusable") from None
         found = _digests(path)
         for name in sorted(expected.keys() | found.keys()):
             if expected.get(name) != found.get(name):

@@ -5,6 +5,7 @@ import io
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,7 +31,9 @@ COLUMNS = (
 class RunLog:
     """The log files of one run folder."""
 
-    def __init__(self, folder: Path, config: LogConfig, name: str, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, config: LogConfig, name: str, settings: dict[str, Any]
+    ) -> None:
         """Opens the files of `folder`; `name` and the flat `settings` are for W&B."""
         self._metrics = folder / "metrics.csv"
         self._events = folder / "events.jsonl"
@@ -66,7 +69,9 @@ class RunLog:
         csv.writer(buffer, lineterminator="\n").writerows([COLUMNS, *kept])
         write_text(self._metrics, buffer.getvalue())
 
-    def metrics(self, step: int, epoch: float, split: str, values: dict[str, float | None]) -> None:
+    def metrics(
+        self, step: int, epoch: float, split: str, values: Mapping[str, float | None]
+    ) -> None:
         """Appends a row; absent or None values are empty cells."""
         row: dict[str, Any] = {"step": step, "epoch": repr(epoch), "split": split}
         row |= {name: repr(value) for name, value in values.items() if value is not None}
@@ -89,7 +94,7 @@ class RunLog:
 
 
 class Progress:
-    """Stage, step, loss, tokens/s and time left: a live bar on a terminal, else a line now and then.
+    """Stage, step, loss, tokens/s, time left: a live bar on a terminal, else a line now and then.
 
     Rich prints nothing until the end where there is no terminal, hence the lines.
     """

@@ -1,6 +1,7 @@
 """The two tasks as loss functions, and one optimizer step for either."""
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -8,26 +9,20 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxattn.model.heads import Batch, MlmModel, Rngs, class_logits, mlm_logits
 from jaxattn.ops.losses import cross_entropy_sums
 from jaxattn.train.state import TrainState, attention_key, dropout_key
 
-Batch = Mapping[str, jax.Array]
 Sums = dict[str, jax.Array]
-LossFn = Callable[[Any, Batch, dict[str, jax.Array], bool], Sums]
+LossFn = Callable[[Any, Batch, Rngs, bool], Sums]
+"""Parameters, batch, PRNG streams, deterministic -> sums `loss`, `correct`, `count`."""
 
 
-def mlm_loss(model: nn.Module) -> LossFn:
+def mlm_loss(model: MlmModel) -> LossFn:
     """Sums over the masked positions of a batch `ids, mask, positions, targets, weights`."""
 
-    def loss(params: Any, batch: Batch, rngs: dict[str, jax.Array], deterministic: bool) -> Sums:
-        logits_BSV = model.apply(
-            {"params": params},
-            batch["ids"],
-            batch["mask"],
-            batch["positions"],
-            deterministic=deterministic,
-            rngs=rngs,
-        )
+    def loss(params: Any, batch: Batch, rngs: Rngs, deterministic: bool) -> Sums:
+        logits_BSV = mlm_logits(model, params, batch, rngs, deterministic=deterministic)
         return cross_entropy_sums(logits_BSV, batch["targets"], batch["weights"])
 
     return loss
@@ -36,14 +31,8 @@ def mlm_loss(model: nn.Module) -> LossFn:
 def classification_loss(model: nn.Module) -> LossFn:
     """Sums over the rows of a batch `ids, mask, labels, weights`."""
 
-    def loss(params: Any, batch: Batch, rngs: dict[str, jax.Array], deterministic: bool) -> Sums:
-        logits_BC = model.apply(
-            {"params": params},
-            batch["ids"],
-            batch["mask"],
-            deterministic=deterministic,
-            rngs=rngs,
-        )
+    def loss(params: Any, batch: Batch, rngs: Rngs, deterministic: bool) -> Sums:
+        logits_BC = class_logits(model, params, batch, rngs, deterministic=deterministic)
         return cross_entropy_sums(logits_BC, batch["labels"], batch["weights"])
 
     return loss
@@ -63,9 +52,7 @@ def make_train_step(
     step equals that of the undivided batch however the counts are spread over the parts.
     """
 
-    def summed_loss(
-        params: Any, part: Batch, rngs: dict[str, jax.Array]
-    ) -> tuple[jax.Array, Sums]:
+    def summed_loss(params: Any, part: Batch, rngs: Rngs) -> tuple[jax.Array, Sums]:
         sums = loss_fn(params, part, rngs, False)
         return sums["loss"], sums
 
@@ -98,7 +85,9 @@ def make_train_step(
         with jax.named_scope("optimizer"):
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
-        next_state = state.replace(params=params, opt_state=opt_state, step=state.step + 1)
+        next_state = dataclasses.replace(
+            state, params=params, opt_state=opt_state, step=state.step + 1
+        )
         return next_state, sums | {"grad_norm": optax.tree.norm(grads)}
 
     return train_step

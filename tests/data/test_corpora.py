@@ -130,7 +130,7 @@ def test_a_test_split_without_labels_is_no_test_split(folder, caplog):
 
 
 def test_unlabelled_rows_are_for_the_mlm_only(folder, caplog):
-    rows = numbered("train", 400) + [("nobody knows", None), ("nor this", -1)]
+    rows = [*numbered("train", 400), ("nobody knows", None), ("nor this", -1)]
     write(folder, "train.jsonl", rows)
     assert len(load_labelled(config(folder)).train.texts) == 360
     assert "2 training rows without a label" in caplog.text

@@ -151,7 +151,6 @@ def test_tables_are_one_per_data_and_device_and_name_the_memory(runs, record):
     assert "resident memory MiB" in headings["imdb, cpu"]
     assert "MLM loss" in headings["Pretraining on wiki, cpu"]
     assert "macro-F1 %" not in headings["Pretraining on wiki, cpu"]
-    assert str(tables["imdb, cpu"].caption) == "lost: failed - =oom"
 
 
 def test_printing_shows_numbers_and_takes_no_text_for_markup(runs):
