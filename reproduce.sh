@@ -64,6 +64,7 @@ case "${1:-}" in
     fi
     run="$(cd "$1" && pwd)"
     install ""
-    exec "$here/.venv/bin/jaxattn" --mode=replay --run="$run"
+    cd "$here"
+    exec .venv/bin/jaxattn --mode=replay --run="$run"
     ;;
 esac

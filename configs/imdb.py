@@ -14,7 +14,7 @@ from jaxattn.config_io import defaults, inherit_architecture
 
 
 def get_config(mode: str) -> ConfigDict:
-    """Two blocks of width 128 at 256 tokens: 150 steps of MLM on the training reviews, then one epoch."""
+    """Two blocks of width 128, 256 tokens; 150 steps of MLM on the training texts, one epoch."""
     config = defaults()
     config.data.name = "imdb"
     config.data.hub = "stanfordnlp/imdb"

@@ -18,7 +18,7 @@ Modes, each with an example (`python launch.py` is the same program as `jaxattn`
               jaxattn --mode=predict --exp=imdb_lsh --input=reviews.csv --output=labels.csv
   compare   table, results.csv and quality-against-cost plot of every run
               jaxattn --mode=compare --runs=runs
-  replay    run a finished run again from its folder alone
+  replay    run a run again from its saved configuration, and compare
               jaxattn --mode=replay --run=runs/finetune/imdb_lsh
 
 Any option of jaxattn/config.py can be overridden: --config.train.learning_rate=3e-4
@@ -98,11 +98,12 @@ def run(argv: Sequence[str]) -> int:
     """Runs one command line; the exit code is 2 after an error the user can mend."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # reads two of six arguments
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    _deterministic_gpu()
+    _trustworthy_gpu()
     try:
         request = parse(argv)
         if request is not None:
-            importlib.import_module(f"jaxattn.modes.{MODES[request.mode]}").run(request)
+            mode = importlib.import_module(f"jaxattn.modes.{MODES[request.mode]}")
+            return mode.run(request) or 0
     except InputError as error:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
@@ -111,9 +112,14 @@ def run(argv: Sequence[str]) -> int:
         # The reader of our output has gone (`| head`); nothing is left to say or flush to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _fail(f"{error.filename}: {error.strerror}", 2)
     except RuntimeError as error:
         if type(error).__name__ == "InterruptedRun":
-            return _fail(f"{error}; continue with --resume", 143)
+            code = 130 if "SIGINT" in str(error) else 143
+            return _fail(f"{error}; continue with --resume", code)
         if type(error).__name__ == "NonFiniteError":
             return _fail(f"the run failed: {error}", 1)
         raise
@@ -130,8 +136,12 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: object) -
         print(f"warning: {message}", file=sys.stderr)
 
 
-def _deterministic_gpu() -> None:
-    # Has to be in place before jax is imported; on a CPU it changes nothing.
+def _trustworthy_gpu() -> None:
+    """Deterministic kernels, and float32 that means float32 (TF32 has 10 bits of mantissa).
+
+    Has to be in place before jax is imported; on a CPU it changes nothing.
+    """
+    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
     present = os.environ.get("XLA_FLAGS", "")
     if "xla_gpu_deterministic_ops" not in present:
         os.environ["XLA_FLAGS"] = f"{present} --xla_gpu_deterministic_ops=true".strip()
@@ -180,6 +190,8 @@ def _config_dict(config_args: Sequence[str], mode: str) -> typing.Any:
     if not any(arg.startswith("--config=") for arg in normalized):
         raise InputError("options are overridden on top of a file: give --config=<file> too")
     values = flags.FlagValues()
+    # The file has to be read before options of it can be overridden.
+    normalized.sort(key=lambda arg: not arg.startswith("--config="))
     argv = ["jaxattn", *normalized]
     holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
     try:

@@ -172,7 +172,7 @@ class FavorOptions(_Checked):
         given = self.nb_features
         text = str(given)
         try:
-            if isinstance(given, float) or text.endswith("x"):
+            if text.endswith("x") or "." in text:
                 count = round(float(text.removesuffix("x")) * head_width)
             else:
                 count = int(text)
@@ -323,7 +323,9 @@ class DataConfig(_Checked):
         0.1, "share of the training split held out where there is no validation split",
         low=0.001, high=0.5,
     )  # fmt: skip
-    split_seed: int = option(0, "seed of that hold-out; the same for every run compared", low=0)
+    split_seed: int = option(
+        0, "seed of that hold-out; the same for every run compared", low=0, high=2**32 - 1
+    )
     max_examples: int = option(0, "use only this many examples a split; 0: all", low=0)
     max_length: int = option(
         512, "tokens per example, [CLS] and [SEP] included", low=3, high=MAX_SEQ_LEN
@@ -348,7 +350,9 @@ class TrainConfig(_Checked):
     """Optimisation: AdamW, linear warm-up, cosine decay, clipping."""
 
     PATH: ClassVar[str] = "train."
-    seed: int = option(0, "seed of initialisation, order, masking and dropout", low=0)
+    seed: int = option(
+        0, "seed of initialisation, order, masking and dropout", low=0, high=2**32 - 1
+    )
     epochs: int = option(3, "passes over the training data", low=1)
     max_steps: int = option(0, "stop after this many steps; 0: as many as the epochs hold", low=0)
     batch_size: int = option(64, "examples per optimizer step", low=1)
@@ -429,6 +433,7 @@ class Config(_Checked):
     study: StudyConfig = section(StudyConfig, "comparison")
 
     def _rules(self) -> None:
+        self.attention.options.keywords(self.model.head_width)
         if self.data.max_length > self.model.max_seq_len:
             raise InputError(
                 f"data.max_length: found {self.data.max_length}, allowed: at most "

@@ -35,7 +35,7 @@ def set_architecture(config: "ConfigDict", name: str) -> None:
 
 
 def wikipedia_pretraining(architecture: str) -> "ConfigDict":
-    """MLM on English Wikipedia: 10 epochs, batches of 64, peak rate 5e-4, bfloat16.
+    """MLM on 200,000 Wikipedia articles: 10 epochs, batches of 64, peak rate 5e-4, bfloat16.
 
     Reads the hub's dataset, or the Parquet, CSV or JSONL files of --config.data.path.
     """
@@ -44,6 +44,7 @@ def wikipedia_pretraining(architecture: str) -> "ConfigDict":
     config.data.name = "wiki"
     config.data.hub = "wikimedia/wikipedia"
     config.data.hub_config = "20231101.en"
+    config.data.max_examples = 200_000
     config.tokenizer.vocab_size = 30522
     config.train.epochs = 10
     config.train.precision = "bfloat16"

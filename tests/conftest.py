@@ -1,10 +1,14 @@
 """A tiny corpus and a tiny model, shared by the tests of whole runs."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+# The tests' tolerances are those of float32 on a CPU; the processes they start inherit this.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 WORDS = {
     "cats": ["whisker", "purring", "kitten", "meow", "claw"],

@@ -66,7 +66,7 @@ def test_registry_and_configuration_know_the_same_attentions() -> None:
 
 @pytest.mark.parametrize(
     ("given", "count"),
-    [("2x", 128), (128, 128), ("128", 128), (0.125, 8), ("0.25x", 16), (4.0, 256)],
+    [("2x", 128), (128, 128), ("128", 128), (0.125, 8), ("0.25x", 16), (4.0, 256), ("0.5", 32)],
 )
 def test_features_are_a_count_or_a_multiple(given, count: int) -> None:
     assert FavorOptions(nb_features=given).count(64) == count

@@ -17,29 +17,38 @@ def run(request: Request) -> None:
     """Fits and tests the baseline into runs/baseline/<exp>/."""
     folder = RunFolder(request.runs, "baseline", request.needed("exp", "imdb_tfidf"))
     folder.must_be_free(request.resume)
-    if request.resume and folder.state == "finished":
-        say(f"{folder.path} is finished already")
-        return
-    baseline(folder, request.resolved())
+    if folder.begun:
+        config = folder.continued_config(request.resolved() if request.config else None)
+        if folder.state == "finished":
+            say(f"{folder.path} is finished already")
+            return
+    else:
+        config = request.resolved()
+    baseline(folder, config)
 
 
 def baseline(folder: RunFolder, config: Config) -> None:
     """Fits and tests in `folder`."""
     corpus = load_labelled(config.data)
-    folder.begin(config, {}, environment.describe(config))
+    # Scikit-learn computes on the CPU, whatever device there is for the encoders.
+    machine = environment.describe(config) | {"device": environment.cpu_name()}
+    folder.begin(config, {}, machine)
     with folder.running():
         say(f"fitting TF-IDF + logistic regression on {len(corpus.train.texts):,} texts")
         texts = {"validation": corpus.validation.texts, "test": corpus.test.texts}
         began = time.monotonic()
         result = tfidf.fit_predict(
-            corpus.train.texts, corpus.train.labels, texts, config.train.seed
+            corpus.train.texts,
+            corpus.train.labels,
+            texts,
+            config.train.seed,
+            num_classes=len(corpus.label_names),
         )
         seconds = time.monotonic() - began
         metrics = {
             name: classification_metrics(result.probabilities[name], examples.labels)
             for name, examples in (("validation", corpus.validation), ("test", corpus.test))
         }
-        memory, _ = environment.peak_memory()
         write_json(
             folder.path / "results.json",
             {
@@ -59,11 +68,11 @@ def baseline(folder: RunFolder, config: Config) -> None:
                     "seconds_per_epoch": result.fit_seconds,
                     "total_seconds": seconds,
                     "tokens_per_second": None,
-                    "peak_memory_MiB": memory,
+                    "peak_memory_MiB": environment.resident_memory(),
                     "peak_memory_kind": "resident",
                 },
                 "pretrain_cost": None,
-                "device": environment.device_name(),
+                "device": environment.cpu_name(),
             },
         )
     say(f"finished: {folder.path}: test macro-F1 {metrics['test']['macro_f1']:.4f}")

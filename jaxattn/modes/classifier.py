@@ -2,8 +2,8 @@
 
 import csv
 import dataclasses
-import hashlib
 import io
+import warnings
 from typing import Any
 
 import jax
@@ -16,8 +16,8 @@ from jaxattn.errors import InputError
 from jaxattn.evaluate.metrics import classification_metrics, confusion
 from jaxattn.evaluate.predict import ClassPredictor
 from jaxattn.model.heads import ClassifierModel
-from jaxattn.modes.run_folder import RunFolder
-from jaxattn.modes.training import buckets
+from jaxattn.modes.run_folder import RunFolder, entry
+from jaxattn.modes.training import buckets, texts_hash
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.state import evaluation_attention_key
 
@@ -53,7 +53,9 @@ def load_classifier(folder: RunFolder) -> Classifier:
     """Reads a fine-tuning run; raises InputError when it has no checkpoint yet."""
     folder.must_exist()
     config, extra = folder.saved_config()
-    label_names = tuple(extra["label_names"])
+    label_names = tuple(entry(extra, "label_names", list, folder.config_path))
+    if folder.state != "finished":
+        warnings.warn(f"{folder.path} is {folder.state}, not finished", stacklevel=1)
     tokenizer = load_tokenizer(folder.path / "tokenizer.json", config.tokenizer.lowercase)
     checkpoints = Checkpoints(folder.path / "checkpoints", keep=1)
     latest = checkpoints.latest()
@@ -68,13 +70,9 @@ def load_classifier(folder: RunFolder) -> Classifier:
 
 def data_hash(corpus: LabelledCorpus) -> str:
     """SHA-256 over texts, labels and splits: equal for runs that saw the same data."""
-    digest = hashlib.sha256()
-    for examples in (corpus.train, corpus.validation, corpus.test):
-        digest.update(b"split")
-        for text, label in zip(examples.texts, examples.labels, strict=True):
-            digest.update(f"{label}:{len(text)}:".encode())
-            digest.update(text.encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
+    splits = (corpus.train, corpus.validation, corpus.test)
+    labels = (" ".join(map(str, examples.labels)) for examples in splits)
+    return texts_hash(*(examples.texts for examples in splits), [*corpus.label_names, *labels])
 
 
 def report_on_test(
@@ -84,8 +82,9 @@ def report_on_test(
     params: Any,
     tokenizer: Any,
     corpus: LabelledCorpus,
+    predictions_file: str,
 ) -> dict[str, Any]:
-    """Metrics on validation and test; writes predictions_test.csv into the run folder."""
+    """Metrics on validation and test; writes the predictions on test into the run folder."""
     report: dict[str, Any] = {}
     for name, examples in (("validation", corpus.validation), ("test", corpus.test)):
         tokens, _ = encode(tokenizer, examples.texts, config.data.max_length)
@@ -98,5 +97,5 @@ def report_on_test(
     for row, (label, p) in enumerate(zip(corpus.test.labels, probabilities, strict=True)):
         names = corpus.label_names[label], corpus.label_names[int(p.argmax())]
         writer.writerow([row, *names, *(f"{value:.6g}" for value in p)])
-    write_text(folder.path / "predictions_test.csv", buffer.getvalue())
+    write_text(folder.path / predictions_file, buffer.getvalue())
     return report

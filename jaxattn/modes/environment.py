@@ -53,10 +53,19 @@ def _git(*arguments: str) -> str | None:
 def device_name() -> str:
     """The device the program runs on, with the number of CPU cores where that decides the speed."""
     device = jax.devices()[0]
-    if device.platform == "cpu":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return f"cpu ({cores} cores, {platform.machine()})"
-    return device.device_kind
+    return cpu_name() if device.platform == "cpu" else device.device_kind
+
+
+def cpu_name() -> str:
+    """The CPU cores this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"cpu ({cores} cores, {platform.machine()})"
+
+
+def resident_memory() -> float:
+    """Peak resident memory of this process in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def peak_memory() -> tuple[float, str]:
@@ -68,8 +77,7 @@ def peak_memory() -> tuple[float, str]:
     statistics = jax.devices()[0].memory_stats()
     if statistics and "peak_bytes_in_use" in statistics:
         return statistics["peak_bytes_in_use"] / 2**20, "device"
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10), "resident"
+    return resident_memory(), "resident"
 
 
 def describe(config: Config) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """--mode=eval: metrics of a finished classifier on validation and test."""
 
-import dataclasses
-
 import numpy as np
 
+from jaxattn.config import replace
 from jaxattn.data.corpora import Examples, LabelledCorpus, load_labelled
 from jaxattn.errors import InputError
 from jaxattn.modes.classifier import data_hash, load_classifier, report_on_test
@@ -12,18 +11,24 @@ from jaxattn.modes.run_folder import RunFolder, write_json
 
 
 def run(request: Request) -> None:
-    """Evaluates runs/finetune/<exp>/; writes evaluation.json and predictions_test.csv there.
+    """Evaluates runs/finetune/<exp>/; writes evaluation.json and evaluation_test.csv there.
 
-    The data are those of the run, or those of --config where one is given.
+    The data are those of the run, or those of --config where one is given; lengths are the run's.
     """
     folder = RunFolder(request.runs, "finetune", request.needed("exp", "imdb_lsh"))
     classifier = load_classifier(folder)
     config = classifier.config
     if request.config is not None:
-        config = dataclasses.replace(config, data=request.resolved(config).data)
+        config = replace(config, request.data_options())
     corpus = _relabelled(load_labelled(config.data), classifier.label_names)
     report = report_on_test(
-        folder, config, classifier.predictor, classifier.params, classifier.tokenizer, corpus
+        folder,
+        config,
+        classifier.predictor,
+        classifier.params,
+        classifier.tokenizer,
+        corpus,
+        "evaluation_test.csv",
     )
     write_json(folder.path / "evaluation.json", report | {"data_hash": data_hash(corpus)})
     print(f"{'':12}{'validation':>12}{'test':>12}")
@@ -31,7 +36,7 @@ def run(request: Request) -> None:
         other = report["validation"][name]
         cells = ("-" if x is None else f"{x:.4f}" for x in (other, value))
         print(f"{name:12}" + "".join(f"{cell:>12}" for cell in cells))
-    print(f"written: {folder.path / 'evaluation.json'}, {folder.path / 'predictions_test.csv'}")
+    print(f"written: {folder.path / 'evaluation.json'}, {folder.path / 'evaluation_test.csv'}")
 
 
 def _relabelled(corpus: LabelledCorpus, names: tuple[str, ...]) -> LabelledCorpus:

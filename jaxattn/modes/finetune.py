@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxattn.config import Config
 from jaxattn.data.batching import BatchPlan, classification_batch
@@ -22,18 +23,15 @@ from jaxattn.evaluate.metrics import classification_metrics
 from jaxattn.model.heads import ClassifierModel
 from jaxattn.modes import environment
 from jaxattn.modes.classifier import data_hash, make_predictor, report_on_test
-from jaxattn.modes.pretrain import make_tokenizer
+from jaxattn.modes.pretrain import SCRATCH, make_tokenizer
 from jaxattn.modes.request import Request
-from jaxattn.modes.run_folder import RunFolder, read_json, write_json
+from jaxattn.modes.run_folder import RunFolder, entry, read_json, write_json
 from jaxattn.modes.training import buckets, say, train
 from jaxattn.ops.trees import shapes_differ
 from jaxattn.train.checkpoints import Checkpoints
-from jaxattn.train.loop import NumpyBatch
+from jaxattn.train.loop import NonFiniteError, NumpyBatch
 from jaxattn.train.state import init_key
 from jaxattn.train.steps import classification_loss
-
-SCRATCH = "none"
-"""--pretrain=none: the encoder starts from random weights."""
 
 
 def run(request: Request) -> None:
@@ -41,9 +39,9 @@ def run(request: Request) -> None:
     exp = request.needed("exp", "imdb_lsh")
     folder = RunFolder(request.runs, "finetune", exp)
     folder.must_be_free(request.resume)
-    if request.resume and folder.config_path.exists():
-        pretrain = folder.saved_config()[1]["pretrain"]
-        if request.pretrain not in ("", pretrain):
+    if folder.begun:
+        pretrain = folder.pretrained_from()
+        if request.pretrain not in ("", pretrain, pretrain.partition("@")[0]):
             raise InputError(f"--pretrain={request.pretrain}: {folder.path} is from {pretrain!r}")
         given = None
         if request.config is not None:
@@ -55,6 +53,7 @@ def run(request: Request) -> None:
     else:
         pretrain = request.needed("pretrain", "wiki_lsh (or none, to start from random weights)")
         config = request.resolved(pretrained_config(request.runs, pretrain))
+        pretrain = pinned(request.runs, pretrain)
     finetune(folder, config, request.runs, pretrain)
 
 
@@ -75,11 +74,15 @@ def pretrained_config(runs: Path, pretrain: str) -> Config | None:
     return source.saved_config()[0]
 
 
-def pretrained_params(runs: Path, pretrain: str) -> Any:
-    """Parameters of the best or the named checkpoint of a pretraining run."""
+def pinned(runs: Path, pretrain: str) -> str:
+    """`name@step` for `name`, with the step of the best checkpoint; else what was given.
+
+    The step is kept with the run: a pretraining that goes on may find a better one later.
+    """
+    if pretrain == SCRATCH:
+        return pretrain
     source, step = _source(runs, pretrain)
     checkpoints = Checkpoints(source.path / "checkpoints", keep=1)
-    there = checkpoints.steps()
     if step is None:
         latest = checkpoints.latest()
         if latest is None:
@@ -89,7 +92,15 @@ def pretrained_params(runs: Path, pretrain: str) -> Any:
                 f"{source.path} is {source.state}; using its best checkpoint so far", stacklevel=1
             )
         step = checkpoints.document(latest)["tally"]["best_step"] or latest
-    if step not in there:
+    return f"{source.exp}@{step}"
+
+
+def pretrained_params(runs: Path, pretrain: str) -> Any:
+    """Parameters of `name@step`."""
+    source, step = _source(runs, pretrain)
+    checkpoints = Checkpoints(source.path / "checkpoints", keep=1)
+    if step not in checkpoints.steps():
+        there = ", ".join(map(str, checkpoints.steps())) or "none"
         raise InputError(f"{source.path}: no checkpoint of step {step}; there are: {there}")
     return checkpoints.load_params(step)
 
@@ -97,7 +108,7 @@ def pretrained_params(runs: Path, pretrain: str) -> Any:
 def finetune(folder: RunFolder, config: Config, runs: Path, pretrain: str) -> None:
     """Fine-tunes in `folder`, or goes on where it stopped."""
     corpus = load_labelled(config.data)
-    if pretrain == SCRATCH:
+    if pretrain == SCRATCH or (folder.path / "tokenizer.json").exists():
         tokenizer = make_tokenizer(folder, config, corpus.train.texts)
     else:
         path = _source(runs, pretrain)[0].path / "tokenizer.json"
@@ -131,8 +142,12 @@ def finetune(folder: RunFolder, config: Config, runs: Path, pretrain: str) -> No
 
     def validate(state_params: Any) -> dict[str, float | None]:
         probabilities = predictor.probabilities(state_params, validation)
+        if not np.isfinite(probabilities).all():
+            raise NonFiniteError("the logits on the validation split are not finite")
         return dict(classification_metrics(probabilities, corpus.validation.labels))
 
+    digest = data_hash(corpus)
+    pretrain_cost = _pretrain_cost(runs, pretrain)
     extra = {"pretrain": pretrain, "label_names": list(corpus.label_names)}
     folder.begin(config, extra, environment.describe(config))
     with folder.running():
@@ -149,8 +164,11 @@ def finetune(folder: RunFolder, config: Config, runs: Path, pretrain: str) -> No
             select="macro_f1",
             higher_is_better=True,
             tokenizer_json=tokenizer.to_str(),
+            data_hash=digest,
         )
-        tested = report_on_test(folder, config, predictor, outcome.params, tokenizer, corpus)
+        tested = report_on_test(
+            folder, config, predictor, outcome.params, tokenizer, corpus, "predictions_test.csv"
+        )
         write_json(
             folder.path / "results.json",
             {
@@ -158,14 +176,14 @@ def finetune(folder: RunFolder, config: Config, runs: Path, pretrain: str) -> No
                 "exp": folder.exp,
                 "attention": config.attention.type,
                 "data": config.data.name,
-                "data_hash": data_hash(corpus),
+                "data_hash": digest,
                 "seed": config.train.seed,
-                "pretrain": None if pretrain == SCRATCH else pretrain,
+                "pretrain": None if pretrain == SCRATCH else pretrain.partition("@")[0],
                 "parameters": outcome.parameters,
                 "best_step": outcome.best_step,
                 **tested,
                 "cost": outcome.cost,
-                "pretrain_cost": _pretrain_cost(runs, pretrain),
+                "pretrain_cost": pretrain_cost,
                 "compiled_programs": outcome.programs,
                 "truncated_share": stats.truncated_share,
                 "unknown_share": stats.unknown_share,
@@ -183,13 +201,13 @@ def _pretrain_cost(runs: Path, pretrain: str) -> dict[str, Any] | None:
     if pretrain == SCRATCH:
         return None
     path = _source(runs, pretrain)[0].path / "results.json"
-    return read_json(path)["cost"] if path.exists() else None
+    return entry(read_json(path), "cost", dict, path) if path.exists() else None
 
 
 def init_classifier(model: ClassifierModel, seed: int) -> Any:
     """Parameters at step 0."""
     keys = {"params": init_key(seed), "attention": init_key(seed)}
-    ids, mask = jnp.zeros((1, 4), jnp.int32), jnp.ones((1, 4), bool)
+    ids, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
 
     def init() -> Any:
         return model.init(keys, ids, mask, deterministic=True)["params"]

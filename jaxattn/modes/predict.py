@@ -35,6 +35,8 @@ def run(request: Request) -> None:
         raise InputError(f"--input: {source}: no such file; give a file, or - for standard input")
     if request.output and not Path(request.output).absolute().parent.is_dir():
         raise InputError(f"--output: {request.output}: its folder does not exist")
+    if Path(request.output or "-").is_dir():
+        raise InputError(f"--output: {request.output} is a folder; give a file name")
     classifier = load_classifier(folder)
     texts = read_texts(source, classifier.config.data.text_column)
     if not request.output:
@@ -79,8 +81,11 @@ def read_texts(source: str, text_column: str) -> Iterator[str]:
             if line.strip():
                 yield _json_text(source, number, line, text_column)
     elif ending in (".csv", ".tsv"):
+        csv.field_size_limit(sys.maxsize)
         rows = csv.DictReader(
-            (line for _, line in _lines(source)), delimiter="\t" if ending == ".tsv" else ","
+            (line for _, line in _lines(source)),
+            delimiter="\t" if ending == ".tsv" else ",",
+            strict=True,
         )
         names = list(rows.fieldnames or ())
         if text_column not in names:
@@ -88,10 +93,16 @@ def read_texts(source: str, text_column: str) -> Iterator[str]:
                 f"{source}, line 1: no column {text_column!r}; there are: {', '.join(names)}"
                 f"{did_you_mean(text_column, names)}"
             )
-        for row in rows:
-            if row[text_column] is None:
-                raise InputError(f"{source}, line {rows.line_num}: no value for {text_column!r}")
-            yield row[text_column]
+        try:
+            for row in rows:
+                if row[text_column] is None:
+                    where = f"{source}, line {rows.line_num}"
+                    raise InputError(f"{where}: no value for {text_column!r}")
+                yield row[text_column]
+        except csv.Error as error:
+            raise InputError(f"{source}, line {rows.line_num}: {error}") from None
+    elif ending in (".json", ".parquet", ".gz", ".zst", ".xlsx"):
+        raise InputError(f"{source}: cannot read {ending}; allowed: .jsonl, .csv, .tsv, plain text")
     else:
         for _, line in _lines(source):
             yield line.rstrip("\r\n")
@@ -107,7 +118,10 @@ def _json_text(source: str, number: int, line: str, column: str) -> str:
         raise InputError(
             f"{source}, line {number}: expected an object with a text in {column!r}, found {found}"
         )
-    return record[column]
+    text: str = record[column]
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise InputError(f"{source}, line {number}: {column!r} holds half a surrogate pair")
+    return text
 
 
 def _write(file: TextIO, out_format: str, classifier: Any, texts: Iterator[str]) -> int:

@@ -18,15 +18,19 @@ from jaxattn.data.wordpiece import (
     train_wordpiece,
     unknown_warning,
 )
+from jaxattn.errors import InputError
 from jaxattn.evaluate.predict import MlmEvaluator
 from jaxattn.model.heads import MlmModel
 from jaxattn.modes import environment
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, write_json
-from jaxattn.modes.training import buckets, say, train
+from jaxattn.modes.training import buckets, say, texts_hash, train
 from jaxattn.train.loop import NumpyBatch
 from jaxattn.train.state import evaluation_attention_key, init_key
 from jaxattn.train.steps import mlm_loss
+
+SCRATCH = "none"
+"""--pretrain=none: the encoder starts from random weights."""
 
 
 def run(request: Request) -> None:
@@ -34,7 +38,11 @@ def run(request: Request) -> None:
     exp = request.needed("exp", "wiki_lsh")
     folder = RunFolder(request.runs, "pretrain", exp)
     folder.must_be_free(request.resume)
-    if request.resume and folder.config_path.exists():
+    if exp == SCRATCH:
+        raise InputError(
+            f"--exp={SCRATCH}: this name means 'not pretrained' in --pretrain={SCRATCH}"
+        )
+    if folder.begun:
         given = request.resolved() if request.config is not None else None
         config = folder.continued_config(given)
         if folder.state == "finished":
@@ -99,6 +107,8 @@ def pretrain(folder: RunFolder, config: Config) -> None:
         vocab_size=vocab_size,
         special=special,
     )
+    params = init_mlm(model, config.train.seed)
+    digest = texts_hash(corpus.train, corpus.validation)
     folder.begin(config, {}, environment.describe(config))
     with folder.running():
         save_tokenizer(tokenizer, folder.path / "tokenizer.json")
@@ -107,13 +117,14 @@ def pretrain(folder: RunFolder, config: Config) -> None:
             config,
             stage=f"pretrain {folder.exp}",
             loss_fn=mlm_loss(model),
-            params=init_mlm(model, config.train.seed),
+            params=params,
             plan=plan,
             batch=batch,
             validate=evaluator.metrics,
             select="loss",
             higher_is_better=False,
             tokenizer_json=tokenizer.to_str(),
+            data_hash=digest,
         )
         write_json(
             folder.path / "results.json",
@@ -122,6 +133,7 @@ def pretrain(folder: RunFolder, config: Config) -> None:
                 "exp": folder.exp,
                 "attention": config.attention.type,
                 "data": config.data.name,
+                "data_hash": digest,
                 "seed": config.train.seed,
                 "parameters": outcome.parameters,
                 "best_step": outcome.best_step,
@@ -138,7 +150,7 @@ def pretrain(folder: RunFolder, config: Config) -> None:
 def init_mlm(model: MlmModel, seed: int) -> Any:
     """Parameters at step 0."""
     keys = {"params": init_key(seed), "attention": init_key(seed)}
-    ids, mask = jnp.zeros((1, 4), jnp.int32), jnp.ones((1, 4), bool)
+    ids, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
     positions = jnp.zeros((1, 1), jnp.int32)
 
     def init() -> Any:

@@ -1,4 +1,4 @@
-"""--mode=replay: run a finished run again from nothing but its folder, and compare the results."""
+"""--mode=replay: run a run again from its saved configuration, and compare the results."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +14,12 @@ SAME = ("validation", "test", "parameters", "best_step", "data_hash")
 """Entries of results.json that a replay must give again."""
 
 
-def run(request: Request) -> None:
-    """Replays runs/<kind>/<exp> into runs/<kind>/<exp>-replay<n>."""
+def run(request: Request) -> int:
+    """Replays runs/<kind>/<exp> into runs/replays/<kind>/<exp>-<n>; 1 when the results differ.
+
+    A fine-tuning starts from its pretraining checkpoint, which must still be there. Replays stand
+    beside the runs, not among them, so that no comparison counts a run twice.
+    """
     given = Path(request.needed("run", "runs/finetune/imdb_lsh")).absolute()
     kind, runs = given.parent.name, given.parent.parent
     if kind not in CONFIG_FILES:
@@ -25,17 +29,19 @@ def run(request: Request) -> None:
         )
     original = RunFolder(runs, kind, given.name)
     original.must_exist()
-    config, extra = original.saved_config()
-    copy = next(folder for folder in _names(runs, kind, given.name) if not folder.path.exists())
+    config, _ = original.saved_config()
+    copy = next(
+        folder for folder in _names(runs / "replays", kind, given.name) if not folder.path.exists()
+    )
     if kind == "finetune":
-        finetune(copy, config, runs, extra["pretrain"])
+        finetune(copy, config, runs, original.pretrained_from())
     elif kind == "pretrain":
         pretrain.pretrain(copy, config)
     else:
         baseline.baseline(copy, config)
     if original.state != "finished":
         print(f"replayed into {copy.path}; the original is {original.state}, nothing to compare")
-        return
+        return 0
     old, new = (read_json(folder.path / "results.json") for folder in (original, copy))
     differing = list(_differences(old, new))
     for line in differing:
@@ -45,12 +51,13 @@ def run(request: Request) -> None:
     verdict = "differ from" if differing else "equal"
     print(f"replayed into {copy.path}: results {verdict} those of {original.path}", end="")
     print("; metrics.csv is identical" if same_log else "")
+    return 1 if differing else 0
 
 
 def _names(runs: Path, kind: str, exp: str) -> Iterator[RunFolder]:
     number = 1
     while True:
-        yield RunFolder(runs, kind, f"{exp[:50]}-replay{number}")
+        yield RunFolder(runs, kind, f"{exp[:50]}-{number}")
         number += 1
 
 

@@ -2,10 +2,10 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxattn.config import Config
-from jaxattn.config_io import from_config_dict
+from jaxattn.config_io import flatten, from_config_dict
 from jaxattn.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,6 +44,12 @@ class Request:
                 f"--mode={self.mode} needs --config=<file>, for example configs/sdpa_small.py"
             )
         return from_config_dict(self.config, inherited)
+
+    def data_options(self) -> dict[str, Any]:
+        """What --config says of the data, lengths excepted: dotted name -> value."""
+        given = flatten(self.config.to_dict()) if self.config is not None else {}
+        kept = ("data.max_length", "data.length_buckets")
+        return {k: v for k, v in given.items() if k.startswith("data.") and k not in kept}
 
     def needed(self, flag: str, example: str) -> str:
         """The value of a flag that this mode cannot do without."""

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,14 +38,22 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not valid JSON ({error})") from None
 
 
-def _alive(pid: int) -> bool:
+def _started(pid: int) -> str:
+    """When a process of this machine began, in a form that is only good for comparing; or ""."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return f"{boot}:{fields[19]}"
+
+
+def entry(tree: Any, name: str, kind: type, path: Path) -> Any:
+    """tree[name], which has to be of this type; raises InputError naming file and entry."""
+    value = tree.get(name) if isinstance(tree, dict) else None
+    if not isinstance(value, kind):
+        raise InputError(f"{path}: {name}: found {value!r}, expected {kind.__name__}")
+    return value
 
 
 class RunFolder:
@@ -65,7 +74,12 @@ class RunFolder:
     def state(self) -> str:
         """running, finished, failed, interrupted; "" before a run has begun."""
         path = self.path / "status.json"
-        return read_json(path)["state"] if path.exists() else ""
+        return entry(read_json(path), "state", str, path) if path.exists() else ""
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything is in the folder."""
+        return self.path.is_dir() and any(self.path.iterdir())
 
     def must_exist(self) -> None:
         """Raises InputError, with the names there are, unless the run is there."""
@@ -78,20 +92,28 @@ class RunFolder:
 
     def must_be_free(self, resume: bool) -> None:
         """Raises InputError for an experiment that exists, unless it is to be continued."""
-        if not self.config_path.exists():
+        if not self.begun:
             return
         if not resume:
             raise InputError(
                 f"{self.path} already exists; add --resume to continue it, or choose another --exp"
             )
         if self.state == "running":
-            pid = read_json(self.path / "status.json").get("pid", 0)
-            if pid != os.getpid() and _alive(pid):
+            path = self.path / "status.json"
+            status = read_json(path)
+            pid = entry(status, "pid", int, path)
+            # A process id may have been given to another process since.
+            if pid != os.getpid() and _started(pid) and _started(pid) == status.get("started"):
                 raise InputError(f"{self.path} is being written by process {pid}; wait for it")
 
     def saved_config(self) -> tuple[Config, dict[str, Any]]:
         """The configuration of the run and the other entries of that file."""
         return read_yaml(self.config_path)
+
+    def pretrained_from(self) -> str:
+        """The pretraining checkpoint that a fine-tuning run was begun from: name@step, or none."""
+        extra = self.saved_config()[1]
+        return entry(extra, "pretrain", str, self.config_path)
 
     def continued_config(self, given: Config | None) -> Config:
         """The saved configuration, with the log, checkpoint and study sections of `given`.
@@ -101,34 +123,55 @@ class RunFolder:
         saved, _ = self.saved_config()
         if given is None:
             return saved
-        old, new = flatten(to_plain(saved)), flatten(to_plain(given))
-        for name, value in new.items():
-            if name.split(".")[0] not in UNBOUND and value != old[name]:
-                raise InputError(
-                    f"{name}: found {value!r}, but {self.path} was begun with {old[name]!r}; "
-                    "a run is resumed with its own options, or begun anew under another --exp"
-                )
+        self.must_agree(flatten(to_plain(saved)), flatten(to_plain(given)))
         return given
 
+    def must_agree(self, begun_with: dict[str, Any], given: dict[str, Any]) -> None:
+        """Raises InputError naming the first of the flat options that would change the result."""
+        for name, value in given.items():
+            if name.split(".")[0] not in UNBOUND and value != begun_with.get(name):
+                raise InputError(
+                    f"{name}: found {value!r}, but {self.path} was begun with "
+                    f"{begun_with.get(name)!r}; a run is resumed with its own options, or begun "
+                    "anew under another --exp"
+                )
+
     def begin(self, config: Config, extra: dict[str, Any], environment: dict[str, Any]) -> None:
-        """Makes the folder with its configuration and environment."""
+        """Makes the folder with its configuration and environment.
+
+        A run that is continued keeps the environment it was begun in.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         plain = to_plain(config)
-        write_json(self.path / "environment.json", environment)
+        if not (self.path / "environment.json").exists():
+            write_json(self.path / "environment.json", environment)
         write_yaml(self.config_path, (flatten(plain) if self.kind == "finetune" else plain) | extra)
 
     def set_state(self, state: str, reason: str = "") -> None:
         """Writes status.json."""
-        write_json(
-            self.path / "status.json", {"state": state, "reason": reason, "pid": os.getpid()}
-        )
+        status = {
+            "state": state,
+            "reason": reason,
+            "pid": os.getpid(),
+            "started": _started(os.getpid()),
+        }
+        write_json(self.path / "status.json", status)
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Marks the run as running inside, and as finished, interrupted or failed afterwards."""
+        """Marks the run as running inside, and as finished, interrupted or failed afterwards.
+
+        Bad input that shows before anything was saved leaves no folder.
+        """
         self.set_state("running")
         try:
             yield
+        except InputError:
+            if (self.path / "checkpoints").exists():
+                self.set_state("failed", "bad input")
+            else:
+                shutil.rmtree(self.path)
+            raise
         except KeyboardInterrupt:
             self.set_state("interrupted", "interrupted by the user")
             raise

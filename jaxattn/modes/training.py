@@ -1,8 +1,9 @@
 """What pretraining and fine-tuning share: from a loss and a batch plan to a finished run."""
 
 import dataclasses
+import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import jax
 from jaxattn.config import Config
 from jaxattn.config_io import flatten, to_plain
 from jaxattn.data.batching import BatchPlan, default_buckets
+from jaxattn.errors import InputError
 from jaxattn.modes import environment
 from jaxattn.modes.run_folder import RunFolder
 from jaxattn.ops.programs import Programs
@@ -38,6 +40,17 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def texts_hash(*groups: Iterable[str]) -> str:
+    """SHA-256 over groups of texts: equal for runs that saw the same data."""
+    digest = hashlib.sha256()
+    for texts in groups:
+        digest.update(b"group")
+        for text in texts:
+            raw = text.encode("utf-8", "surrogatepass")
+            digest.update(f"{len(raw)}:".encode() + raw)
+    return digest.hexdigest()
+
+
 def buckets(config: Config) -> tuple[int, ...]:
     """The lengths that batches are padded to."""
     return config.data.length_buckets or default_buckets(config.data.max_length)
@@ -62,6 +75,7 @@ def train(
     select: str,
     higher_is_better: bool,
     tokenizer_json: str,
+    data_hash: str,
 ) -> Outcome:
     """Trains in `folder`, from its latest checkpoint where there is one.
 
@@ -77,6 +91,10 @@ def train(
       select: the metric that picks the best checkpoint.
       higher_is_better: its direction.
       tokenizer_json: kept in every checkpoint.
+      data_hash: kept too; a run is not continued on other data.
+
+    Raises:
+      InputError: the checkpoints are damaged, or from other options or data.
     """
     settings = flatten(to_plain(config))
     steps = total_steps(config, plan.steps_per_epoch)
@@ -88,8 +106,12 @@ def train(
     tally, done = Tally(), 0
     latest = checkpoints.latest()
     if latest is not None:
+        document = checkpoints.document(latest)
+        if document["data_hash"] != data_hash:
+            raise InputError(f"{folder.path}: the data have changed since the run was begun")
+        folder.must_agree(document["config"], settings)
         state, done = checkpoints.load(latest, state), latest
-        tally = Tally(**checkpoints.document(latest)["tally"])
+        tally = Tally(**document["tally"])
         say(f"{stage}: resuming after step {latest} of {steps}")
     step_fn = make_train_step(
         loss_fn,
@@ -107,18 +129,19 @@ def train(
         validate=validate,
         select=select,
         higher_is_better=higher_is_better,
-        document={"config": settings, "tokenizer": tokenizer_json},
+        document={"config": settings, "tokenizer": tokenizer_json, "data_hash": data_hash},
+        peak_memory=lambda: environment.peak_memory()[0],
     )
     run_log = RunLog(folder.path, config.log, folder.exp, settings)
     run_log.rewind(done)
-    run_log.event("resume" if done else "start", step=done, total_steps=steps)
+    machine = environment.describe(config)
+    run_log.event("resume" if done else "start", step=done, total_steps=steps, machine=machine)
     try:
         state, tally = fit(job, state, tally, run_log, config.log, checkpoints, config.checkpoint)
     except BaseException as error:
         run_log.event("stopped", reason=str(error))
         run_log.close(exit_code=1)
         raise
-    memory, kind = environment.peak_memory()
     cost = {
         "steps": steps,
         "steps_per_epoch": plan.steps_per_epoch,
@@ -126,9 +149,9 @@ def train(
         "compile_seconds": tally.compile_seconds,
         "seconds_per_epoch": tally.train_seconds / steps * plan.steps_per_epoch,
         "tokens_per_second": tally.tokens / max(tally.train_seconds, 1e-9),
-        "useful_tokens": tally.tokens / max(tally.padded_tokens, 1),
-        "peak_memory_MiB": memory,
-        "peak_memory_kind": kind,
+        "useful_token_share": tally.tokens / max(tally.padded_tokens, 1),
+        "peak_memory_MiB": tally.peak_memory,
+        "peak_memory_kind": environment.peak_memory()[1],
     }
     run_log.event("finished", programs=job.step.count, best_step=tally.best_step, **cost)
     run_log.close()

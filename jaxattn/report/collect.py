@@ -51,12 +51,18 @@ def collect(root: Path) -> list[RunRecord]:
         _read_run(folder, folder.name, kind)
         for kind, parent in folders
         for folder in sorted(parent.iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
+        if any((folder / mark).is_file() for mark in MARKS)
     ]
     if not records:
         wanted = ", ".join(f"{kind}/<exp>" for kind in KINDS)
         raise InputError(f"{root}: found no run; expected folders {wanted}")
     return records
+
+
+def _pretrained_from(config: dict[str, Any]) -> str | None:
+    """The pretraining run's name; None where the encoder was not pretrained."""
+    name = (_text_or_none(config, "pretrain") or "none").partition("@")[0]
+    return None if name == "none" else name
 
 
 def _guessed_kind(folder: Path) -> str:
@@ -84,7 +90,7 @@ def _read_run(folder: Path, exp: str, kind: str) -> RunRecord:
     known: dict[str, Any] = {
         "data": _text_or_none(config, "data.name"),
         "attention": _text_or_none(config, "attention.type"),
-        "pretrain": _text_or_none(config, "pretrain"),
+        "pretrain": _pretrained_from(config),
         "seed": _whole_or_none(config, "train.seed"),
     }
     if kind == "baseline":

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -123,13 +124,23 @@ class Checkpoints:
         return jax.tree.map(np.asarray, loaded["state"]["params"])
 
     def latest(self) -> int | None:
-        """The newest checkpoint that passes verification; None when there is none."""
+        """The newest checkpoint that passes verification; None when none was ever finished.
+
+        Raises InputError when there are checkpoints and not one of them is whole: beginning anew
+        without a word would lose what they hold.
+        """
+        problem = None
         for step in reversed(self.steps()):
             try:
                 self.verify(step)
-            except InputError:
+            except InputError as error:
+                problem = problem or error
                 continue
+            if problem:
+                warnings.warn(f"{problem}; going back to step {step}", stacklevel=2)
             return step
+        if problem:
+            raise problem
         return None
 
 

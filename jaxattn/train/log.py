@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from jaxattn.config import LogConfig
 from jaxattn.config_io import write_text
+from jaxattn.errors import InputError
 
 COLUMNS = (
     "step",
@@ -47,16 +48,19 @@ class RunLog:
             return None
         import wandb
 
-        run_id = "".join(c if c.isalnum() else "-" for c in f"{folder.parent.name}-{name}")
-        return wandb.init(
-            project=config.wandb_project,
-            name=name,
-            id=run_id,
-            resume="allow",
-            mode="offline" if config.wandb == "offline" else "online",
-            dir=str(folder),
-            config=settings,
-        )
+        try:
+            return wandb.init(
+                project=config.wandb_project,
+                name=name,
+                id=f"{folder.parent.name}-{name}".replace(".", "-"),
+                resume="allow",
+                mode="offline" if config.wandb == "offline" else "online",
+                dir=str(folder),
+                config=settings,
+            )
+        except (wandb.errors.Error, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"log.wandb: Weights & Biases did not start: {reason}") from None
 
     def rewind(self, step: int) -> None:
         """Forgets rows of metrics.csv after `step`: a resumed run writes them again."""

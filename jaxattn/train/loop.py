@@ -34,7 +34,7 @@ class Tally:
     """What the loop has to remember between steps; saved with every checkpoint.
 
     Sums are since the last row of metrics.csv. Times are in seconds and leave out compiling,
-    validating and saving.
+    validating and saving. The peak of memory, in MiB, is over all processes of a resumed run.
     """
 
     loss: float = 0.0
@@ -47,6 +47,7 @@ class Tally:
     compile_seconds: float = 0.0
     tokens: int = 0
     padded_tokens: int = 0
+    peak_memory: float = 0.0
 
     def add(self, sums: dict[str, float]) -> None:
         """Adds the sums of one step."""
@@ -77,6 +78,7 @@ class Job:
       select: the metric of `validate` that picks the best checkpoint.
       higher_is_better: its direction.
       document: saved in every checkpoint (configuration, tokenizer).
+      peak_memory: the peak of this process so far, in MiB.
     """
 
     stage: str
@@ -89,6 +91,7 @@ class Job:
     select: str
     higher_is_better: bool
     document: dict[str, Any]
+    peak_memory: Callable[[], float]
 
 
 @contextmanager
@@ -134,7 +137,7 @@ class _Loop:
             return
         done, device_sums = self.pending
         self.pending = None
-        sums = {name: float(value) for name, value in device_sums.items()}
+        sums = {name: float(value) for name, value in jax.device_get(device_sums).items()}
         for name in ("loss", "grad_norm"):
             if not math.isfinite(sums[name]):
                 raise NonFiniteError(f"{name} is {sums[name]} in step {done}")
@@ -163,6 +166,7 @@ class _Loop:
         return better
 
     def save(self, done: int, state: TrainState) -> None:
+        self.tally.peak_memory = max(self.tally.peak_memory, self.job.peak_memory())
         document = self.job.document | {"tally": dataclasses.asdict(self.tally)}
         self.checkpoints.save(done, state, document, self.tally.best_step)
         self.log.event("checkpoint", step=done)

@@ -94,7 +94,7 @@ def test_fine_tuning_learns_and_reports(finetuned: Path) -> None:
     assert results["test"]["macro_f1"] > 0.9
     assert np.array(results["confusion"]).sum() == 40
     resolved = yaml.safe_load((finetuned / "resolved_config.yaml").read_text())
-    assert resolved["pretrain"] == "first"
+    assert resolved["pretrain"] == "first@16"
     assert resolved["model.hidden_dim"] == 16
     assert resolved["label_names"] == ["cats", "dogs"]
     predictions = rows(finetuned / "predictions_test.csv")
@@ -130,7 +130,7 @@ def test_the_same_seed_twice_gives_the_same_run(
 def test_replay_from_the_folder_alone(finetuned: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["--mode=replay", f"--run={finetuned}"]) == 0
     assert "results equal those of" in capsys.readouterr().out
-    copy = finetuned.parent / "second-replay1"
+    copy = finetuned.parents[1] / "replays" / "finetune" / "second-1"
     assert (copy / "metrics.csv").read_bytes() == (finetuned / "metrics.csv").read_bytes()
 
 

@@ -52,7 +52,11 @@ def test_a_flipped_bit_is_found_and_the_one_before_is_used(tmp_path: Path) -> No
     data.write_bytes(bytes(content))
     with pytest.raises(InputError, match="changed since it was saved"):
         checkpoints.load(2, state())
-    assert checkpoints.latest() == 1
+    with pytest.warns(UserWarning, match="going back to step 1"):
+        assert checkpoints.latest() == 1
+    (tmp_path / "c/step_00000001/manifest.json").write_text("{}")
+    with pytest.raises(InputError, match="unusable"):
+        checkpoints.latest()
 
 
 def test_a_folder_without_manifest_was_cut_short(tmp_path: Path) -> None:
