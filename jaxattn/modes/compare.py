@@ -6,7 +6,7 @@ from jaxattn.errors import InputError
 from jaxattn.modes.request import Request
 from jaxattn.report.collect import collect
 from jaxattn.report.plot import quality_against_cost
-from jaxattn.report.table import print_tables, write_results_csv
+from jaxattn.report.table import print_criteria, print_tables, write_results_csv
 
 
 def run(request: Request) -> None:
@@ -25,6 +25,7 @@ def compare(runs: Path) -> None:
     report.mkdir(exist_ok=True)
     results, picture = report / "results.csv", report / "quality_vs_cost.png"
     print_tables(records)
+    print_criteria(records)
     write_results_csv(records, results)
     print(f"table:   {results}")
     if quality_against_cost(records, picture):

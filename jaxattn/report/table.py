@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from jaxattn.config_io import write_text
+from jaxattn.report.criteria import EXACT_BASELINE, criteria
 from jaxattn.report.ranking import Ranked, rank
 from jaxattn.report.record import SETTINGS, RunRecord
 
@@ -159,6 +160,29 @@ def _table(title: str, rows: Sequence[Ranked], pretrain: bool) -> "Table":
         cells = [Text(shown(value(row))) for _, value, shown, _ in columns]
         table.add_row(*cells, style=None if row.record.finished else "dim")
     return table
+
+
+def print_criteria(records: Sequence[RunRecord], file: TextIO | None = None) -> None:
+    """Prints every WNF criterion with its limit, what was measured, and the verdict."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = criteria(records)
+    if not rows:
+        return
+    title = Text(f"Acceptance criteria (exact baseline: {EXACT_BASELINE})")
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    for heading in ("criterion", "data", "attention", "limit", "measured", "verdict"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        cells = (row.criterion, row.data, row.attention, row.limit, row.measured, row.verdict)
+        table.add_row(*map(Text, cells))
+    console = Console(file=file)
+    if not console.is_terminal:
+        console = Console(file=file, width=PLAIN_WIDTH)
+    console.print(table)
 
 
 def causes(records: Sequence[RunRecord]) -> list[str]:

@@ -1,5 +1,6 @@
 """The encoder and its heads, over every attention and position scheme."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,8 +80,9 @@ def test_gradients_reach_every_parameter(attention: str, norm: str) -> None:
     c = config(attention__type=attention, model__norm=norm, head__pooler="bert")
     model, params = classifier(c)
     grads = jax.grad(lambda p: (apply(model, p, *inputs()) ** 2).sum())(params)
+    chex.assert_tree_all_finite(grads)
+    chex.assert_trees_all_equal_shapes_and_dtypes(grads, params)
     for path, grad in jax.tree_util.tree_leaves_with_path(grads):
-        assert np.isfinite(grad).all(), path
         # softmax does not see a bias that is added to every key
         if "'key'" not in str(path) or "bias" not in str(path):
             assert float(jnp.abs(grad).max()) > 0, path
@@ -100,7 +102,7 @@ def test_mlm_logits_are_those_of_the_masked_positions_only() -> None:
 
     chosen = jnp.array([[0, 19, 5], [3, 1, 2], [2, 0, 1]])
     found = logits(chosen)
-    assert found.shape == (3, 3, VOCABULARY)
+    chex.assert_shape(found, (3, 3, VOCABULARY))
     wanted = np.take_along_axis(np.asarray(logits(everywhere)), np.asarray(chosen)[..., None], 1)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     shapes = [leaf.shape for leaf in jax.tree.leaves(params)]
@@ -140,8 +142,7 @@ def test_remat_changes_neither_values_nor_gradients() -> None:
             return (out**2).sum()
 
         results.append(jax.jit(jax.value_and_grad(loss))(params))
-    for one, other in zip(*map(jax.tree.leaves, results), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(*results, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("attention", ATTENTION_TYPES)
