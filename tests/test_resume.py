@@ -15,7 +15,7 @@ import pytest
 from jaxattn.train.checkpoints import Checkpoints
 
 ROOT = Path(__file__).parents[1]
-STEPS = 30
+STEPS = 60
 
 
 def start(*flags: str) -> subprocess.Popen:

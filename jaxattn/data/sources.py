@@ -1,6 +1,7 @@
 """Where a corpus is read from: a folder, a single file, the hub, or the installed packages."""
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,12 +96,17 @@ def _single_file(file: Path, data: DataConfig) -> Source:
 def _hub(data: DataConfig) -> Source:
     import datasets
 
+    # Its retries are told line by line, twice; the error at the end says it all.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     with quiet_datasets():
         try:
             tables = datasets.load_dataset(data.hub, data.hub_config or None)
         except Exception as error:  # the hub, the network and the builder raise dozens of types
             first_line = str(error).strip().partition("\n")[0]
-            raise InputError(f"data.hub: cannot load {data.hub!r}: {first_line}") from error
+            raise InputError(
+                f"data.hub: cannot load {data.hub!r}: {first_line}; local Parquet, CSV or JSONL "
+                "files are read with data.path"
+            ) from error
 
     def read(split: str, synonyms: tuple[str, ...]) -> Rows | None:
         name = next((name for name in (split, *synonyms) if name in tables), None)
