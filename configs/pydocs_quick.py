@@ -22,6 +22,7 @@ def get_config(mode: str) -> ConfigDict:
     if mode == "finetune":
         inherit_architecture(config)
         config.train.epochs = 2
+        config.train.max_steps = 520
         return config
     config.model.num_layers = 2
     config.model.hidden_dim = 128
@@ -33,5 +34,5 @@ def get_config(mode: str) -> ConfigDict:
     config.attention.reformer_lsh.chunk_size = 32
     config.attention.reformer_lsh.num_hashes = 2
     config.train.epochs = 1
-    config.train.max_steps = 150
+    config.train.max_steps = 100
     return config

@@ -166,9 +166,9 @@ class RunFolder:
         self.set_state("running")
         try:
             yield
-        except InputError:
+        except InputError as error:
             if (self.path / "checkpoints").exists():
-                self.set_state("failed", "bad input")
+                self.set_state("failed", str(error))
             else:
                 shutil.rmtree(self.path)
             raise
