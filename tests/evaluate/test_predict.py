@@ -38,7 +38,7 @@ def test_batches_give_what_each_text_gives_alone(attention: str) -> None:
     params = model.init({"params": KEY, "attention": KEY}, ids, mask, deterministic=True)["params"]
     predictor = ClassPredictor(model, KEY, buckets=(8, 16, 32), batch_size=4, pad_id=0)
     found = predictor.probabilities(params, tokens)
-    assert predictor.programs.count == 3
+    assert predictor.programs.count <= 3
     np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-12)
     for index in range(len(tokens)):
         ids = jnp.asarray(tokens[index])[None]

@@ -89,12 +89,13 @@ def test_programs_are_bounded_by_the_buckets(pretrained: Path, finetuned: Path) 
         assert read(folder / "results.json")["compiled_programs"] <= 2
 
 
-def test_fine_tuning_learns_and_reports(finetuned: Path) -> None:
+def test_fine_tuning_learns_and_reports(finetuned: Path, pretrained: Path) -> None:
     results = read(finetuned / "results.json")
     assert results["test"]["macro_f1"] > 0.9
     assert np.array(results["confusion"]).sum() == 40
     resolved = yaml.safe_load((finetuned / "resolved_config.yaml").read_text())
-    assert resolved["pretrain"] == "first@16"
+    best = read(pretrained / "results.json")["best_step"]
+    assert resolved["pretrain"] == f"first@{best}"
     assert resolved["model.hidden_dim"] == 16
     assert resolved["label_names"] == ["cats", "dogs"]
     predictions = rows(finetuned / "predictions_test.csv")
