@@ -2,7 +2,8 @@
 
     python launch.py --config=configs/lsh_small.py --mode=pretrain --exp=wiki_lsh
 
-RUNTIME_lsh
+27,481,402 parameters with a vocabulary of 30,522. Run time and result: none yet, this has not been
+run to the end; it is made for a GPU.
 """
 
 from ml_collections import ConfigDict

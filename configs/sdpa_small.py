@@ -2,7 +2,8 @@
 
     python launch.py --config=configs/sdpa_small.py --mode=pretrain --exp=wiki_sdpa
 
-RUNTIME_sdpa
+28,532,026 parameters with a vocabulary of 30,522. Run time and result: none yet, this has not been
+run to the end; it is made for a GPU.
 """
 
 from ml_collections import ConfigDict
