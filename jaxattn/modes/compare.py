@@ -24,8 +24,8 @@ def compare(runs: Path) -> None:
     report = runs / "report"
     report.mkdir(exist_ok=True)
     results, picture = report / "results.csv", report / "quality_vs_cost.png"
-    print_tables(records)
     print_criteria(records)
+    print_tables(records)
     write_results_csv(records, results)
     print(f"table:   {results}")
     if quality_against_cost(records, picture):
