@@ -232,7 +232,10 @@ def fit(
             if epoch_ends or saving_now:
                 loop.collect()
             tally.train_seconds += time.monotonic() - began
-            progress.update(done, loop.last_loss, tally.tokens / max(tally.train_seconds, 1e-9))
+            # The first loss is known one step late; until then there is nothing to show.
+            if not math.isnan(loop.last_loss):
+                rate = tally.tokens / max(tally.train_seconds, 1e-9)
+                progress.update(done, loop.last_loss, rate)
             better = epoch_ends and loop.run_validation(done, state.params, progress)
             if better or saving_now:
                 loop.save(done, state)
