@@ -13,6 +13,7 @@ The folder holds train.parquet and test.parquet with columns text and label; wit
 from ml_collections import ConfigDict
 
 from jaxattn.config_io import defaults, inherit_architecture
+from jaxattn.presets import set_architecture
 
 
 def get_config(mode: str) -> ConfigDict:
@@ -30,11 +31,7 @@ def get_config(mode: str) -> ConfigDict:
         inherit_architecture(config)
         config.train.epochs = 1
         return config
-    config.model.num_layers = 2
-    config.model.hidden_dim = 128
-    config.model.mlp_dim = 256
-    config.model.num_heads = 4
-    config.model.qkv_dim = 128
+    set_architecture(config, "quick")
     config.model.max_seq_len = 256
     config.tokenizer.vocab_size = 8192
     config.attention.reformer_lsh.chunk_size = 64

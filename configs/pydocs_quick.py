@@ -9,6 +9,7 @@ Run time: 12 minutes on 2 CPU cores. Test macro-F1: sdpa 80.7, reformer_lsh 79.4
 from ml_collections import ConfigDict
 
 from jaxattn.config_io import defaults, inherit_architecture
+from jaxattn.presets import set_architecture
 
 
 def get_config(mode: str) -> ConfigDict:
@@ -25,11 +26,7 @@ def get_config(mode: str) -> ConfigDict:
         config.train.epochs = 2
         config.train.max_steps = 520
         return config
-    config.model.num_layers = 2
-    config.model.hidden_dim = 128
-    config.model.mlp_dim = 256
-    config.model.num_heads = 4
-    config.model.qkv_dim = 128
+    set_architecture(config, "quick")
     config.model.max_seq_len = 128
     config.tokenizer.vocab_size = 8192
     config.attention.reformer_lsh.chunk_size = 32
