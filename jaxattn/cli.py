@@ -186,7 +186,9 @@ def parse(argv: Sequence[str]) -> Request | None:
 
 def _config_dict(config_args: Sequence[str], mode: str) -> typing.Any:
     """The ConfigDict of --config=<file> with its overrides."""
-    normalized = [_normalized(arg, mode) for arg in config_args]
+    # Of a flag given twice the last one counts; a list would be given both values.
+    last = {arg.partition("=")[0]: _normalized(arg, mode) for arg in config_args}
+    normalized = list(last.values())
     if not any(arg.startswith("--config=") for arg in normalized):
         raise InputError("options are overridden on top of a file: give --config=<file> too")
     values = flags.FlagValues()

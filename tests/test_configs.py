@@ -134,6 +134,7 @@ def test_flags_override_the_file() -> None:
         "--config.train.learning_rate=3e-4",
         "--config.attention.type=performer_favor",
         "--config.attention.performer_favor.nb_features=96",
+        "--config.data.length_buckets=16,512",
         "--config.data.length_buckets=64,512",
         "--config.study.attentions=sdpa,reformer_lsh",
     ).resolved()
