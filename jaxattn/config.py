@@ -111,15 +111,20 @@ class _Checked:
 
 @dataclasses.dataclass(frozen=True)
 class SdpaOptions(_Checked):
-    """Exact scaled dot-product attention has nothing to choose."""
+    """Exact scaled dot-product attention."""
 
     PATH: ClassVar[str] = "attention.sdpa."
     redraw_interval: ClassVar[int] = 1
+    implementation: str = option(
+        "auto",
+        "how it is computed: plain XLA, in blocks with memory linear in length, or by cuDNN",
+        choices=("auto", "xla", "blockwise", "cudnn"),
+    )
 
     def keywords(self, head_width: int) -> dict[str, Any]:
         """The keyword arguments of `attention.sdpa.sdpa` for heads of this width."""
         del head_width
-        return {}
+        return {"implementation": self.implementation}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,14 +132,17 @@ class LshOptions(_Checked):
     """Reformer LSH attention (Kitaev et al. 2020)."""
 
     PATH: ClassVar[str] = "attention.reformer_lsh."
-    chunk_size: int = option(
-        64, "positions per chunk; a query sees its own and both neighbours", low=1, high=MAX_SEQ_LEN
-    )
+    chunk_size: int = option(64, "positions per chunk", low=1, high=MAX_SEQ_LEN)
     num_hashes: int = option(4, "hash rounds", low=1, high=64)
     mask_within_chunks: bool = option(
         True, "true: only keys of the query's own bucket; false: any key of the window"
     )
     combine: str = option("logsumexp", "how rounds are combined", choices=("logsumexp", "mean"))
+    shared_qk: bool = option(
+        True, "true: the queries, their length normalised, are the keys; false: keys of their own"
+    )
+    chunks_before: int = option(1, "preceding chunks a query sees beside its own", low=0, high=16)
+    chunks_after: int = option(1, "following chunks a query sees beside its own", low=0, high=16)
     redraw_interval: int = option(1, "training steps between new hash functions", low=1)
 
     def keywords(self, head_width: int) -> dict[str, Any]:
@@ -145,6 +153,9 @@ class LshOptions(_Checked):
             "num_hashes": self.num_hashes,
             "mask_within_chunks": self.mask_within_chunks,
             "combine": self.combine,
+            "shared_qk": self.shared_qk,
+            "chunks_before": self.chunks_before,
+            "chunks_after": self.chunks_after,
         }
 
 
@@ -158,10 +169,13 @@ class FavorOptions(_Checked):
     )
     features: str = option(
         "positive",
-        "feature map: phi(x) of the paper, or the +w/-w pair phi*(x)",
-        choices=("positive", "hyperbolic"),
+        "feature map: phi(x) of the paper, the +w/-w pair phi*(x), or FAVOR++'s of least variance",
+        choices=("positive", "hyperbolic", "optimal"),
     )
     orthogonal: bool = option(True, "orthogonal blocks of projections, or independent ones")
+    dense_masks: bool = option(
+        False, "honour masks and biases that depend on the query, at quadratic cost"
+    )
     redraw_interval: int = option(1, "training steps between new random features", low=1)
 
     def _rules(self) -> None:
@@ -191,6 +205,7 @@ class FavorOptions(_Checked):
             "nb_features": self.count(head_width),
             "features": self.features,
             "orthogonal": self.orthogonal,
+            "dense_masks": self.dense_masks,
         }
 
 
@@ -401,6 +416,14 @@ class LogConfig(_Checked):
     wandb_project: str = option("jaxattn", "project name there")
 
 
+def _require_distinct(path: str, attentions: tuple[str, ...]) -> None:
+    if not attentions or len(set(attentions)) != len(attentions):
+        raise InputError(
+            f"{path}attentions: found {list(attentions)}, allowed: one or more different ones of "
+            f"{', '.join(ATTENTION_TYPES)}"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class StudyConfig(_Checked):
     """What `--mode=study` compares."""
@@ -411,10 +434,56 @@ class StudyConfig(_Checked):
     )
 
     def _rules(self) -> None:
-        if not self.attentions or len(set(self.attentions)) != len(self.attentions):
+        _require_distinct(self.PATH, self.attentions)
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanConfig(_Checked):
+    """How `--mode=plan` looks ahead."""
+
+    PATH: ClassVar[str] = "plan."
+    memory_gb: float = option(
+        0.0, "memory of a further device to plan for, in GB; 0: none", low=0.0, high=100_000.0
+    )
+    seconds: float = option(
+        120.0, "time that compiling and timing may take, about; reading the data not counted",
+        low=0.0,
+    )  # fmt: skip
+    timed_steps: int = option(3, "steps timed for each length, after a first one", low=1)
+    sample_texts: int = option(
+        20_000, "of a larger corpus so many texts are tokenised to tell its lengths", low=1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ProfileConfig(_Checked):
+    """What `--mode=profile` measures."""
+
+    PATH: ClassVar[str] = "profile."
+    attentions: tuple[str, ...] = option(
+        ATTENTION_TYPES, "attentions to measure; the exact one in all ways it can be computed",
+        choices=ATTENTION_TYPES,
+    )  # fmt: skip
+    lengths: tuple[int, ...] = option(
+        (), "tokens of a row; empty: 512 to 4096 on a CPU, to 16384 elsewhere",
+        low=8, high=MAX_SEQ_LEN,
+    )  # fmt: skip
+    tokens: int = option(
+        0, "tokens of a batch, one row at least; 0: one row on a CPU, 16384 elsewhere", low=0
+    )
+    repeats: int = option(7, "times everything is measured, if time allows", low=1)
+    seconds: float = option(
+        150.0, "time that compiling and measuring may take, about", low=1.0, high=1e6
+    )
+    step: bool = option(True, "measure the whole training step too")
+    task: str = option("mlm", "what the step trains", choices=("mlm", "classification"))
+    texts: int = option(4, "validation texts that show the error on a checkpoint", low=1, high=64)
+
+    def _rules(self) -> None:
+        _require_distinct(self.PATH, self.attentions)
+        if list(self.lengths) != sorted(set(self.lengths)):
             raise InputError(
-                f"study.attentions: found {list(self.attentions)}, allowed: one or more different "
-                f"ones of {', '.join(ATTENTION_TYPES)}"
+                f"profile.lengths: found {list(self.lengths)}, allowed: increasing lengths"
             )
 
 
@@ -431,6 +500,8 @@ class Config(_Checked):
     checkpoint: CheckpointConfig = section(CheckpointConfig, "saving")
     log: LogConfig = section(LogConfig, "logging")
     study: StudyConfig = section(StudyConfig, "comparison")
+    plan: PlanConfig = section(PlanConfig, "looking ahead")
+    profile: ProfileConfig = section(ProfileConfig, "measuring costs")
 
     def _rules(self) -> None:
         self.attention.options.keywords(self.model.head_width)

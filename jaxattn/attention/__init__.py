@@ -27,6 +27,7 @@ from typing import Any
 from jax import Array
 
 from jaxattn.attention import performer_favor, reformer_lsh, sdpa
+from jaxattn.attention.costs import Cost
 from jaxattn.config import FavorOptions, LshOptions, SdpaOptions
 
 
@@ -45,7 +46,7 @@ class AttentionOp:
 
     apply: Callable[..., Array]
     options: type[Any]
-    cost: Callable[..., int]
+    cost: Callable[..., Cost]
     shares_qk: bool = False
     needs_key: bool = False
     drops_weights: bool = False

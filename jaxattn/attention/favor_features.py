@@ -1,7 +1,8 @@
 """Random features whose inner products estimate exp(x . y) without bias.
 
 Choromanski et al. 2021, "Rethinking Attention with Performers", lemma 1 (positive and hyperbolic
-features) and section 2.4 (orthogonal projections).
+features) and section 2.4 (orthogonal projections); Likhosherstov et al. 2022, "Chefs' Random
+Tables" (arXiv 2205.15317), theorem 3 (optimal positive features, FAVOR++).
 """
 
 import jax
@@ -31,14 +32,55 @@ def draw_projections(key: Array, count: int, width: int, orthogonal: bool) -> Ar
     return jax.vmap(block)(keys).reshape(number * width, width)[:count]
 
 
-def log_features(x: Array, projections_mK: Array, features: str) -> Array:
-    """log phi(x) for x [..., K]: [..., F], so that exp(.) . exp(.) estimates exp(x . y).
+def log_features(
+    x: Array,
+    projections_mK: Array,
+    features: str,
+    tilt: Array | None = None,
+    *,
+    scale: float = 1.0,
+    of_query: bool = False,
+) -> Array:
+    """log phi(x scale) for x [..., K]: [..., F], so that exp(.) . exp(.) estimates exp(x . y).
 
-    "positive": F = m,    phi(x)  = m^-1/2    exp(-|x|^2 / 2) [exp(w_i x)]_i;
-    "hyperbolic": F = 2m, phi*(x) = (2m)^-1/2 exp(-|x|^2 / 2) [exp(w_i x), exp(-w_i x)]_i.
+    "positive":   F = m,  phi(x)  = m^-1/2    exp(-|x|^2 / 2) [exp(w_i x)]_i;
+    "hyperbolic": F = 2m, phi*(x) = (2m)^-1/2 exp(-|x|^2 / 2) [exp(w_i x), exp(-w_i x)]_i;
+    "optimal":    F = m,  phi with A = tilt, [..., 1]:
+        m^-1/2 (1 - 4 A)^(K/4) exp(-|x|^2 / 2) [exp(A |w_i|^2 + (1 - 4 A)^1/2 w_i x)]_i.
+
+    Args:
+        x: vectors, any floating type; the product is taken in that type, and summed in float32.
+        projections_mK: of `draw_projections`.
+        features: the feature map.
+        tilt: A of "optimal", at most 0 (0 gives "positive"); None for the others.
+        scale: of x, moved into the projections.
+        of_query: leave out the factors that all features of x share: they cancel in a normalised
+            sum over the keys.
     """
-    projected = jnp.einsum("...K,mK->...m", x, projections_mK)
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    operand = jnp.bfloat16 if x.dtype == jnp.bfloat16 else dtype
+    scaled_mK = (projections_mK.astype(dtype) * scale).astype(operand)
+    projected = jnp.einsum(
+        "...K,mK->...m", x.astype(operand), scaled_mK, preferred_element_type=dtype
+    )
+    if tilt is not None:
+        norms_m = jnp.square(projections_mK.astype(dtype)).sum(-1)
+        projected = jnp.sqrt(1 - 4 * tilt) * projected + tilt * norms_m
     if features == "hyperbolic":
         projected = jnp.concatenate([projected, -projected], axis=-1)
-    half_square = 0.5 * jnp.square(x).sum(-1, keepdims=True)
-    return projected - half_square - 0.5 * jnp.log(float(projected.shape[-1]))
+    if of_query:
+        return projected
+    half_square = 0.5 * scale**2 * jnp.square(x.astype(dtype)).sum(-1, keepdims=True)
+    log_features = projected - half_square - 0.5 * jnp.log(float(projected.shape[-1]))
+    if tilt is not None:
+        log_features += 0.25 * x.shape[-1] * jnp.log(1 - 4 * tilt)
+    return log_features
+
+
+def optimal_tilt(mean_square: Array, width: int) -> Array:
+    """A of the "optimal" features that minimises the variance, for f = mean |q + k|^2.
+
+    A = (K - 2 f - ((2 f + K)^2 + 8 K f)^1/2) / (16 K) <= 0: (1 - 1 / rho) / 8 with the paper's rho.
+    """
+    root = jnp.sqrt(jnp.square(2 * mean_square + width) + 8 * width * mean_square)
+    return jnp.minimum((width - 2 * mean_square - root) / (16 * width), 0.0)

@@ -15,11 +15,12 @@ def check_inputs(
     *,
     key_mask: Array | None,
     relative_bias: Array | None,
+    segment_ids: Array | None,
 ) -> None:
     """Raise InputError unless the arguments fit together.
 
     Shapes: q [B, N, H, K]; k [B, M, H, K] or None; v [B, M, H, V]; key_mask bool [B, M];
-    relative_bias float [H, 2 D + 1]. N, M >= 1.
+    relative_bias float [H, 2 D + 1]; segment_ids int [B, N]. N, M >= 1.
     """
     for name, x in (("q", q), ("k", k), ("v", v)):
         if x is not None and (x.ndim != 4 or 0 in x.shape):
@@ -46,11 +47,30 @@ def check_inputs(
             raise InputError(
                 f"relative_bias has shape {shape}, expected ({heads}, 2 D + 1) for {heads} heads"
             )
-        if q.shape[1] != length:
+    if segment_ids is not None:
+        integer = jnp.issubdtype(segment_ids.dtype, jnp.integer)
+        if segment_ids.shape != (batch, length) or not integer:
             raise InputError(
-                f"relative_bias needs queries and keys of one sequence, "
+                f"segment_ids has shape {segment_ids.shape} and type {segment_ids.dtype}, "
+                f"expected {(batch, length)} and an integer type"
+            )
+    for name, x in (("relative_bias", relative_bias), ("segment_ids", segment_ids)):
+        if x is not None and q.shape[1] != length:
+            raise InputError(
+                f"{name} needs queries and keys of one sequence, "
                 f"found {q.shape[1]} queries and {length} keys"
             )
+
+
+def documents(segment_ids: Array | None) -> Array | None:
+    """Running number of the document of each token, int32 [B, N], from 0: a run of equal ids.
+
+    An id that comes again later is another document, in every attention alike.
+    """
+    if segment_ids is None:
+        return None
+    changes = segment_ids[:, 1:] != segment_ids[:, :-1]
+    return jnp.pad(jnp.cumsum(changes, axis=1, dtype=jnp.int32), ((0, 0), (1, 0)))
 
 
 def four_axes(name: str, x: Array | None, q: Array, v: Array) -> Array | None:

@@ -62,7 +62,8 @@ class AttentionLayer(nn.Module):
 
         with jax.named_scope("qkv"):
             q_BNHK = rotate(project("query"))
-            k_BNHK = None if op.shares_qk else rotate(project("key"))
+            shares_qk = op.shares_qk and self.options["shared_qk"]
+            k_BNHK = None if shares_qk else rotate(project("key"))
             v_BNHK = project("value")
         extra: dict[str, Any] = {}
         if op.needs_key:
@@ -70,6 +71,9 @@ class AttentionLayer(nn.Module):
         if op.drops_weights and self.attention_dropout and not deterministic:
             extra["dropout_rate"] = self.attention_dropout
             extra["dropout_key"] = self.make_rng("dropout")
+        if not self.is_initializing():
+            # Kept only where the caller makes this collection mutable.
+            self.sow("attention_inputs", "arguments", (q_BNHK, k_BNHK, v_BNHK, relative_bias_HP))
         with jax.named_scope(self.attention):
             out_BNHK = op.apply(
                 q_BNHK,

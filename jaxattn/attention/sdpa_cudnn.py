@@ -1,0 +1,63 @@
+"""Exact attention by cuDNN's fused kernels, through `jax.nn.dot_product_attention`."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+from jaxattn.attention.inputs import hide
+
+
+def cudnn(q: Array, k: Array, v: Array, key_mask: Array | None) -> Array:
+    """Attention of q [B, N, H, K] over k, v [B, M, H, K]; key_mask bool [B, M].
+
+    The kernel takes the number of real keys, not a mask (a mask it would expand to a bias of
+    N x M numbers): real keys are moved to the front, whose order softmax does not see.
+    """
+    if key_mask is None:
+        return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
+    front_BM = jnp.argsort(~key_mask, axis=1, stable=True)[..., None, None]
+    k, v = (jnp.take_along_axis(hide(x, key_mask), front_BM, axis=1) for x in (k, v))
+    real_B = key_mask.sum(1, dtype=jnp.int32)
+    out = jax.nn.dot_product_attention(
+        q,
+        k,
+        v,
+        query_seq_lengths=jnp.full_like(real_B, q.shape[1]),
+        key_value_seq_lengths=jnp.maximum(real_B, 1),
+        implementation="cudnn",
+    )
+    return jnp.where((real_B > 0)[:, None, None, None], out, 0)
+
+
+def why_not_cudnn(dtype: DTypeLike, widths: tuple[int, int], plain: bool) -> str | None:
+    """Why cuDNN cannot serve on the default device; None if it can."""
+    if jax.default_backend() != "gpu":
+        return "the device is no CUDA GPU"
+    if not plain:
+        return "masks, biases, segments and dropout are left to the other implementations"
+    if dtype not in (jnp.bfloat16, jnp.float16):
+        return f"it takes bfloat16 and float16, not {jnp.dtype(dtype).name}"
+    if widths[0] != widths[1] or widths[0] % 8 or widths[0] > 128:
+        return f"it takes equal head widths that are multiples of 8 up to 128, not {widths}"
+    return _probe(jnp.dtype(dtype).name, widths[0])
+
+
+@functools.cache
+def _probe(dtype: str, width: int) -> str | None:
+    """Runs the kernel and its gradient once on a tiny input: None, or the error's first line."""
+    x = jnp.ones((1, 64, 1, width), dtype)
+    mask = jnp.ones((1, 64), bool)
+
+    def loss(x: Array) -> Array:
+        return cudnn(x, x, x, mask).astype(jnp.float32).sum()
+
+    try:
+        # The probe must run even while a caller is being traced.
+        with jax.ensure_compile_time_eval():
+            jax.block_until_ready(jax.jit(jax.grad(loss))(x))
+    except Exception as error:  # any failure of driver, library or compiler means: not here
+        return f"its probe failed ({type(error).__name__}: {str(error).splitlines()[0][:200]})"
+    return None
