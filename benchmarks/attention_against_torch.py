@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from jaxattn.attention import ATTENTIONS
+from jaxattn.cli import use_huge_pages
 
 HEADS, WIDTH = 8, 64
 KEY = jax.random.key(0)
@@ -159,4 +160,5 @@ def print_tables(results: dict[int, dict[str, Timed]]) -> None:
 
 
 if __name__ == "__main__":
+    use_huge_pages()  # as every jaxattn command does; PyTorch gets them too
     main()

@@ -20,6 +20,10 @@ Modes, each with an example (`python launch.py` is the same program as `jaxattn`
               jaxattn --mode=compare --runs=runs
   replay    run a run again from its saved configuration, and compare
               jaxattn --mode=replay --run=runs/finetune/imdb_lsh
+  plan      what a run will need: memory, devices it fits on, time; checked against the run later
+              jaxattn --mode=plan --config=configs/lsh_small.py
+  profile   time and memory of the attentions by length, where they cross, their error on a run
+              jaxattn --mode=profile --config=configs/profile_quick.py
 
 Any option of jaxattn/config.py can be overridden: --config.train.learning_rate=3e-4
 """
@@ -50,14 +54,16 @@ MODES = {
     "predict": "predict",
     "compare": "compare",
     "replay": "replay",
+    "plan": "plan",
+    "profile": "profile",
 }
 """Name of the mode -> module in jaxattn.modes."""
 
 FLAG_TEXTS = {
     "mode": f"What to do: {', '.join(MODES)}.",
     "exp": "Name of the experiment.",
-    "pretrain": "finetune: the pretraining experiment, name[@step], or none.",
-    "run": "replay: the run's folder.",
+    "pretrain": "finetune, plan, profile: the pretraining experiment, name[@step], or none.",
+    "run": "replay, plan: the run's folder.",
     "input": "predict: a file, or - for standard input.",
     "output": "predict: a file; empty: standard output.",
     "format": "predict: jsonl or csv.",
@@ -71,6 +77,7 @@ def _flags() -> flags.FlagValues:
         flags.DEFINE_string(name, "", text, flag_values=values)
     flags.DEFINE_string("runs", "runs", "Folder of all runs.", flag_values=values)
     flags.DEFINE_bool("resume", False, "Continue an existing experiment.", flag_values=values)
+    flags.DEFINE_bool("trace", False, "profile: record a trace too.", flag_values=values)
     for name in ("helpshort", "help"):
         flags.DEFINE_bool(name, False, "Show this help.", flag_values=values)
     return values
@@ -78,11 +85,11 @@ def _flags() -> flags.FlagValues:
 
 def main() -> None:
     """The `jaxattn` command."""
-    _use_huge_pages()
+    use_huge_pages()
     sys.exit(run(sys.argv[1:]))
 
 
-def _use_huge_pages() -> None:
+def use_huge_pages() -> None:
     """Starts the program again with glibc allocating from huge pages.
 
     XLA allocates and frees its temporaries every step; with small pages the kernel spends a quarter
@@ -176,12 +183,20 @@ def parse(argv: Sequence[str]) -> Request | None:
         )
     return Request(
         mode=values.mode,
-        config=_config_dict(config_args, values.mode) if config_args else None,
+        config=_config_dict(config_args, _stage(values)) if config_args else None,
         config_args=tuple(config_args),
         resume=values.resume,
+        trace=values.trace,
         runs=Path(values.runs),
         **{name: getattr(values, name) for name in FLAG_TEXTS if name != "mode"},
     )
+
+
+def _stage(values: flags.FlagValues) -> str:
+    """The mode whose settings a configuration file is asked for: here that of a training."""
+    if values.mode == "plan" and values.pretrain:
+        return "finetune"
+    return "pretrain" if values.mode in ("plan", "profile") else values.mode
 
 
 def _config_dict(config_args: Sequence[str], mode: str) -> typing.Any:

@@ -99,7 +99,7 @@ def _cut(settings: Settings, length: int) -> tuple[int, int]:
     """(number, chunks each) of the blocks of chunks that are computed at a time."""
     chunks = -(-length // settings.chunk)
     width = (sum(settings.ends) + 1) * settings.chunk
-    return even_blocks(chunks, max(1, numbers_at_a_time() // (settings.chunk * width)))
+    return even_blocks(chunks, max(1, numbers_at_a_time() // (2 * settings.chunk * width)))
 
 
 def _in_chunks(order_N: Array, chunk: int, chunks: int, before: int, after: int) -> Array:

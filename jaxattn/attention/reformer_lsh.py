@@ -120,11 +120,12 @@ def reformer_lsh(
 
     queries = sorted_by_hash(q)
     keys = queries if k is None else sorted_by_hash(k)
+    others = -(-length // chunk_size) - 1
     settings = Settings(
         chunk=min(chunk_size, length),
-        before=chunks_before,
-        after=chunks_after,
-        margin=0 if number is None else 1,
+        before=min(chunks_before, others),
+        after=min(chunks_after, others),
+        margin=0 if number is None else min(1, others),
         shared=k is None,
         mean=combine == "mean",
     )

@@ -54,11 +54,13 @@ class RowGroups(NamedTuple):
         size = (self.batch, length, self.heads, width)
         return jnp.swapaxes(jax.lax.dynamic_slice(x_BNHX, (batch, 0, head, 0), size), 1, 2)
 
-    def put(self, x_BNHX: Array, rows_bhNX: Array, index: Array | int) -> Array:
-        """`x` with the rows of group `index` replaced, in x's type."""
+    def put(
+        self, x_BNHX: Array, rows_bhNX: Array, index: Array | int, first: Array | int = 0
+    ) -> Array:
+        """`x` with the rows of group `index` replaced from position `first` on, in x's type."""
         batch, head = self.start(index)
         rows = jnp.swapaxes(rows_bhNX, 1, 2).astype(x_BNHX.dtype)
-        return jax.lax.dynamic_update_slice(x_BNHX, rows, (batch, 0, head, 0))
+        return jax.lax.dynamic_update_slice(x_BNHX, rows, (batch, first, head, 0))
 
     def block(self, x: Array, index: Array | int) -> Array:
         """Group `index` of an array with leading axes [B or 1, H or 1]."""

@@ -262,6 +262,8 @@ def _backward(rate, plan, residuals, cotangent):  # type: ignore[no-untyped-def]
     dtype = log_totals.dtype
     einsum = functools.partial(jnp.einsum, preferred_element_type=dtype)
     live = live_rows(cotangent)
+    # The sum over the keys of weight times its gradient is out . cotangent.
+    deltas = jnp.einsum("BNHV,BNHV->BHN", out, cotangent, preferred_element_type=dtype)
     scale = q.shape[-1] ** -0.5
 
     def one_group(group: Array, carry: Any) -> Any:
@@ -271,13 +273,12 @@ def _backward(rate, plan, residuals, cotangent):  # type: ignore[no-untyped-def]
         do_bhNV = plan.groups.take(cotangent, group)
         log_total = jnp.where(live_bhN1[..., 0], plan.groups.block(log_totals, group), 0)
         log_total = _finite(log_total)
-        # sum over the keys of weight times its gradient: out . cotangent.
-        delta = (plan.groups.take(out, group).astype(dtype) * do_bhNV.astype(dtype)).sum(-1)
-        delta = jnp.where(live_bhN1[..., 0], delta, 0)
-        qT, doT, kT = transposed(q_bhNK), transposed(do_bhNV), transposed(rows.k_bhMK)
+        delta = jnp.where(live_bhN1[..., 0], plan.groups.block(deltas, group), 0)
+        qT, doT = transposed(q_bhNK), transposed(do_bhNV)
 
         def key_block(j: Array, carry: Any) -> Any:
-            v_bhmV, kT_bhKm = _part(rows.v_bhMV, j, plan.keys, 2), _part(kT, j, plan.keys, 3)
+            v_bhmV = _part(rows.v_bhMV, j, plan.keys, 2)
+            kT_bhKm = transposed(_part(rows.k_bhMK, j, plan.keys, 2))
 
             def query_block(i: Array, carry: Any) -> Any:
                 dqT, dk_j, dv_j, dbiases = carry
@@ -295,27 +296,18 @@ def _backward(rate, plan, residuals, cotangent):  # type: ignore[no-untyped-def]
                 dqT_i = _part(dqT, i, plan.queries, 3) + einsum("bhKm,bhmn->bhKn", kT_bhKm, ds)
                 return _placed(dqT, dqT_i, i, 3), dk_j, dv_j, dbiases
 
-            dqT, dk_g, dv_g, dbiases = carry
-            begin = (
-                dqT,
-                jnp.zeros((*dk_g.shape[:2], plan.keys, dk_g.shape[3]), dtype),
-                jnp.zeros((*dv_g.shape[:2], plan.keys, dv_g.shape[3]), dtype),
-                dbiases,
-            )
+            dqT, dk, dv, dbiases = carry
+            none_k, none_v = jnp.zeros(kT_bhKm.shape, dtype), jnp.zeros(v_bhmV.shape, dtype)
+            begin = dqT, jnp.swapaxes(none_k, 2, 3), none_v, dbiases
             dqT, dk_j, dv_j, dbiases = jax.lax.fori_loop(0, plan.query_blocks, query_block, begin)
-            return dqT, _placed(dk_g, dk_j, j, 2), _placed(dv_g, dv_j, j, 2), dbiases
+            put = functools.partial(plan.groups.put, index=group, first=j * plan.keys)
+            return dqT, put(dk, rows_bhNX=dk_j), put(dv, rows_bhNX=dv_j), dbiases
 
         dq, dk, dv, dbiases = carry
-        begin = (
-            jnp.zeros(qT.shape, dtype),
-            jnp.zeros(rows.k_bhMK.shape, dtype),
-            jnp.zeros(rows.v_bhMV.shape, dtype),
-            dbiases,
-        )
-        dqT, dk_g, dv_g, dbiases = jax.lax.fori_loop(0, plan.key_blocks, key_block, begin)
-        put = functools.partial(plan.groups.put, index=group)
-        dq = put(dq, rows_bhNX=jnp.swapaxes(dqT, 2, 3) * scale)
-        return dq, put(dk, rows_bhNX=dk_g), put(dv, rows_bhNX=dv_g), dbiases
+        begin = jnp.zeros(qT.shape, dtype), dk, dv, dbiases
+        dqT, dk, dv, dbiases = jax.lax.fori_loop(0, plan.key_blocks, key_block, begin)
+        dq = plan.groups.put(dq, jnp.swapaxes(dqT, 2, 3) * scale, group)
+        return dq, dk, dv, dbiases
 
     dbiases = jax.tree.map(lambda x: jnp.zeros(x.shape, dtype), biases)
     begin = jnp.zeros_like(q), jnp.zeros_like(k), jnp.zeros_like(v), dbiases
