@@ -17,7 +17,7 @@ FLOORS = [
     {"ops"},
     {"presets"},
     {"config_io"},
-    {"config"},
+    {"config", "pictures"},
     {"errors"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}

@@ -14,7 +14,7 @@ def relative_block(table: Array, rows: int, columns: int, offset: Array | int, s
     period = rows + columns
     shift = jnp.arange(period)
     shift = jnp.where(shift < columns, shift, shift - period)
-    diagonal = table[..., jnp.clip(sign * shift + offset, -far, far) + far]
+    diagonal = jnp.asarray(table)[..., jnp.clip(sign * shift + offset, -far, far) + far]
     # Rows of period - 1 entries of a sequence with this period: each starts one entry earlier.
     tiled = jnp.broadcast_to(diagonal[..., None, :], (*diagonal.shape[:-1], rows, period))
     flat = tiled.reshape(*diagonal.shape[:-1], rows * period)[..., : rows * (period - 1)]

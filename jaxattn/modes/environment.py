@@ -11,7 +11,10 @@ from typing import Any
 
 import jax
 
+from jaxattn.attention.sdpa import choose
 from jaxattn.config import Config
+from jaxattn.data.batching import default_buckets
+from jaxattn.model.heads import COMPUTE_DTYPES
 
 PACKAGES = (
     "jaxattn",
@@ -58,8 +61,13 @@ def device_name() -> str:
 
 def cpu_name() -> str:
     """The CPU cores this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"cpu ({cores} cores, {platform.machine()})"
+    return f"cpu ({cpu_cores()} cores, {platform.machine()})"
+
+
+def cpu_cores() -> int:
+    """How many CPU cores this process may use."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return found or 1
 
 
 def resident_memory() -> float:
@@ -80,6 +88,40 @@ def peak_memory() -> tuple[float, str]:
     return resident_memory(), "resident"
 
 
+def available_memory() -> int:
+    """Bytes that this process can still allocate on the device (on a CPU: in main memory)."""
+    statistics = jax.devices()[0].memory_stats()
+    if statistics and "bytes_limit" in statistics:
+        return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 2**10 for line in lines if "MemAvailable" in line)
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def attention_implementations(config: Config) -> dict[str, str]:
+    """How exact attention is computed at each length that batches are padded to, and why.
+
+    "auto" is settled here by the very rule that the model follows; empty for other attentions.
+    """
+    if config.attention.type != "sdpa":
+        return {}
+    model = config.model
+    plain = model.positions != "relative" and not model.attention_dropout
+    found = {}
+    for length in config.data.length_buckets or default_buckets(config.data.max_length):
+        implementation, reason = choose(
+            config.attention.sdpa.implementation,
+            dtype=COMPUTE_DTYPES[config.train.precision],
+            widths=(model.head_width, model.head_width),
+            lengths=(length, length),
+            plain=plain,
+        )
+        found[str(length)] = f"{implementation} ({reason})"
+    return found
+
+
 def describe(config: Config) -> dict[str, Any]:
     """The contents of environment.json."""
     status = _git("status", "--porcelain")
@@ -92,6 +134,7 @@ def describe(config: Config) -> dict[str, Any]:
         "device_kind": jax.devices()[0].platform,
         "device_count": jax.device_count(),
         "precision": config.train.precision,
+        "attention_implementations": attention_implementations(config),
         "seed": config.train.seed,
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": None if status is None else bool(status),

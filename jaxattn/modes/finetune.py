@@ -105,14 +105,20 @@ def pretrained_params(runs: Path, pretrain: str) -> Any:
     return checkpoints.load_params(step)
 
 
+def inherited_tokenizer(folder: RunFolder, config: Config, runs: Path, pretrain: str) -> Any:
+    """The tokenizer of the pretraining run; None for a run that has, or makes, one of its own."""
+    if pretrain == SCRATCH or (folder.path / "tokenizer.json").exists():
+        return None
+    path = _source(runs, pretrain)[0].path / "tokenizer.json"
+    return load_tokenizer(path, config.tokenizer.lowercase)
+
+
 def finetune(folder: RunFolder, config: Config, runs: Path, pretrain: str) -> None:
     """Fine-tunes in `folder`, or goes on where it stopped."""
     corpus = load_labelled(config.data)
-    if pretrain == SCRATCH or (folder.path / "tokenizer.json").exists():
+    tokenizer = inherited_tokenizer(folder, config, runs, pretrain)
+    if tokenizer is None:
         tokenizer = make_tokenizer(folder, config, corpus.train.texts)
-    else:
-        path = _source(runs, pretrain)[0].path / "tokenizer.json"
-        tokenizer = load_tokenizer(path, config.tokenizer.lowercase)
     special, vocab_size = special_ids(tokenizer), tokenizer.get_vocab_size()
     tokens, stats = encode(tokenizer, corpus.train.texts, config.data.max_length)
     validation, _ = encode(tokenizer, corpus.validation.texts, config.data.max_length)

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxattn.errors import InputError
 from jaxattn.modes import baseline, pretrain
 from jaxattn.modes.finetune import finetune
 from jaxattn.modes.request import Request
-from jaxattn.modes.run_folder import CONFIG_FILES, RunFolder, read_json
+from jaxattn.modes.run_folder import RunFolder, given_run, read_json
 
 SAME = ("validation", "test", "parameters", "best_step", "data_hash")
 """Entries of results.json that a replay must give again."""
@@ -20,18 +19,13 @@ def run(request: Request) -> int:
     A fine-tuning starts from its pretraining checkpoint, which must still be there. Replays stand
     beside the runs, not among them, so that no comparison counts a run twice.
     """
-    given = Path(request.needed("run", "runs/finetune/imdb_lsh")).absolute()
-    kind, runs = given.parent.name, given.parent.parent
-    if kind not in CONFIG_FILES:
-        raise InputError(
-            f"--run={request.run}: not a run folder; expected runs/<kind>/<exp> with kind one of "
-            f"{', '.join(CONFIG_FILES)}"
-        )
-    original = RunFolder(runs, kind, given.name)
-    original.must_exist()
+    original = given_run(request.needed("run", "runs/finetune/imdb_lsh"))
+    kind, runs = original.kind, original.runs
     config, _ = original.saved_config()
     copy = next(
-        folder for folder in _names(runs / "replays", kind, given.name) if not folder.path.exists()
+        folder
+        for folder in _names(runs / "replays", kind, original.exp)
+        if not folder.path.exists()
     )
     if kind == "finetune":
         finetune(copy, config, runs, original.pretrained_from())

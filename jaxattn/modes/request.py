@@ -22,6 +22,7 @@ class Request:
       config_args: those flags as they were given, to hand on to another process.
       exp, pretrain, run, input, output, format: the flags of these names; "" when not given.
       resume: whether to continue an existing experiment.
+      trace: whether to record a trace.
       runs: the folder of all runs.
     """
 
@@ -35,6 +36,7 @@ class Request:
     output: str
     format: str
     resume: bool
+    trace: bool
     runs: Path
 
     def resolved(self, inherited: Config | None = None) -> Config:

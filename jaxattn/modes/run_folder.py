@@ -19,7 +19,7 @@ CONFIG_FILES = {
     "finetune": "resolved_config.yaml",
     "baseline": "config.yaml",
 }
-UNBOUND = ("log", "checkpoint", "study")
+UNBOUND = ("log", "checkpoint", "study", "plan", "profile")
 """Sections that may differ between a run and its continuation: they do not change the result."""
 
 
@@ -56,6 +56,19 @@ def entry(tree: Any, name: str, kind: type, path: Path) -> Any:
     return value
 
 
+def given_run(flag: str) -> "RunFolder":
+    """The folder of `--run=<flag>`; raises InputError where that cannot be a run."""
+    path = Path(flag).absolute()
+    if path.parent.name not in CONFIG_FILES:
+        raise InputError(
+            f"--run={flag}: not a run folder; expected runs/<kind>/<exp> with kind one of "
+            f"{', '.join(CONFIG_FILES)}"
+        )
+    folder = RunFolder(path.parent.parent, path.parent.name, path.name)
+    folder.must_exist()
+    return folder
+
+
 class RunFolder:
     """runs/<kind>/<exp>/."""
 
@@ -66,7 +79,7 @@ class RunFolder:
                 f"experiment name: found {exp!r}, allowed: a letter or digit, then up to 63 "
                 "letters, digits, '_', '.', '-'"
             )
-        self.kind, self.exp = kind, exp
+        self.runs, self.kind, self.exp = root, kind, exp
         self.path = root / kind / exp
         self.config_path = self.path / CONFIG_FILES[kind]
 
@@ -116,7 +129,7 @@ class RunFolder:
         return entry(extra, "pretrain", str, self.config_path)
 
     def continued_config(self, given: Config | None) -> Config:
-        """The saved configuration, with the log, checkpoint and study sections of `given`.
+        """The saved configuration, with the `UNBOUND` sections of `given`.
 
         Raises InputError naming the first option in which `given` would change the result.
         """

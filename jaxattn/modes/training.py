@@ -96,6 +96,8 @@ def train(
     Raises:
       InputError: the checkpoints are damaged, or from other options or data.
     """
+    for length, implementation in environment.attention_implementations(config).items():
+        say(f"{stage}: exact attention at length {length}: {implementation}")
     settings = flatten(to_plain(config))
     steps = total_steps(config, plan.steps_per_epoch)
     optimizer = make_optimizer(config.train, steps)

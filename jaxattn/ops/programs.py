@@ -5,6 +5,23 @@ from typing import Any
 
 import jax
 
+CPU_OPTIONS: dict[str, str | bool] = {
+    "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
+}
+"""Has the CPU compiler order operations to save memory, as the one for GPUs does.
+
+Ordered for concurrency, its default, training steps with FAVOR+ and a large vocabulary stopped for
+ever within ten steps on two cores (jax 0.10.2; products that share the thread pool wait for each
+other); ordered like this they ran. It takes 10 to 20 % less memory and as much time (+-5 %), and
+`train.remat` saves what it should.
+"""
+
+
+def compiled(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    """The program that is run, and whose memory is told, everywhere in this package."""
+    on_cpu = jax.default_backend() == "cpu"
+    return lowered.compile(compiler_options=CPU_OPTIONS if on_cpu else None)
+
 
 class Programs:
     """A function compiled once for every shape of its last argument.
@@ -27,9 +44,13 @@ class Programs:
         """Whether the program for this batch's shapes is there."""
         return self._shapes(batch) in self._compiled
 
+    def lower(self, first: Any, batch: Mapping[str, Any]) -> jax.stages.Lowered:
+        """The program for these shapes before it is compiled; arguments may be abstract."""
+        return self._jitted.lower(first, batch)
+
     def compile(self, first: Any, batch: Mapping[str, Any]) -> None:
         """Compiles for these shapes."""
-        self._compiled[self._shapes(batch)] = self._jitted.lower(first, batch).compile()
+        self._compiled[self._shapes(batch)] = compiled(self.lower(first, batch))
 
     def __call__(self, first: Any, batch: Mapping[str, Any]) -> Any:
         """Runs the program for this batch's shapes, compiling it if need be."""

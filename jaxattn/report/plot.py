@@ -2,26 +2,18 @@
 
 import itertools
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxattn.pictures import DPI, OTHER_STYLE, STYLES, save_png
 from jaxattn.report.record import RunRecord
 from jaxattn.report.setups import best_baselines, data_headings
 
-DPI = 150
 PANEL_INCHES = (7.0, 4.8)
 LOG_SPREAD = 10.0
 """The time axis is logarithmic where the slowest run takes more than this times the fastest."""
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; the marker tells as well.
-_STYLES = {
-    "sdpa": ("#0072B2", "o"),
-    "reformer_lsh": ("#D55E00", "s"),
-    "performer_favor": ("#009E73", "^"),
-}
-_OTHER_STYLE = ("#CC79A7", "D")
 _BASELINE_COLOUR = "#555555"
 _FRONT_COLOUR = "#BBBBBB"
 
@@ -71,12 +63,7 @@ def quality_against_cost(records: Sequence[RunRecord], path: Path) -> bool:
     figure.set_layout_engine("none")
     for axes, runs in drawn:
         _label(axes, runs, canvas.get_renderer())
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        figure.savefig(temporary, format="png", dpi=DPI)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    save_png(figure, path)
     return True
 
 
@@ -113,7 +100,7 @@ def _draw(axes: Any, runs: Sequence[RunRecord], baseline: float | None) -> None:
     if len(front) > 1:
         axes.plot(*_staircase(front), color=_FRONT_COLOUR, linewidth=1.5, zorder=1)
     for run, (x, y) in zip(runs, points, strict=True):
-        colour, marker = _STYLES.get(run.attention or "", _OTHER_STYLE)
+        colour, marker = STYLES.get(run.attention or "", OTHER_STYLE)
         axes.plot(x, y, marker=marker, color=colour, markersize=9, linestyle="none", zorder=3)
     if min(times) > 0 and max(times) > LOG_SPREAD * min(times):
         axes.set_xscale("log")

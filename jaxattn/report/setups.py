@@ -9,7 +9,7 @@ from statistics import fmean
 from jaxattn.report.record import RunRecord
 
 # Options that are no part of what is measured, or say the same thing in another way.
-_BOOKKEEPING = ("log.", "checkpoint.", "study.", "attention.")
+_BOOKKEEPING = ("log.", "checkpoint.", "study.", "plan.", "profile.", "attention.")
 _NOT_THE_SETUP = ("train.seed", "data.path", "tokenizer.path")
 # Options that may be chosen anew for each attention without changing what a step costs.
 _FREE_PER_ATTENTION = (

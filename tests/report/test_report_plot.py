@@ -1,10 +1,10 @@
 """The picture: what is in it, and that labels do not cover each other."""
 
 import itertools
+import os
 
 import pytest
 
-from jaxattn.report import plot
 from jaxattn.report.plot import pareto_front, quality_against_cost
 
 
@@ -100,7 +100,7 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_old_one(record, tmp_path, mon
     """Whole or not at all."""
     path = tmp_path / "x.png"
     path.write_bytes(b"old")
-    monkeypatch.setattr(plot.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
         quality_against_cost([record("s", "sdpa", 0.9)], path)
     assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1

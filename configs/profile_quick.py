@@ -1,0 +1,20 @@
+"""What the three attentions cost on this machine, alone and in a small encoder's training step.
+
+    python launch.py --mode=profile --config=configs/profile_quick.py
+
+Run time: . Result: .
+"""
+
+from ml_collections import ConfigDict
+
+from jaxattn.config_io import defaults
+from jaxattn.presets import set_architecture
+
+
+def get_config() -> ConfigDict:
+    """Two blocks of width 128 with four heads, one row of 512 to 4096 tokens at a time."""
+    config = defaults()
+    set_architecture(config, "quick")
+    config.profile.lengths = (512, 1024, 2048, 4096)
+    config.profile.seconds = 130.0
+    return config

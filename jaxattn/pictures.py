@@ -1,0 +1,27 @@
+"""What all pictures share: the look of each attention, and files written whole or not at all."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+DPI = 150
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart; the marker tells as well.
+STYLES = {
+    "sdpa": ("#0072B2", "o"),
+    "reformer_lsh": ("#D55E00", "s"),
+    "performer_favor": ("#009E73", "^"),
+}
+"""Attention -> colour and marker."""
+OTHER_STYLE = ("#CC79A7", "D")
+"""Of an attention that is not among `STYLES`."""
+
+
+def save_png(figure: Any, path: Path) -> None:
+    """Writes a matplotlib figure whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        figure.savefig(temporary, format="png", dpi=DPI)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""What attentions and training steps cost: cost model, compiled memory, timing, traces."""

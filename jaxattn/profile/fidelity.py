@@ -1,0 +1,124 @@
+"""How far an approximation is from exact attention on given queries, keys and values."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxattn.attention import ATTENTIONS
+from jaxattn.profile.activations import LayerInputs
+from jaxattn.profile.variants import EXACT
+
+TOP_KEYS = 8
+"""Keys of largest exact weight that a query should not lose."""
+SKIPS_PAIRS = ("reformer_lsh",)
+"""Attentions that leave pairs of query and key out; the others estimate the weight of each."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fidelity:
+    """Closeness to exact attention, as means over the real queries of all rows and heads.
+
+    Attributes:
+      output_error: |output - exact| / |exact|, Euclidean norms over everything.
+      mass_kept: of an attention that skips pairs the exact weight of the pairs it visits; of the
+        others the overlap of both weightings, sum of min(exact, estimated), which is 1 - their
+        total variation distance. 1 is exact, in both cases.
+      recall: share of the 8 keys of largest exact weight that are visited, or else that are among
+        the 8 of largest estimated weight.
+    """
+
+    output_error: float
+    mass_kept: float
+    recall: float
+
+
+def fidelity(
+    attention: str, options: Any, layers: Sequence[LayerInputs], key: jax.Array
+) -> list[Fidelity]:
+    """Applies an attention to the inputs of each layer and compares it with exact attention.
+
+    Where the layers have no keys of their own, their keys are the normalised queries, as in
+    `reformer_lsh`; an attention that shares queries and keys is then compared with exact attention
+    in which no token attends to itself, which is what it approximates.
+
+    Args:
+      attention: a name of the registry.
+      options: its options; whether it shares queries and keys is decided by the layers.
+      layers: of one encoder. Time and memory are quadratic in N.
+      key: draws hashes or random features, the same in all layers.
+    """
+    op, first = ATTENTIONS[attention], layers[0]
+    shares = op.shares_qk and first.k is None
+    if op.shares_qk:
+        options = dataclasses.replace(options, shared_qk=shares)
+    keywords = options.keywords(first.q.shape[-1])
+    others = ~jnp.eye(first.q.shape[1], dtype=bool)[None, None] if shares else None
+    approximate = _weights(functools.partial(op.apply, key=key, **keywords))
+    exact = _weights(
+        functools.partial(ATTENTIONS[EXACT].apply, attn_mask=others, implementation="xla")
+    )
+    found = []
+    for layer in layers:
+        whole = layer if layer.k is not None else dataclasses.replace(layer, k=_normalized(layer.q))
+        weights_BNHM, exact_BNHM = approximate(layer if shares else whole), exact(whole)
+        real_BN = np.asarray(layer.key_mask)
+        # [real queries of all rows, H, ...]
+        lost_nHV, exact_nHV = (
+            np.asarray(jnp.einsum("BNHM,BMHV->BNHV", x, layer.v))[real_BN]
+            for x in (weights_BNHM - exact_BNHM, exact_BNHM)
+        )
+        weights_nHM, exact_nHM = np.asarray(weights_BNHM)[real_BN], np.asarray(exact_BNHM)[real_BN]
+        kept, recall = kept_and_recalled(weights_nHM, exact_nHM, attention in SKIPS_PAIRS)
+        error = float(np.linalg.norm(lost_nHV) / np.linalg.norm(exact_nHV))
+        found.append(Fidelity(error, kept, recall))
+    return found
+
+
+def kept_and_recalled(
+    weights_nHM: np.ndarray, exact_nHM: np.ndarray, skips: bool
+) -> tuple[float, float]:
+    """`mass_kept` and `recall` of `Fidelity`."""
+    if skips:
+        visited_nHM = weights_nHM > 0
+        kept_nH = np.where(visited_nHM, exact_nHM, 0.0).sum(-1)
+    else:
+        visited_nHM = _largest(weights_nHM)
+        kept_nH = np.minimum(weights_nHM, exact_nHM).sum(-1)
+    top_nHM = _largest(exact_nHM)
+    recall = float((top_nHM & visited_nHM).sum() / max(top_nHM.sum(), 1))
+    return float(kept_nH.mean()), recall
+
+
+def _weights(apply: Callable[..., jax.Array]) -> Callable[[LayerInputs], jax.Array]:
+    """Layer -> attention weights [B, N, H, M]: the output for one-hot values.
+
+    The output is linear in the values: for any others it is the weights times them.
+    """
+
+    @jax.jit
+    def weights(x: dict[str, Any]) -> jax.Array:
+        batch, length, heads, _ = x["v"].shape
+        one_hot_BMHM = jnp.broadcast_to(jnp.eye(length)[:, None], (batch, length, heads, length))
+        masks = {name: x[name] for name in ("key_mask", "relative_bias")}
+        return apply(x["q"], x["k"], one_hot_BMHM, **masks)
+
+    return lambda layer: weights(vars(layer))
+
+
+def _largest(weights_nHM: np.ndarray) -> np.ndarray:
+    """True at the `TOP_KEYS` largest positive weights of every row."""
+    count = min(TOP_KEYS, weights_nHM.shape[-1])
+    places = np.argpartition(weights_nHM, -count, axis=-1)[..., -count:]
+    found = np.zeros(weights_nHM.shape, bool)
+    np.put_along_axis(found, places, True, axis=-1)
+    return found & (weights_nHM > 0)
+
+
+def _normalized(x_BNHK: jax.Array) -> jax.Array:
+    """x K^1/2 / |x|: the keys that `reformer_lsh` makes of queries."""
+    return x_BNHK * jax.lax.rsqrt(jnp.square(x_BNHK).mean(-1, keepdims=True) + 1e-9)

@@ -1,0 +1,144 @@
+"""What was measured as rows of a table, and the crossovers in it."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from jaxattn.profile.bench import Measured
+from jaxattn.profile.crossover import crossover
+from jaxattn.profile.variants import FORWARD, FORWARD_BACKWARD, STEP, Shape
+
+Row = dict[str, Any]
+
+
+def rows(
+    measured: Sequence[Measured],
+    shapes: dict[int, Shape],
+    *,
+    layers: int,
+    remat: bool,
+    cpu: bool,
+) -> list[Row]:
+    """One row for each attention, length and thing measured; None where a value is not known.
+
+    Times are in seconds, memory in bytes. `attention_flops` and `attention_bytes` are the cost
+    model's for the forward pass: of one layer, in the row of a step of all its layers (training
+    takes about 3 times as many, 3.5 where the backward pass computes the forward pass again).
+    `attention_share` is the time of a step's attentions by themselves as a share of the step's; on
+    a CPU it is CPU time, as a step may use more cores than an attention.
+
+    Args:
+      measured: in any order; it is kept.
+      shapes: length -> sizes of the attention measured at this length.
+      layers: of the model.
+      remat: whether the step computes the forward pass twice.
+      cpu: whether the device is a CPU.
+    """
+    busy = {
+        found.task.key: found.time.cpu_seconds if cpu else found.time.seconds
+        for found in measured
+        if found.time is not None
+    }
+    return [_row(found, shapes[found.task.length], busy, layers, remat) for found in measured]
+
+
+def _row(
+    found: Measured,
+    shape: Shape,
+    busy: dict[tuple[str, str, int], float],
+    layers: int,
+    remat: bool,
+) -> Row:
+    task, time, memory = found.task, found.time, found.memory
+    flops, transferred = task.variant.cost(shape)
+    share, times = None, 1
+    if task.what == STEP:
+        times = layers
+        alone = busy.get((task.variant.name, FORWARD_BACKWARD, task.length))
+        again = busy.get((task.variant.name, FORWARD, task.length)) if remat else 0.0
+        if task.key in busy and alone is not None and again is not None:
+            share = layers * (alone + again) / busy[task.key]
+    tokens = task.rows * task.length
+    return {
+        "attention": task.variant.attention,
+        "implementation": task.variant.implementation,
+        "what": task.what,
+        "rows": task.rows,
+        "length": task.length,
+        "dtype": shape.dtype,
+        "repeats": 0 if time is None else time.repeats,
+        "seconds": None if time is None else time.seconds,
+        "seconds_q1": None if time is None else time.seconds_q1,
+        "seconds_q3": None if time is None else time.seconds_q3,
+        "cpu_seconds": None if time is None else time.cpu_seconds,
+        "tokens_per_second": None if time is None else tokens / time.seconds,
+        "compile_seconds": found.compile_seconds,
+        "temporary_bytes": None if memory is None else memory.temporary,
+        "argument_bytes": None if memory is None else memory.argument,
+        "output_bytes": None if memory is None else memory.output,
+        "peak_device_bytes": found.peak_device,
+        "attention_flops": times * flops,
+        "attention_bytes": times * transferred,
+        "attention_share": share,
+        "note": found.note,
+    }
+
+
+def name(row: Row) -> str:
+    """The variant of a row, as it is shown."""
+    return f"{row['attention']} {row['implementation']}".rstrip()
+
+
+def points(table: Sequence[Row], variant: str, what: str, column: str) -> dict[int, float]:
+    """Length -> value of a column, where it is known."""
+    return {
+        row["length"]: row[column]
+        for row in table
+        if name(row) == variant and row["what"] == what and row[column] is not None
+    }
+
+
+def crossovers(table: Sequence[Row], exact: str) -> list[Row]:
+    """For every attention, baseline and thing measured, where the attention begins to be faster.
+
+    The baselines are the implementations of `exact`.
+    """
+    baselines = list(dict.fromkeys(name(row) for row in table if row["attention"] == exact))
+    others = list(dict.fromkeys(name(row) for row in table if row["attention"] != exact))
+    measured = [w for w in (FORWARD, FORWARD_BACKWARD, STEP) if any(r["what"] == w for r in table)]
+    found = []
+    for what in measured:
+        for variant in others:
+            for baseline in baselines:
+                result = crossover(
+                    points(table, variant, what, "seconds"),
+                    points(table, baseline, what, "seconds"),
+                )
+                found.append(
+                    {
+                        "attention": variant,
+                        "baseline": baseline,
+                        "what": what,
+                        "verdict": result.verdict,
+                        "length": result.length,
+                        "shortest": result.shortest,
+                        "longest": result.longest,
+                        "speed_at_longest": result.speed,
+                        "sentence": result.sentence,
+                    }
+                )
+    return found
+
+
+def as_csv(table: Sequence[Row]) -> str:
+    """The rows as CSV: numbers as `repr` gives them, empty where they are not known."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if table:
+        writer.writerow(table[0])
+    for row in table:
+        writer.writerow(
+            ["" if v is None else v if isinstance(v, str) else repr(v) for v in row.values()]
+        )
+    return text.getvalue()
