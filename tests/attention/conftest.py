@@ -50,11 +50,11 @@ def reference():
 
 @pytest.fixture(autouse=True)
 def quick_compiles(request):
-    """Compile with few optimisations; not where the memory of a compiled program is measured,
-    unless the test says "quick" because the size comes out the same.
+    """Compile with few optimisations; not where the memory of a compiled program is measured and
+    there is time for it: the sizes come out the same.
     """
-    name = request.node.name
-    optimised = "memory" in name and "quick" not in name
-    jax.config.update("jax_disable_most_optimizations", not optimised)
+    slow = request.node.get_closest_marker("slow") is not None
+    quick = not (slow and "memory" in request.node.name)
+    jax.config.update("jax_disable_most_optimizations", quick)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
