@@ -1,13 +1,9 @@
 """A plan, and its comparison with a finished run, as tables on the terminal."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from jaxattn.modes.tables import print_table
 from jaxattn.profile.memory import GIB, LARGEST_BATCH, MIB
-from jaxattn.report.table import PLAIN_WIDTH
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 _PARTS = {
     "parameters": "parameters",
@@ -21,23 +17,21 @@ _PARTS = {
 
 def print_plan(plan: dict[str, Any]) -> None:
     """Prints what is needed, where it fits, and how long it takes."""
-    console = _console()
     print(
         f"Plan of {plan['kind']} {plan['exp']}: {plan['attention']}, {plan['precision']}, "
         f"batches of {plan['batch_size']:,}, up to {plan['length']:,} tokens, on {plan['device']}\n"
         f"{plan['parameters']:,} parameters; vocabulary of {plan['workload']['vocab_size']:,}; "
         f"{plan['workload']['origin']}\n"
     )
-    _print_memory(console, plan)
-    _print_devices(console, plan)
-    _print_times(console, plan)
+    _print_memory(plan)
+    _print_devices(plan)
+    _print_times(plan)
 
 
-def _print_memory(console: "Console", plan: dict[str, Any]) -> None:
+def _print_memory(plan: dict[str, Any]) -> None:
     total = plan["memory"]["total"]
     shape = f"{plan['batch_size']:,} x {plan['length']:,} tokens"
-    _table(
-        console,
+    print_table(
         f"Memory of a training step, {shape}",
         ("part", "MiB", "%"),
         [
@@ -54,9 +48,8 @@ def _print_memory(console: "Console", plan: dict[str, Any]) -> None:
     print()
 
 
-def _print_devices(console: "Console", plan: dict[str, Any]) -> None:
-    _table(
-        console,
+def _print_devices(plan: dict[str, Any]) -> None:
+    print_table(
         f"Where it fits, {plan['memory']['total'] / GIB:.2f} GiB needed",
         ("device", "usable GiB", "fits", "largest batch", "", "note"),
         [
@@ -85,9 +78,8 @@ def _batch(rows: int) -> str:
     return f"{rows:,} or more" if rows >= LARGEST_BATCH else f"{rows:,}"
 
 
-def _print_times(console: "Console", plan: dict[str, Any]) -> None:
-    _table(
-        console,
+def _print_times(plan: dict[str, Any]) -> None:
+    print_table(
         f"Time of training on {plan['device']}",
         ("length", "steps / epoch", "s / step", "tokens/s", ""),
         [
@@ -124,8 +116,7 @@ def _duration(seconds: float | None) -> str:
 def print_check(checked: dict[str, Any]) -> None:
     """Prints what was predicted, what was recorded, and their ratio."""
     if checked["figures"]:
-        _table(
-            _console(),
+        print_table(
             f"The plan beside {checked['run']}",
             ("", "predicted", "recorded", "recorded / predicted"),
             [
@@ -146,27 +137,3 @@ def _figure(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
-
-
-def _table(
-    console: "Console", title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]
-) -> None:
-    """Prints a table: the first column and words to the left, figures to the right."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    for place, heading in enumerate(headings):
-        figures = place > 0 and all(row[place][:1].isdigit() or row[place] == "-" for row in rows)
-        table.add_column(heading, justify="right" if figures else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console.print(table)
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    console = Console()
-    return console if console.is_terminal else Console(width=PLAIN_WIDTH)

@@ -113,7 +113,7 @@ def _traces(outcome: Outcome, folder: Path) -> list[dict[str, Any]]:
         variant, what, length = key
         say(f"profile: tracing {variant}, {what.replace('_', ' + ')}, {length:,} tokens")
         name = variant.replace(" ", "_")
-        raw, path = record(program, folder / name), folder / f"{name}.json.gz"
+        raw, path = record(program, folder, name), folder / f"{name}.json.gz"
         events = named(read_events(raw), program.compiled.as_text() or "")
         write_events(events, path)
         found.append(
@@ -122,7 +122,7 @@ def _traces(outcome: Outcome, folder: Path) -> list[dict[str, Any]]:
                 "what": what,
                 "length": length,
                 "perfetto": str(path),
-                "xprof": str(folder / name),
+                "xprof": str(folder),
                 "seconds_by_part": seconds_by_part(events),
             }
         )

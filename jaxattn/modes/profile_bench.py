@@ -105,7 +105,8 @@ def _run_groups(bench: Bench, groups: Sequence[Sequence[Task]], deadline: float)
         part = group[0].length / sum(tasks[0].length for tasks in rest)
         # Nothing is known before the first group: it takes what it needs.
         spare = (left - sum(needs)) * part if place else left
-        say(f"profile: {group[0].what.replace('_', ' + ')}, {group[0].length:,} tokens")
+        subject = "training step" if group[0].what == STEP else "attention"
+        say(f"profile: {subject}, {group[0].length:,} tokens")
         bench.run(group, min(left, needs[0] + max(spare, 0.0)))
 
 

@@ -8,7 +8,7 @@ from jaxattn.profile.rows import Row, name
 from jaxattn.profile.variants import FORWARD, FORWARD_BACKWARD, STEP
 
 _MIB = 2**20
-_MOST_PARTS = 16
+_MOST_PARTS = 20
 _WHAT = {
     FORWARD: "attention,\nforward",
     FORWARD_BACKWARD: "attention,\nforward + backward",
@@ -133,8 +133,7 @@ def _print_traces(traces: Sequence[dict[str, Any]]) -> None:
     print("Open a trace at https://ui.perfetto.dev (Open trace file):")
     for trace in traces:
         print(f"  {trace['perfetto']}")
-    folder = traces[0]["xprof"].rpartition("/")[0]
-    print(f"or all with XProf (pip install xprof): xprof --logdir {folder}\n")
+    print(f"or all of them with XProf (pip install xprof): xprof --logdir {traces[0]['xprof']}\n")
 
 
 def _short(value: float) -> str:

@@ -27,19 +27,20 @@ _OPERAND = re.compile(r"\(.*?%?([A-Za-z_][\w-]*\.[\d.]+|[A-Za-z_][\w-]*)[,)]")
 Events = list[dict[str, Any]]
 
 
-def record(program: Program, folder: Path) -> Path:
+def record(program: Program, folder: Path, session: str) -> Path:
     """Runs a compiled program under JAX's profiler; returns its Perfetto file.
 
-    `folder` then holds what TensorBoard's profile plugin (xprof) reads.
+    `folder` may hold several sessions; XProf and TensorBoard's profile plugin read it.
     """
     jax.block_until_ready(program.run())
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0
+    options.session_id = session
     with jax.profiler.trace(folder, create_perfetto_trace=True, profiler_options=options):
         for step in range(_RUNS):
             with jax.profiler.StepTraceAnnotation("run", step_num=step):
                 jax.block_until_ready(program.run())
-    return max(folder.rglob("perfetto_trace.json.gz"), key=lambda path: path.stat().st_mtime)
+    return folder / "plugins" / "profile" / session / "perfetto_trace.json.gz"
 
 
 def scopes(hlo: str) -> dict[str, str]:

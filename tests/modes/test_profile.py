@@ -104,7 +104,10 @@ def test_the_trace_is_of_a_step_and_names_its_parts(profiled: Path) -> None:
     assert [t["attention"] for t in traces] == ["sdpa xla", "sdpa blockwise", "performer_favor"]
     for trace in traces:
         assert (trace["what"], trace["length"]) == ("step", 16)
-        assert list(Path(trace["xprof"]).rglob("perfetto_trace.json.gz"))
+        session = (
+            Path(trace["xprof"]) / "plugins" / "profile" / trace["attention"].replace(" ", "_")
+        )
+        assert (session / "perfetto_trace.json.gz").is_file()
         names = {event["name"].partition(":")[0] for event in read_events(Path(trace["perfetto"]))}
         parts = set(trace["seconds_by_part"])
         assert {"attention/qkv", "optimizer"} <= parts and parts <= names

@@ -100,9 +100,11 @@ def test_a_recording_holds_a_perfetto_file_with_the_named_parts(tmp_path: Path) 
 
     x = jnp.ones((128, 128))
     compiled = step.lower(x).compile()
-    raw = record(Program(compiled, lambda: compiled(x), 0.0), tmp_path / "trace")
-    assert raw.name == "perfetto_trace.json.gz" and (tmp_path / "trace") in raw.parents
-    assert list((tmp_path / "trace").rglob("*.xplane.pb"))
+    raw = record(Program(compiled, lambda: compiled(x), 0.0), tmp_path, "one")
+    record(Program(compiled, lambda: compiled(x), 0.0), tmp_path, "two")
+    # What XProf reads: <folder>/plugins/profile/<session>/*.xplane.pb.
+    assert raw == tmp_path / "plugins" / "profile" / "one" / "perfetto_trace.json.gz"
+    assert {path.parent.name for path in tmp_path.rglob("*.xplane.pb")} == {"one", "two"}
     events = named(read_events(raw), compiled.as_text())
     write_events(events, tmp_path / "named.json.gz")
     assert read_events(tmp_path / "named.json.gz") == events
