@@ -95,10 +95,11 @@ def _read_run(folder: Path, exp: str, kind: str) -> RunRecord:
     }
     if kind == "baseline":
         known["attention"] = BASELINE_ATTENTION
-    # Only the device is read from it, and the results name that too.
+    # What is read from it only names things; the results name the device too.
     with contextlib.suppress(InputError):
         environment = _read_json(folder / "environment.json")
     known["device"] = _text_or_none(environment, "device")
+    known["implementation"] = _implementation(environment)
     results: dict[str, Any] = {}
     if state == "finished":
         try:
@@ -116,6 +117,15 @@ def _read_run(folder: Path, exp: str, kind: str) -> RunRecord:
     if state == "failed" and not reason:
         reason = "; ".join(causes) or "no reason recorded"
     return RunRecord(folder, kind, exp, state, reason, config=config, **known)
+
+
+def _implementation(environment: Mapping[str, Any]) -> str | None:
+    """How exact attention was computed at the longest length; None where that is not recorded."""
+    found = environment.get("attention_implementations")
+    if not isinstance(found, Mapping) or not all(str(length).isdigit() for length in found):
+        return None
+    longest = max(found, key=int, default=None)
+    return None if longest is None else str(found[longest]).partition(" ")[0]
 
 
 def _read_state(path: Path) -> tuple[str, str]:

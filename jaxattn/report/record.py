@@ -29,7 +29,8 @@ class RunRecord:
     """One run. What a run does not know (yet) is None; qualities are shares of 1, never percent.
 
     `state` is finished, failed, interrupted or running; `reason` says why it is not finished.
-    Only a finished run carries qualities and costs. `config` holds 'section.option' -> value.
+    Only a finished run carries qualities and costs. `implementation` says how exact attention was
+    computed for the longest inputs: xla, blockwise or cudnn. `config`: 'section.option' -> value.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class RunRecord:
     pretrain: str | None = None
     seed: int | None = None
     device: str | None = None
+    implementation: str | None = None
     test_macro_f1: float | None = None
     test_accuracy: float | None = None
     test_weighted_f1: float | None = None
