@@ -350,6 +350,15 @@ class DataConfig(_Checked):
         low=3, high=MAX_SEQ_LEN,
     )  # fmt: skip
     mask_rate: float = option(0.15, "share of tokens the MLM predicts", low=0.01, high=0.9)
+    whole_words: bool = option(False, "the MLM hides whole words, not single word pieces")
+    packing: bool = option(
+        False, "MLM: several texts share a row of data.max_length tokens and do not see each other"
+    )
+    truncate: str = option(
+        "head", "what a classifier reads of a text that is too long: its head, its tail, or both",
+        choices=("head", "tail", "head_tail"),
+    )  # fmt: skip
+    cache: bool = option(True, "keep tokenised texts in the user's cache folder")
 
     def _rules(self) -> None:
         buckets = self.length_buckets

@@ -1,21 +1,22 @@
-"""Which examples make batch number `step`, and how they are padded.
+"""Which rows make batch number `step`, how they are padded, and the arrays of a batch.
 
 Lengths are rounded up to a few buckets, so that `jit` compiles a bounded number of programs, and a
-batch is a pure function of (seed, step, lengths): resuming at a step needs no iterator state.
+batch is a pure function of (seed, step, lengths): resuming at a step needs no iterator state. The
+order of training is a composition of Grain's `MapDataset`, which is read at any index.
 """
 
 import functools
+import hashlib
+from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
-from jaxattn.data.masking import mask_tokens, num_slots
-from jaxattn.data.tokens import SpecialIds, TokenArray
+from jaxattn.data.masking import Masking, mask_tokens
+from jaxattn.data.tokens import TokenRows
 
 _SMALLEST_BUCKET = 32
-# Salts: the order within a bucket and the order of batches are drawn independently.
-_ROWS, _BATCHES = 1, 2
 
 
 def default_buckets(max_length: int) -> tuple[int, ...]:
@@ -28,127 +29,118 @@ def default_buckets(max_length: int) -> tuple[int, ...]:
     return (*buckets, max_length)
 
 
-def _permutation(count: int, *key: int) -> np.ndarray:
-    # Sorting raw bits instead of Generator.permutation: only the raw stream is the same under
-    # every NumPy version, and a resumed run must see the same order.
-    return np.argsort(np.random.PCG64(key).random_raw(count), kind="stable")
+def order_seed(seed: int, purpose: str) -> int:
+    """A seed of 32 bits; those of different purposes are far apart.
+
+    Grain adds the number of the epoch to a seed, so that neighbouring seeds would give one epoch
+    the order of another.
+    """
+    digest = hashlib.blake2b(f"{purpose} {seed}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little")
 
 
-class _Epoch(NamedTuple):
-    indices: np.ndarray  # int64 [steps, batch_size], -1 for an empty row
-    padded: np.ndarray  # int64 [steps]
+def _by_bucket(lengths: np.ndarray, buckets: Sequence[int]) -> list[tuple[int, np.ndarray]]:
+    """Bucket -> its rows in order, rising, without empty ones; ValueError where none fits."""
+    lengths = np.asarray(lengths, np.int64)
+    if not len(lengths):
+        raise ValueError("there are no examples to batch")
+    if lengths.max() > buckets[-1]:
+        raise ValueError(
+            f"an example has {lengths.max()} tokens, the longest bucket holds {buckets[-1]}"
+        )
+    bucket_of = np.searchsorted(np.asarray(buckets, np.int64), lengths, side="left")
+    return [(int(buckets[b]), np.flatnonzero(bucket_of == b)) for b in np.unique(bucket_of)]
+
+
+def _filled(rows: np.ndarray, batch_size: int) -> np.ndarray:
+    """int64 [batch_size]: the rows, then -1 for empty ones."""
+    indices = np.full(batch_size, -1, np.int64)
+    indices[: len(rows)] = rows
+    return indices
+
+
+def batches_in_order(
+    lengths: np.ndarray, *, buckets: Sequence[int], batch_size: int
+) -> list[tuple[int, np.ndarray]]:
+    """Every row once, bucket by bucket, as in evaluation: (padded length, int64 [batch_size]).
+
+    Args:
+        lengths: int [n], tokens of each row.
+        buckets: rising padded lengths; the last one is the longest row allowed.
+        batch_size: rows of a batch; the last one may have empty rows, -1.
+
+    Raises:
+        ValueError: there are no rows, or one is longer than the last bucket.
+    """
+    members = _by_bucket(lengths, buckets)
+    rows = np.concatenate([own for _, own in members])
+    padded = np.concatenate([np.full(len(own), length) for length, own in members])
+    return [
+        (
+            int(padded[start : start + batch_size][-1]),
+            _filled(rows[start:][:batch_size], batch_size),
+        )
+        for start in range(0, len(rows), batch_size)
+    ]
 
 
 class BatchPlan:
-    """The batches of every epoch: each example exactly once, at most one partial batch.
+    """The batches of every epoch of training: each row exactly once, at most one partial batch.
 
-    Examples are batched with others of their bucket. What does not fill a batch is carried into
-    the next larger bucket, so only the last batch of the longest bucket may have empty rows.
+    Rows are shuffled within their bucket and cut into batches, shortest first; what does not fill
+    a batch is carried into the next larger bucket. Then the batches are shuffled.
     """
 
     def __init__(
-        self,
-        lengths: np.ndarray,
-        *,
-        buckets: Sequence[int],
-        batch_size: int,
-        seed: int,
-        shuffle: bool,
+        self, lengths: np.ndarray, *, buckets: Sequence[int], batch_size: int, seed: int
     ) -> None:
-        """Plans batches of `batch_size` examples whose token counts are `lengths` [n].
-
-        Args:
-            lengths: int [n].
-            buckets: rising padded lengths; the last one is the longest input allowed.
-            batch_size: rows of a batch.
-            seed: of the order; unused without `shuffle`.
-            shuffle: another order every epoch; False (evaluation): bucket by bucket, in order.
-
-        Raises:
-            ValueError: there are no examples, or one is longer than the last bucket.
-        """
-        lengths = np.asarray(lengths, np.int64)
-        if not len(lengths):
-            raise ValueError("there are no examples to batch")
-        if lengths.max() > buckets[-1]:
-            raise ValueError(
-                f"an example has {lengths.max()} tokens, the longest bucket holds {buckets[-1]}"
-            )
-        bucket_of = np.searchsorted(np.asarray(buckets, np.int64), lengths, side="left")
-        self._members = [
-            (int(buckets[b]), np.flatnonzero(bucket_of == b)) for b in np.unique(bucket_of)
-        ]
-        self._count = len(lengths)
-        self._batch_size = batch_size
-        self._seed = seed
-        self._shuffle = shuffle
-        # Two epochs: prefetching reads ahead into the next one while the old one is in use.
-        self._epoch = functools.lru_cache(maxsize=2)(self._planned)
+        """Plans batches of `batch_size` rows; the arguments are those of `batches_in_order`."""
+        self._members = _by_bucket(lengths, buckets)
+        self._lengths, self._buckets = np.asarray(lengths, np.int64), np.asarray(buckets)
+        self._batch_size, self._seed = batch_size, seed
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of an epoch: the number of examples over the batch size, rounded up."""
-        return -(-self._count // self._batch_size)
+        """Batches of an epoch: the number of rows over the batch size, rounded up."""
+        return -(-len(self._lengths) // self._batch_size)
+
+    @functools.cached_property
+    def steps_by_length(self) -> dict[int, int]:
+        """Padded length, rising -> batches of an epoch; the same in every epoch."""
+        ends = np.minimum(
+            self._batch_size * np.arange(1, self.steps_per_epoch + 1), len(self._lengths)
+        )
+        place = np.searchsorted(np.cumsum([len(own) for _, own in self._members]), ends)
+        return dict(sorted(Counter(self._members[at][0] for at in place).items()))
 
     @property
     def shapes(self) -> tuple[int, ...]:
-        """Padded lengths that occur, rising; the same in every epoch."""
-        return tuple(int(length) for length in np.unique(self._epoch(0).padded))
+        """Padded lengths that occur, rising."""
+        return tuple(self.steps_by_length)
 
     def batch_indices(self, step: int) -> tuple[int, np.ndarray]:
-        """Padded length and example numbers (int64 [batch_size], -1: empty row) of a batch."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        plan = self._epoch(epoch if self._shuffle else 0)
-        return int(plan.padded[place]), plan.indices[place]
+        """Padded length and row numbers (int64 [batch_size], -1: empty row) of a batch."""
+        rows = self._batches[step]
+        longest = self._lengths[rows].max()
+        padded = self._buckets[np.searchsorted(self._buckets, longest)]
+        return int(padded), _filled(rows, self._batch_size)
 
-    def _planned(self, epoch: int) -> _Epoch:
-        size = self._batch_size
-        batches: list[np.ndarray] = []
-        padded: list[int] = []
-        carried = np.zeros(0, np.int64)
-        for length, members in self._members:
-            if self._shuffle:
-                members = members[_permutation(len(members), _ROWS, self._seed, epoch, length)]
-            waiting = np.concatenate([carried, members])
-            full = len(waiting) // size * size
-            batches.append(waiting[:full].reshape(-1, size))
-            padded += [length] * (full // size)
-            carried = waiting[full:]
-        if len(carried):
-            last = np.full((1, size), -1, np.int64)
-            last[0, : len(carried)] = carried
-            batches.append(last)
-            padded.append(self._members[-1][0])
-        indices, lengths = np.concatenate(batches), np.asarray(padded, np.int64)
-        if self._shuffle:
-            order = _permutation(len(indices), _BATCHES, self._seed, epoch)
-            indices, lengths = indices[order], lengths[order]
-        # Rows of this array are handed out; a caller that wrote to one would change later epochs.
-        indices.setflags(write=False)
-        return _Epoch(indices, lengths)
+    @functools.cached_property
+    def _batches(self) -> Any:
+        """step -> row numbers of its batch."""
+        import grain
 
-
-def _padded(
-    tokens: TokenArray, indices: np.ndarray, length: int, pad_id: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids int32 [B, length] and mask bool [B, length], True where there is a token."""
-    ids = np.full((len(indices), length), pad_id, np.int32)
-    mask = np.zeros((len(indices), length), bool)
-    for row, index in enumerate(indices):
-        if index < 0:
-            continue
-        text = tokens[index]
-        if len(text) > length:
-            raise ValueError(
-                f"example {index} has {len(text)} tokens, the batch is padded to {length}"
-            )
-        ids[row, : len(text)] = text
-        mask[row, : len(text)] = True
-    return ids, mask
+        parts = [
+            grain.MapDataset.source(members).shuffle(order_seed(self._seed, f"rows {length}"))
+            for length, members in self._members
+        ]
+        rows = grain.MapDataset.concatenate(parts)
+        batches = rows.batch(self._batch_size, drop_remainder=False, batch_fn=np.asarray)
+        return batches.shuffle(order_seed(self._seed, "batches")).repeat()
 
 
 def classification_batch(
-    tokens: TokenArray,
+    tokens: TokenRows,
     labels: np.ndarray | None,
     indices: np.ndarray,
     length: int,
@@ -166,7 +158,14 @@ def classification_batch(
     Returns:
         ids int32 [B, N], mask bool [B, N], labels int32 [B], weights float32 [B].
     """
-    ids, mask = _padded(tokens, indices, length, pad_id)
+    ids = np.full((len(indices), length), pad_id, np.int32)
+    mask = np.zeros((len(indices), length), bool)
+    for row, index in enumerate(indices):
+        if index >= 0:
+            text = tokens[index]
+            _require_room(index, len(text), length)
+            ids[row, : len(text)] = text
+            mask[row, : len(text)] = True
     real = indices >= 0
     known = np.zeros(len(indices), np.int32)
     if labels is not None:
@@ -174,41 +173,73 @@ def classification_batch(
     return {"ids": ids, "mask": mask, "labels": known, "weights": real.astype(np.float32)}
 
 
+def singly(indices: np.ndarray) -> list[np.ndarray]:
+    """Rows of one text each, and of none where the index is -1: what `mlm_batch` takes."""
+    return [indices[at : at + (index >= 0)] for at, index in enumerate(indices)]
+
+
 def mlm_batch(
-    tokens: TokenArray,
-    indices: np.ndarray,
+    tokens: TokenRows,
+    rows: Sequence[np.ndarray],
     length: int,
     *,
+    slots: int,
+    packed: bool,
+    masking: Masking,
     seed: int,
     epoch: int,
-    rate: float,
-    vocab_size: int,
-    special: SpecialIds,
 ) -> dict[str, np.ndarray]:
     """A padded batch with hidden tokens; see `mask_tokens` for what is hidden.
 
-    The number of slots S is `num_slots(length, rate)`, whatever the examples, so that one padded
-    length is one compiled program. Unused slots have position 0 and weight 0.
+    What is hidden of a text does not depend on the row it is in. Unused slots have position 0 and
+    weight 0.
+
+    Args:
+        tokens: all texts.
+        rows: for each of B rows the numbers of its texts, which follow one another.
+        length: N, at least the tokens of any row; ValueError otherwise.
+        slots: S, at least as many as tokens are hidden in any row. A number that depends on
+            nothing but N makes one padded length one compiled program.
+        packed: tell the texts of a row apart by `segments`.
+        masking: what is hidden.
+        seed: of the run.
+        epoch: number of the epoch; each hides other tokens.
 
     Returns:
         ids int32 [B, N], mask bool [B, N]; positions int32 [B, S], targets int32 [B, S] (the ids
-        before hiding), weights float32 [B, S].
+        before hiding), weights float32 [B, S]; if packed, segments int32 [B, N], counted from 0.
     """
-    ids, mask = _padded(tokens, indices, length, special.pad)
-    shape = (len(indices), num_slots(length, rate))
-    positions, targets = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-    weights = np.zeros(shape, np.float32)
-    for row, index in enumerate(indices):
-        if index < 0:
-            continue
-        inputs, places, hidden = mask_tokens(
-            tokens[index], seed=seed, epoch=epoch, index=int(index), rate=rate,
-            vocab_size=vocab_size, special=special,
-        )  # fmt: skip
-        ids[row, : len(inputs)] = inputs
-        positions[row, : len(places)] = places
-        targets[row, : len(places)] = hidden
-        weights[row, : len(places)] = 1.0
-    return {
+    ids = np.full((len(rows), length), masking.special.pad, np.int32)
+    mask = np.zeros((len(rows), length), bool)
+    segments = np.zeros((len(rows), length), np.int32)
+    positions, targets = (
+        np.zeros((len(rows), slots), np.int32),
+        np.zeros((len(rows), slots), np.int32),
+    )
+    weights = np.zeros((len(rows), slots), np.float32)
+    for row, texts in enumerate(rows):
+        start, slot = 0, 0
+        for number, index in enumerate(texts):
+            inputs, places, hidden = mask_tokens(
+                tokens[index], masking, seed=seed, epoch=epoch, index=int(index)
+            )
+            stop, last = start + len(inputs), slot + len(places)
+            _require_room(index, stop, length)
+            ids[row, start:stop] = inputs
+            mask[row, start:stop] = True
+            # Padding is a segment of its own, as a text of padding would be.
+            segments[row, start:] = number
+            segments[row, stop:] = number + 1
+            positions[row, slot:last] = start + places
+            targets[row, slot:last] = hidden
+            weights[row, slot:last] = 1.0
+            start, slot = stop, last
+    batch = {
         "ids": ids, "mask": mask, "positions": positions, "targets": targets, "weights": weights,
     }  # fmt: skip
+    return batch | {"segments": segments} if packed else batch
+
+
+def _require_room(index: int, needed: int, length: int) -> None:
+    if needed > length:
+        raise ValueError(f"example {index} needs {needed} tokens, the batch is padded to {length}")

@@ -6,6 +6,7 @@ the texts themselves and `data.split_seed`, in the same way for both tasks.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -25,7 +26,7 @@ MAX_MLM_VALIDATION = 2000
 class Examples:
     """Labelled texts: n strings and int32 [n]."""
 
-    texts: list[str]
+    texts: Sequence[str]
     labels: np.ndarray
 
 
@@ -43,8 +44,8 @@ class LabelledCorpus:
 class TextCorpus:
     """Texts for the MLM; no text is in both lists."""
 
-    train: list[str]
-    validation: list[str]
+    train: Sequence[str]
+    validation: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +182,7 @@ def _parts(source: Source, rows: Rows, data: DataConfig) -> _Parts:
             continue
         candidates = np.flatnonzero(free)
         labels = [rows.labels[i] for i in candidates]
-        keys = holdout.text_keys([rows.texts[i] for i in candidates], data.split_seed, purpose)
+        keys = holdout.text_keys(rows.texts.take(candidates), data.split_seed, purpose)
         chosen = candidates[holdout.hold_out(keys, labels, fraction)]
         free[chosen] = False
         given.append(rows.take(chosen))

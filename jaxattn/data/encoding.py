@@ -1,28 +1,24 @@
-"""From texts to token ids with a tokenizer, in bounded memory, and what got lost on the way."""
+"""Texts to the rows a model reads, and what got lost on the way."""
 
 import dataclasses
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxattn.data.tokens import TokenArray, special_ids
+from jaxattn.data.tokenising import tokenised
+from jaxattn.data.tokens import CutRows, TokenArray, special_ids
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 UNKNOWN_LIMIT = 0.05
 
-_CHUNK = 256
 # A piece shorter than this teaches an MLM little.
 _SHORTEST_PIECE = 8
-
-
-def chunks(texts: Sequence[str]) -> Iterator[list[str]]:
-    """The texts, some hundred at a time: what the tokenizer works on in parallel."""
-    for start in range(0, len(texts), _CHUNK):
-        yield list(texts[start : start + _CHUNK])
+# Sun et al. 2019 ("How to Fine-Tune BERT", 5.3.1) keep 128 tokens of the head and 382 of the tail.
+_HEAD_SHARE = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +26,9 @@ class EncodeStats:
     """What encoding did to a corpus.
 
     Attributes:
-        tokens: ids kept, [CLS] and [SEP] included.
-        unknown_share: share of [UNK] among the kept ids of text.
-        truncated_share: share of texts that lost their end.
+        tokens: ids in all rows, [CLS] and [SEP] included.
+        unknown_share: share of [UNK] among the ids of the whole texts.
+        truncated_share: share of texts that lost a part.
     """
 
     tokens: int
@@ -40,53 +36,77 @@ class EncodeStats:
     truncated_share: float
 
 
-def _stats(tokens: TokenArray, unk: int, truncated: int, texts: int) -> EncodeStats:
-    words = len(tokens.ids) - 2 * len(tokens)
-    unknown = int(np.count_nonzero(tokens.ids == unk))
-    return EncodeStats(len(tokens.ids), unknown / max(words, 1), truncated / max(texts, 1))
-
-
-def _plain_ids(tokenizer: "Tokenizer", texts: Sequence[str]) -> Iterator[np.ndarray]:
-    """The ids of each text, int32 [length], without [CLS] and [SEP]."""
-    for chunk in chunks(texts):
-        for encoding in tokenizer.encode_batch_fast(chunk, add_special_tokens=False):
-            yield np.asarray(encoding.ids, np.int32)
-
-
 def encode(
-    tokenizer: "Tokenizer", texts: Sequence[str], max_length: int
-) -> tuple[TokenArray, EncodeStats]:
-    """[CLS] text [SEP] for each text; the end of a text beyond `max_length` tokens is cut."""
-    special, room = special_ids(tokenizer), max_length - 2
-    rows, truncated = [], 0
-    for ids in _plain_ids(tokenizer, texts):
-        truncated += len(ids) > room
-        rows.append(np.concatenate([[special.cls], ids[:room], [special.sep]], dtype=np.int32))
-    tokens = TokenArray.from_rows(rows)
-    return tokens, _stats(tokens, special.unk, truncated, len(texts))
+    tokenizer: "Tokenizer",
+    texts: Sequence[str],
+    max_length: int,
+    *,
+    truncate: str = "head",
+    cache: Path | None = None,
+) -> tuple[CutRows, EncodeStats]:
+    """[CLS] text [SEP] for each text; of a text beyond `max_length` tokens a part is kept.
+
+    Args:
+        tokenizer: of the model.
+        texts: n texts.
+        max_length: tokens of a row at most.
+        truncate: the part: "head", "tail", or "head_tail", a quarter from the head, the rest
+            from the tail.
+        cache: where ids are kept, see `tokenised`.
+    """
+    flat = tokenised(tokenizer, texts, cache)
+    room, sizes_n = max_length - 2, flat.lengths
+    head = {"head": room, "tail": 0, "head_tail": int(_HEAD_SHARE * room)}[truncate]
+    too_long_n = sizes_n > room
+    # Where all fits, the first part is the whole text and the second is empty.
+    first_n = np.where(too_long_n, head, sizes_n)
+    second_n = np.where(too_long_n, room - head, 0)
+    starts_n2 = np.stack([flat.offsets[:-1], flat.offsets[1:] - second_n], axis=1)
+    rows = _rows(tokenizer, flat, starts_n2, np.stack([first_n, second_n], axis=1))
+    return rows, _stats(tokenizer, flat, rows, int(too_long_n.sum()))
 
 
 def encode_pieces(
-    tokenizer: "Tokenizer", texts: Sequence[str], max_length: int
-) -> tuple[TokenArray, EncodeStats]:
+    tokenizer: "Tokenizer", texts: Sequence[str], max_length: int, *, cache: Path | None = None
+) -> tuple[CutRows, EncodeStats]:
     """For the MLM: each text as consecutive pieces of at most `max_length` tokens, nothing lost.
 
     Every piece is wrapped in [CLS] and [SEP]. Where the last one would have fewer than 8 tokens of
     text, the one before gives it some of its own.
     """
-    special, room = special_ids(tokenizer), max_length - 2
+    flat = tokenised(tokenizer, texts, cache)
+    room = max_length - 2
     least = min(_SHORTEST_PIECE, room // 2)
-    rows = []
-    for ids in _plain_ids(tokenizer, texts):
-        cuts = [*range(0, max(len(ids), 1), room), len(ids)]
-        if len(cuts) > 2 and cuts[-1] - cuts[-2] < least:
-            cuts[-2] = cuts[-1] - least
-        rows += [
-            np.concatenate([[special.cls], ids[start:stop], [special.sep]], dtype=np.int32)
-            for start, stop in itertools.pairwise(cuts)
-        ]
-    tokens = TokenArray.from_rows(rows)
-    return tokens, _stats(tokens, special.unk, 0, len(texts))
+    sizes_n = flat.lengths
+    pieces_n = np.maximum(-(-sizes_n // room), 1)
+    last_p = np.cumsum(pieces_n) - 1
+    text_p = np.repeat(np.arange(len(flat)), pieces_n)
+    place_p = np.arange(len(text_p)) - np.repeat(last_p - pieces_n + 1, pieces_n)
+    start_p = place_p * room
+    short_n = (pieces_n > 1) & (sizes_n - (pieces_n - 1) * room < least)
+    start_p[last_p[short_n]] = sizes_n[short_n] - least
+    stop_p = np.append(start_p[1:], 0)
+    stop_p[last_p] = sizes_n
+    size_p = stop_p - start_p
+    starts_p2 = np.stack([flat.offsets[:-1][text_p] + start_p, np.zeros_like(start_p)], axis=1)
+    rows = _rows(tokenizer, flat, starts_p2, np.stack([size_p, np.zeros_like(size_p)], axis=1))
+    return rows, _stats(tokenizer, flat, rows, 0)
+
+
+def _rows(
+    tokenizer: "Tokenizer", flat: TokenArray, starts_n2: np.ndarray, sizes_n2: np.ndarray
+) -> CutRows:
+    special = special_ids(tokenizer)
+    return CutRows(flat.ids, starts_n2, sizes_n2, special.cls, special.sep)
+
+
+def _stats(tokenizer: "Tokenizer", flat: TokenArray, rows: CutRows, truncated: int) -> EncodeStats:
+    unknown = int(np.count_nonzero(flat.ids == special_ids(tokenizer).unk))
+    return EncodeStats(
+        int(rows.lengths.sum()),
+        unknown / max(len(flat.ids), 1),
+        truncated / max(len(flat), 1),
+    )
 
 
 def unknown_warning(stats: EncodeStats) -> str | None:

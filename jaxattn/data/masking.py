@@ -1,5 +1,6 @@
 """BERT's token masking as a pure function of (seed, epoch, example)."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -18,38 +19,47 @@ def num_slots(length: int, rate: float) -> int:
     return max(1, math.ceil(rate * length))
 
 
+@dataclasses.dataclass(frozen=True)
+class Masking:
+    """What an MLM hides.
+
+    Attributes:
+        rate: share of tokens to choose.
+        vocab_size: ids are below this.
+        special: never chosen, never drawn.
+        continues: bool [V], True for pieces that continue a word; given, whole words are chosen.
+    """
+
+    rate: float
+    vocab_size: int
+    special: SpecialIds
+    continues: np.ndarray | None = None
+
+
 def mask_tokens(
-    ids: np.ndarray,
-    *,
-    seed: int,
-    epoch: int,
-    index: int,
-    rate: float,
-    vocab_size: int,
-    special: SpecialIds,
+    ids: np.ndarray, masking: Masking, *, seed: int, epoch: int, index: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Chooses the tokens to predict and hides them (Devlin et al. 2019, section 3.1).
 
     Of the tokens that are not special, exactly `max(1, round(rate * count))` are chosen (none if
-    there are none). A chosen token becomes [MASK] with probability 0.8, any token that is not
-    special with 0.1, and stays with 0.1.
+    there are none); of whole words as many as fit into that number. A chosen token becomes [MASK]
+    with probability 0.8, any token that is not special with 0.1, and stays with 0.1.
 
     Args:
         ids: int32 [n], one example.
+        masking: the rule.
         seed: of the run.
         epoch: number of the epoch; each hides other tokens.
         index: number of the example in the corpus.
-        rate: share of tokens to choose.
-        vocab_size: ids are below this.
-        special: never chosen, never drawn.
 
     Returns:
         inputs int32 [n], positions int32 [s] in rising order, targets int32 [s].
     """
+    special = masking.special
     candidates = np.flatnonzero(~_is_special(ids, special))
     if not len(candidates):
         return ids, np.zeros(0, np.int32), np.zeros(0, np.int32)
-    count = max(1, round(rate * len(candidates)))
+    count = max(1, round(masking.rate * len(candidates)))
     # Only the raw output of NumPy's bit generators is promised to stay the same, the methods of
     # `Generator` are not: a run resumed under another NumPy must hide the same tokens. The counter
     # leaves 2**128 numbers to each (epoch, index).
@@ -58,14 +68,44 @@ def mask_tokens(
     )
     bits = stream.random_raw(len(candidates) + 2 * count)
     ranks, action, drawn = bits[: -2 * count], bits[-2 * count : -count], bits[-count:]
-    positions = candidates[np.argpartition(ranks, count - 1)[:count]]
+    if masking.continues is None:
+        chosen = np.argpartition(ranks, count - 1)[:count]
+    else:
+        chosen = _whole_words(masking.continues[ids[candidates]], candidates, ranks, count)
+        action, drawn = action[: len(chosen)], drawn[: len(chosen)]
+    positions = candidates[chosen]
     positions.sort()
 
     inputs = ids.copy()
     inputs[positions[action < _MASKED_BELOW]] = special.mask
     swapped = np.flatnonzero((action >= _MASKED_BELOW) & (action < _RANDOM_BELOW))
-    inputs[positions[swapped]] = _ordinary_ids(drawn[swapped], vocab_size, special)
+    inputs[positions[swapped]] = _ordinary_ids(drawn[swapped], masking.vocab_size, special)
     return inputs, positions.astype(np.int32), ids[positions]
+
+
+def _whole_words(
+    continues: np.ndarray, candidates: np.ndarray, ranks: np.ndarray, count: int
+) -> np.ndarray:
+    """Places among the candidates of words drawn at random, at most `count` tokens in all.
+
+    A piece continues the word of the candidate just before it. Where no word is short enough, the
+    first tokens of the word drawn first are taken.
+    """
+    # What follows a special token begins a word, whatever its spelling.
+    adjacent = np.append(False, np.diff(candidates) == 1)
+    first = np.flatnonzero(~(continues & adjacent))
+    sizes = np.diff(np.append(first, len(candidates)))
+    order = np.argsort(ranks[first], kind="stable")
+    chosen, room = [], count
+    for word in order:
+        if sizes[word] <= room:
+            chosen.append(np.arange(first[word], first[word] + sizes[word]))
+            room -= sizes[word]
+            if not room:
+                break
+    if not chosen:
+        return np.arange(first[order[0]], first[order[0]] + count)
+    return np.concatenate(chosen)
 
 
 def _is_special(ids: np.ndarray, special: SpecialIds) -> np.ndarray:

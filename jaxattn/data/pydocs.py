@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jaxattn.data.rows import Rows, logger
+from jaxattn.data.rows import Rows, checked_rows, logger
 from jaxattn.errors import InputError
 
 PACKAGES = (
@@ -73,14 +73,9 @@ def read_pydocs(
     if missing:
         logger.warning("pydocs: no docstrings of %s (not installed)", ", ".join(missing))
     return {
-        name: Rows([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
+        name: checked_rows(rows, text_column="text", label_column="label")
         for name, rows in splits.items()
     }
-
-
-def default_cache() -> Path:
-    """Where caches of this user belong (XDG base directories)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxattn"
 
 
 def _cached(sources: list[_Source], cache: Path | None) -> list[_Found]:

@@ -5,10 +5,11 @@ cell changes its type by guessing ("NA" stays a text, a column of years stays st
 """
 
 import csv
+import dataclasses
+import itertools
 import json
 import re
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from jaxattn.data.rows import Rows, checked_rows, joined
 from jaxattn.errors import InputError
 
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
+
+_PARQUET_ROWS = 1024
 
 # (row as column -> cell, row or line number counted from 1)
 _Cells = Iterator[tuple[dict[str, Any], int]]
@@ -36,18 +39,23 @@ def _read_file(file: Path, text_column: str, label_column: str) -> Rows:
         if file.suffix.lower() == ".parquet":
             return _read_parquet(file, text_column, label_column)
         unit, cells = _READERS[file.suffix.lower()]
-        listed = list(cells(file))
+        what, columns = f"{file} {unit}", dict[str, None]()
+
+        def of_columns() -> Iterator[tuple[Any, Any, tuple[str, int]]]:
+            for row, at in cells(file):
+                if not columns and file.suffix.lower() in (".csv", ".tsv"):
+                    require_column(text_column, tuple(row), str(file))
+                columns.update(dict.fromkeys(row))
+                yield row.get(text_column), row.get(label_column), (what, at)
+
+        rows = checked_rows(of_columns(), text_column=text_column, label_column=label_column)
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror or error}") from None
-    columns = tuple(dict.fromkeys(name for row, _ in listed for name in row))
-    require_column(text_column, columns, str(file))
-    what = f"{file} {unit}"
-    return checked_rows(
-        ((row.get(text_column), row.get(label_column), (what, at)) for row, at in listed),
-        text_column=text_column,
-        label_column=label_column,
-        label_columns=None if label_column in columns else columns,
-    )
+    # JSON objects may have other columns each: what there is, is known at the end.
+    require_column(text_column, tuple(columns), str(file))
+    if label_column in columns:
+        return rows
+    return dataclasses.replace(rows, label_columns=tuple(columns))
 
 
 def require_column(name: str, columns: Sequence[str], where: str) -> None:
@@ -62,28 +70,67 @@ def require_column(name: str, columns: Sequence[str], where: str) -> None:
 
 
 def _read_parquet(file: Path, text_column: str, label_column: str) -> Rows:
-    import datasets
+    """Batch by batch: memory does not grow with the file, the texts excepted."""
+    import pyarrow
     import pyarrow.parquet
 
     try:
-        columns = tuple(pyarrow.parquet.read_schema(file).names)
-    except pyarrow.ArrowException as error:
+        with pyarrow.parquet.ParquetFile(file) as parquet:
+            schema = parquet.schema_arrow
+            columns = tuple(schema.names)
+            require_column(text_column, columns, str(file))
+            wanted = [name for name in (text_column, label_column) if name in columns]
+            batches = parquet.iter_batches(_PARQUET_ROWS, columns=wanted)
+            return _column_rows(
+                ((batch.column(name) for name in wanted) for batch in batches),
+                text_column=text_column,
+                label_column=label_column,
+                label_columns=None if label_column in columns else columns,
+                class_names=_class_names(schema, label_column),
+                what=f"{file} row",
+            )
+    except pyarrow.ArrowInvalid as error:
         raise InputError(f"{file} is no Parquet file: {error}") from None
-    require_column(text_column, columns, str(file))
-    wanted = [name for name in (text_column, label_column) if name in columns]
-    # In the usual cache a file that was replaced without a new time stamp would be read from the
-    # old copy, and every corpus would lie on disk twice.
-    with tempfile.TemporaryDirectory() as cache, quiet_datasets():
-        try:
-            table = datasets.Dataset.from_parquet(
-                # The name is taken for a pattern: brackets in it must stand for themselves.
-                re.sub(r"([*?[])", r"[\1]", str(file.absolute())),
-                cache_dir=cache, columns=wanted, keep_in_memory=True,
-            )  # fmt: skip
-        except Exception as error:  # a damaged page surfaces as one of many types
-            cause = error.__cause__ or error
-            raise InputError(f"cannot read {file}: {cause}") from None
-        return table_rows(table, columns, text_column, label_column, f"{file} row")
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"cannot read {file}: {error}") from None
+
+
+def _class_names(schema: Any, label_column: str) -> tuple[str, ...]:
+    """Names that the Hugging Face library has written beside integer labels."""
+    if b"huggingface" not in (schema.metadata or {}):
+        return ()
+    import datasets
+
+    feature = datasets.Features.from_arrow_schema(schema).get(label_column)
+    return tuple(getattr(feature, "names", None) or ())
+
+
+def _column_rows(
+    batches: Iterable[Iterable[Any]],
+    *,
+    text_column: str,
+    label_column: str,
+    label_columns: tuple[str, ...] | None,
+    class_names: tuple[str, ...],
+    what: str,
+) -> Rows:
+    """Rows of Arrow columns: of each batch the texts, and the labels if there are any."""
+
+    def cells() -> Iterator[tuple[Any, Any, tuple[str, int]]]:
+        row = 0
+        for batch in batches:
+            texts, *labels = (column.to_pylist() for column in batch)
+            for text, label in zip(texts, labels[0] if labels else itertools.repeat(None)):  # noqa: B905
+                row += 1
+                yield text, label, (what, row)
+
+    return checked_rows(
+        cells(),
+        text_column=text_column,
+        label_column=label_column,
+        label_columns=label_columns,
+        class_names=class_names,
+    )
 
 
 def table_rows(
@@ -98,16 +145,17 @@ def table_rows(
         label_column: column of the label; it may be missing.
         what: is counted in messages, such as "train.parquet row".
     """
-    texts = table.data.column(text_column).to_pylist()
     labelled = label_column in table.column_names
-    labels = table.data.column(label_column).to_pylist() if labelled else [None] * len(texts)
+    wanted = [text_column, label_column] if labelled else [text_column]
     names = getattr(table.features[label_column], "names", None) if labelled else None
-    return checked_rows(
-        zip(texts, labels, ((what, i) for i in range(1, len(texts) + 1)), strict=True),
+    batches = table.data.select(wanted).to_batches(max_chunksize=_PARQUET_ROWS)
+    return _column_rows(
+        ((batch.column(name) for name in wanted) for batch in batches),
         text_column=text_column,
         label_column=label_column,
         label_columns=None if labelled else tuple(columns),
         class_names=tuple(names or ()),
+        what=what,
     )
 
 

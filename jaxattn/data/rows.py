@@ -2,11 +2,13 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterable
-from typing import Any
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import Any, overload
 
 import numpy as np
 
+from jaxattn.data.texts import Texts, TextsWriter
 from jaxattn.errors import InputError
 
 logger = logging.getLogger("jaxattn.data")
@@ -17,6 +19,51 @@ _UNLABELLED = (None, "", -1, "-1")
 Label = int | str | None
 
 
+class Places(Sequence[tuple[str, int]]):
+    """Pairs (what is counted, number), such as ("train.csv line", 7), in little memory."""
+
+    def __init__(self, whats: Sequence[str], which: np.ndarray, numbers: np.ndarray) -> None:
+        """Pair i is (whats[which[i]], numbers[i]); int [n] each."""
+        self._whats, self._which, self._numbers = tuple(whats), which, numbers
+
+    def take(self, indices: np.ndarray) -> "Places":
+        """The pairs at int [m] indices."""
+        return Places(self._whats, self._which[indices], self._numbers[indices])
+
+    @classmethod
+    def joined(cls, parts: Sequence["Places"]) -> "Places":
+        """The pairs of all parts."""
+        whats = [what for part in parts for what in part._whats]
+        first = np.cumsum([0, *(len(part._whats) for part in parts)])
+        which = [part._which + start for part, start in zip(parts, first, strict=False)]
+        empty = np.zeros(0, np.int64)
+        numbers = np.concatenate([empty, *(part._numbers for part in parts)])
+        return cls(whats, np.concatenate([empty, *which]), numbers)
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self._which)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[str, int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[str, int]]: ...
+
+    def __getitem__(self, index: int | slice) -> tuple[str, int] | list[tuple[str, int]]:
+        """One pair, or a list of those of a slice."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self._whats[self._which[index]], int(self._numbers[index])
+
+    def __eq__(self, other: object) -> bool:
+        """Whether `other` is a sequence of the same pairs."""
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]  # compared by content
+
+
 @dataclasses.dataclass(frozen=True)
 class Rows:
     """Rows of one split, without empty texts.
@@ -24,14 +71,14 @@ class Rows:
     Attributes:
         texts: n texts.
         labels: n labels; None where a row has none.
-        places: n pairs (what is counted, number), such as ("train.csv line", 7).
+        places: where each was read.
         label_columns: None if there is a label column, else the columns there are.
         class_names: names of the labels 0, 1, ... where the file or the hub knows them.
     """
 
-    texts: list[str]
+    texts: Texts
     labels: list[Label]
-    places: list[tuple[str, int]]
+    places: Places
     label_columns: tuple[str, ...] | None = None
     class_names: tuple[str, ...] = ()
 
@@ -49,9 +96,9 @@ class Rows:
         indices = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
         return dataclasses.replace(
             self,
-            texts=[self.texts[i] for i in indices],
+            texts=self.texts.take(indices),
             labels=[self.labels[i] for i in indices],
-            places=[self.places[i] for i in indices],
+            places=self.places.take(indices),
         )
 
 
@@ -68,9 +115,12 @@ def checked_rows(
     Raises:
         InputError: a text is no string, or a label neither an integer nor a string.
     """
-    texts: list[str] = []
+    texts = TextsWriter()
     labels: list[Label] = []
-    places: list[tuple[str, int]] = []
+    # Labels that are read again and again are kept once.
+    known: dict[Label, Label] = {}
+    whats: dict[str, int] = {}
+    which, numbers = array("q"), array("q")
     empty = 0
     for text, label, place in cells:
         if text is None or (isinstance(text, str) and not text.strip()):
@@ -82,19 +132,21 @@ def checked_rows(
                 "expected a text"
             )
         try:
-            text.encode()
+            texts.append(text)
         except UnicodeEncodeError:
             # JSON can spell half of a surrogate pair; no tokenizer takes it.
             raise InputError(
                 f"{place[0]} {place[1]}: {text_column!r} holds half of a surrogate pair, expected "
                 "valid Unicode"
             ) from None
-        texts.append(text)
-        labels.append(_checked_label(label, label_column, place))
-        places.append(place)
+        label = _checked_label(label, label_column, place)
+        labels.append(known.setdefault(label, label))
+        which.append(whats.setdefault(place[0], len(whats)))
+        numbers.append(place[1])
     if empty:
         logger.warning("%s: %d empty texts left out", place[0].rpartition(" ")[0], empty)
-    return Rows(texts, labels, places, label_columns, class_names)
+    places = Places(list(whats), np.array(which, np.int64), np.array(numbers, np.int64))
+    return Rows(texts.finish(), labels, places, label_columns, class_names)
 
 
 def _checked_label(label: Any, column: str, place: tuple[str, int]) -> Label:
@@ -120,9 +172,9 @@ def joined(parts: list[Rows]) -> Rows:
     """The rows of several files of one split."""
     lacking = [part.label_columns for part in parts if part.label_columns is not None]
     return Rows(
-        [text for part in parts for text in part.texts],
+        Texts.joined([part.texts for part in parts]),
         [label for part in parts for label in part.labels],
-        [place for part in parts for place in part.places],
+        Places.joined([part.places for part in parts]),
         lacking[0] if lacking else None,
         parts[0].class_names if parts else (),
     )

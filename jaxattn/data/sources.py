@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jaxattn.config import DataConfig, did_you_mean
 from jaxattn.data import pydocs
+from jaxattn.data.cache import default_cache
 from jaxattn.data.read_files import (
     FORMATS,
     data_files,
@@ -63,7 +64,7 @@ def open_source(data: DataConfig) -> Source:
     if data.hub:
         return _hub(data)
     if data.name == "pydocs":
-        rows = pydocs.read_pydocs(cache=pydocs.default_cache())
+        rows = pydocs.read_pydocs(cache=default_cache())
         return Source("pydocs", pydocs.SPLITS, lambda split, _: rows.get(split))
     raise InputError(
         f"data.name: {data.name!r} is not built in (built in: pydocs); set data.path to its files "

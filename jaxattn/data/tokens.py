@@ -1,8 +1,8 @@
-"""Token ids of many texts in two flat arrays, and the ids that are no text."""
+"""Token ids of many texts in flat arrays, and the ids that are no text."""
 
 import dataclasses
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -28,12 +28,26 @@ def special_ids(tokenizer: "Tokenizer") -> SpecialIds:
     return SpecialIds(*(vocab[token] for token in SPECIAL_TOKENS))
 
 
+class TokenRows(Protocol):
+    """Rows of token ids, random access: what batches are made of."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens per row, int64 [n]."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """One row, int32 [length]; negative indices are refused, they mean empty rows."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TokenArray:
     """Token ids of n texts, one after the other.
 
     Attributes:
-        ids: int32 [total].
+        ids: int32 or uint16 [total], perhaps memory-mapped.
         offsets: int64 [n + 1]; text i is `ids[offsets[i]:offsets[i + 1]]`.
     """
 
@@ -55,11 +69,54 @@ class TokenArray:
 
     def __getitem__(self, index: int) -> np.ndarray:
         """Ids of one text, int32 [length]; negative indices are refused, they mean empty rows."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"text {index} of {len(self)}")
-        return self.ids[self.offsets[index] : self.offsets[index + 1]]
+        _require_row(index, len(self))
+        row = self.ids[self.offsets[index] : self.offsets[index + 1]]
+        return row.astype(np.int32, copy=False)
 
     @property
     def lengths(self) -> np.ndarray:
         """Tokens per text, int64 [n]."""
         return np.diff(self.offsets)
+
+
+@dataclasses.dataclass(frozen=True)
+class CutRows:
+    """Rows [CLS] text [SEP], each with one or two stretches of a flat array; none is copied.
+
+    Attributes:
+        ids: int32 or uint16 [total], perhaps memory-mapped.
+        starts, sizes: int64 [n, 2]; the text of row i is `ids[starts[i, 0]:][:sizes[i, 0]]`, then
+            `ids[starts[i, 1]:][:sizes[i, 1]]`.
+        cls, sep: ids at both ends.
+    """
+
+    ids: np.ndarray
+    starts: np.ndarray
+    sizes: np.ndarray
+    cls: int
+    sep: int
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """One row, int32 [length]; negative indices are refused, they mean empty rows."""
+        _require_row(index, len(self))
+        (first, second), (size, rest) = self.starts[index], self.sizes[index]
+        row = np.empty(size + rest + 2, np.int32)
+        row[0], row[-1] = self.cls, self.sep
+        row[1 : 1 + size] = self.ids[first : first + size]
+        if rest:
+            row[1 + size : -1] = self.ids[second : second + rest]
+        return row
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens per row, int64 [n]."""
+        return self.sizes.sum(1) + 2
+
+
+def _require_row(index: int, count: int) -> None:
+    if not 0 <= index < count:
+        raise IndexError(f"text {index} of {count}")

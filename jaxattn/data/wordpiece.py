@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxattn.config import TokenizerConfig
-from jaxattn.data.encoding import EncodeStats, chunks, encode, encode_pieces, unknown_warning
+from jaxattn.data.encoding import EncodeStats, encode, encode_pieces, unknown_warning
+from jaxattn.data.tokenising import chunks
 from jaxattn.data.tokens import SPECIAL_TOKENS, SpecialIds, TokenArray, special_ids
 from jaxattn.errors import InputError
 

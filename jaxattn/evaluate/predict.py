@@ -6,8 +6,9 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from jaxattn.data.batching import BatchPlan, classification_batch, mlm_batch
-from jaxattn.data.tokens import SpecialIds, TokenArray
+from jaxattn.data.batching import batches_in_order, classification_batch, mlm_batch, singly
+from jaxattn.data.masking import Masking, num_slots
+from jaxattn.data.tokens import TokenRows
 from jaxattn.model.heads import MlmModel, class_logits, mlm_logits
 from jaxattn.ops.losses import cross_entropy_sums
 from jaxattn.ops.programs import Programs
@@ -35,18 +36,13 @@ class ClassPredictor:
         self.programs = Programs(logits, donate=False)
         self._buckets, self._batch_size, self._pad_id = buckets, batch_size, pad_id
 
-    def probabilities(self, params: Any, tokens: TokenArray) -> np.ndarray:
+    def probabilities(self, params: Any, tokens: TokenRows) -> np.ndarray:
         """Softmax over classes, float64 [len(tokens), classes], in the order of `tokens`."""
-        plan = BatchPlan(
-            tokens.lengths,
-            buckets=self._buckets,
-            batch_size=self._batch_size,
-            seed=0,
-            shuffle=False,
+        batches = batches_in_order(
+            tokens.lengths, buckets=self._buckets, batch_size=self._batch_size
         )
         results: list[tuple[np.ndarray, jax.Array]] = []
-        for step in range(plan.steps_per_epoch):
-            length, indices = plan.batch_indices(step)
+        for length, indices in batches:
             batch = classification_batch(tokens, None, indices, length, self._pad_id)
             inputs = {"ids": batch["ids"], "mask": batch["mask"]}
             results.append((indices, self.programs(params, inputs)))
@@ -66,13 +62,11 @@ class MlmEvaluator:
         self,
         model: MlmModel,
         attention_key: jax.Array,
-        tokens: TokenArray,
+        tokens: TokenRows,
         *,
         buckets: tuple[int, ...],
         batch_size: int,
-        mask_rate: float,
-        vocab_size: int,
-        special: SpecialIds,
+        masking: Masking,
     ) -> None:
         """`tokens`: the validation pieces."""
 
@@ -83,27 +77,23 @@ class MlmEvaluator:
             return cross_entropy_sums(logits_BSV, batch["targets"], batch["weights"])
 
         self.programs = Programs(sums, donate=False)
-        self._tokens, self._special = tokens, special
-        self._mask_rate, self._vocab_size = mask_rate, vocab_size
-        self._plan = BatchPlan(
-            tokens.lengths, buckets=buckets, batch_size=batch_size, seed=0, shuffle=False
-        )
+        self._tokens, self._masking = tokens, masking
+        self._batches = batches_in_order(tokens.lengths, buckets=buckets, batch_size=batch_size)
 
     def metrics(self, params: Any) -> dict[str, float | None]:
         """`loss` in nats per masked token and `accuracy`."""
         total = {"loss": 0.0, "correct": 0.0, "count": 0.0}
         results = []
-        for step in range(self._plan.steps_per_epoch):
-            length, indices = self._plan.batch_indices(step)
+        for length, indices in self._batches:
             batch = mlm_batch(
                 self._tokens,
-                indices,
+                singly(indices),
                 length,
+                slots=num_slots(length, self._masking.rate),
+                packed=False,
+                masking=self._masking,
                 seed=0,
                 epoch=0,
-                rate=self._mask_rate,
-                vocab_size=self._vocab_size,
-                special=self._special,
             )
             results.append(self.programs(params, batch))
         # Fetched after the last batch: the device never waits for the host in between.

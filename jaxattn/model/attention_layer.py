@@ -1,7 +1,7 @@
 """Multi-head self-attention around any attention of the registry."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -11,6 +11,26 @@ from jaxattn.attention import ATTENTIONS
 from jaxattn.ops import positions as position_ops
 
 projection_init = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
+
+
+class Layout(NamedTuple):
+    """What stands where in the rows of a batch.
+
+    key_mask: bool [B, N], True = real token.
+    segment_ids: int32 [B, N], runs of equal ids are texts of their own; None: one text a row.
+    positions: int32 [B, N], of each token in its text; None: 0, 1, ...
+    """
+
+    key_mask: jax.Array
+    segment_ids: jax.Array | None = None
+    positions: jax.Array | None = None
+
+    @classmethod
+    def of(cls, key_mask_BN: jax.Array, segment_ids_BN: jax.Array | None) -> "Layout":
+        """The layout of rows of one text, or of packed rows."""
+        if segment_ids_BN is None:
+            return cls(key_mask_BN)
+        return cls(key_mask_BN, segment_ids_BN, position_ops.within_segments(segment_ids_BN))
 
 
 class AttentionLayer(nn.Module):
@@ -37,11 +57,11 @@ class AttentionLayer(nn.Module):
     def __call__(
         self,
         x_BND: jax.Array,
-        key_mask_BN: jax.Array,
+        layout: Layout,
         relative_bias_HP: jax.Array | None,
         deterministic: bool,
     ) -> jax.Array:
-        """[B, N, D], mask [B, N] True = real token, optional bias [H, 2 * distance + 1]."""
+        """[B, N, D] and the layout of its rows, optional bias [H, 2 * distance + 1]."""
         op = ATTENTIONS[self.attention]
         batch, length, _ = x_BND.shape
 
@@ -58,7 +78,8 @@ class AttentionLayer(nn.Module):
         def rotate(x_BNHK: jax.Array) -> jax.Array:
             if not self.rope:
                 return x_BNHK
-            return position_ops.rope(x_BNHK, jnp.arange(length), self.rope_base, self.rope_scale)
+            positions = jnp.arange(length) if layout.positions is None else layout.positions
+            return position_ops.rope(x_BNHK, positions, self.rope_base, self.rope_scale)
 
         with jax.named_scope("qkv"):
             q_BNHK = rotate(project("query"))
@@ -79,7 +100,8 @@ class AttentionLayer(nn.Module):
                 q_BNHK,
                 k_BNHK,
                 v_BNHK,
-                key_mask=key_mask_BN,
+                key_mask=layout.key_mask,
+                segment_ids=layout.segment_ids,
                 relative_bias=relative_bias_HP,
                 **extra,
                 **self.options,

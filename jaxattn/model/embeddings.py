@@ -39,20 +39,30 @@ class Embeddings(nn.Module):
             self.norm = nn.LayerNorm(epsilon=self.norm_eps, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
-    def __call__(self, ids_BN: jax.Array, *, deterministic: bool) -> jax.Array:
-        """Embeds; raises InputError for an input longer than `max_seq_len`."""
+    def __call__(
+        self, ids_BN: jax.Array, positions_BN: jax.Array | None, *, deterministic: bool
+    ) -> jax.Array:
+        """Embeds; `positions_BN` None: 0, 1, ...
+
+        Raises InputError for an input longer than `max_seq_len`.
+        """
         length = ids_BN.shape[1]
         if length > self.max_seq_len:
             raise InputError(
                 f"an input of {length} tokens is longer than model.max_seq_len = {self.max_seq_len}"
             )
         x_BND = self.tokens(ids_BN)
+
+        def at_positions(table_ND: jax.Array) -> jax.Array:
+            chosen = table_ND if positions_BN is None else table_ND[positions_BN]
+            return chosen.astype(self.dtype)
+
         if self.positions == "sinusoidal":
             # Vaswani et al. 2017, 3.4: without the factor the sinusoids drown the embeddings.
             table_ND = position_ops.sinusoidal(length, self.hidden_dim)
-            x_BND = x_BND * float(np.sqrt(self.hidden_dim)) + table_ND.astype(self.dtype)
+            x_BND = x_BND * float(np.sqrt(self.hidden_dim)) + at_positions(table_ND)
         elif self.positions == "learned":
-            x_BND = x_BND + self.position_table[:length].astype(self.dtype)
+            x_BND = x_BND + at_positions(self.position_table[:length])
         if self.normalize:
             x_BND = self.norm(x_BND)
         return self.drop(x_BND, deterministic=deterministic)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxattn.config import Config
-from jaxattn.model.attention_layer import AttentionLayer, projection_init
+from jaxattn.model.attention_layer import AttentionLayer, Layout, projection_init
 from jaxattn.model.embeddings import Embeddings
 from jaxattn.ops import positions as position_ops
 
@@ -51,7 +51,7 @@ class EncoderBlock(nn.Module):
     def __call__(
         self,
         x_BND: jax.Array,
-        key_mask_BN: jax.Array,
+        layout: Layout,
         relative_bias_HP: jax.Array | None,
         deterministic: bool,
     ) -> jax.Array:
@@ -61,9 +61,9 @@ class EncoderBlock(nn.Module):
         norm_1 = nn.LayerNorm(epsilon=self.norm_eps, dtype=self.dtype, name="attention_norm")
         norm_2 = nn.LayerNorm(epsilon=self.norm_eps, dtype=self.dtype, name="mlp_norm")
         if self.norm == "pre":
-            x_BND += attend(norm_1(x_BND), key_mask_BN, relative_bias_HP, deterministic)
+            x_BND += attend(norm_1(x_BND), layout, relative_bias_HP, deterministic)
             return x_BND + transform(norm_2(x_BND), deterministic)
-        x_BND = norm_1(x_BND + attend(x_BND, key_mask_BN, relative_bias_HP, deterministic))
+        x_BND = norm_1(x_BND + attend(x_BND, layout, relative_bias_HP, deterministic))
         return norm_2(x_BND + transform(x_BND, deterministic))
 
 
@@ -125,14 +125,23 @@ class Encoder(nn.Module):
             self.final_norm = nn.LayerNorm(epsilon=model.norm_eps, dtype=self.dtype)
 
     def __call__(
-        self, ids_BN: jax.Array, key_mask_BN: jax.Array, *, deterministic: bool
+        self,
+        ids_BN: jax.Array,
+        key_mask_BN: jax.Array,
+        segment_ids_BN: jax.Array | None = None,
+        *,
+        deterministic: bool,
     ) -> jax.Array:
         """int32 [B, N], bool [B, N] True = real token -> [B, N, D].
+
+        `segment_ids_BN`: int32 [B, N]; each run of equal ids is a text of its own, which gets what
+        it would get in a row by itself.
 
         Raises InputError when N is larger than `model.max_seq_len`.
         """
         model = self.config.model
-        x_BND = self.embeddings(ids_BN, deterministic=deterministic)
+        layout = Layout.of(key_mask_BN, segment_ids_BN)
+        x_BND = self.embeddings(ids_BN, layout.positions, deterministic=deterministic)
         relative_bias_HP = None
         if model.positions == "relative":
             buckets_P = position_ops.relative_bucket_table(
@@ -140,7 +149,7 @@ class Encoder(nn.Module):
             )
             relative_bias_HP = self.relative_table[:, buckets_P]
         for block in self.blocks:
-            x_BND = block(x_BND, key_mask_BN, relative_bias_HP, deterministic)
+            x_BND = block(x_BND, layout, relative_bias_HP, deterministic)
         return self.final_norm(x_BND) if model.norm == "pre" else x_BND
 
     def attend(self, x_BSD: jax.Array) -> jax.Array:

@@ -33,11 +33,12 @@ class MlmModel(nn.Module):
         ids_BN: jax.Array,
         key_mask_BN: jax.Array,
         positions_BS: jax.Array,
+        segment_ids_BN: jax.Array | None = None,
         *,
         deterministic: bool,
     ) -> jax.Array:
         """Logits float32 [B, S, V] at the S positions given for each row, and nowhere else."""
-        x_BND = self.encoder(ids_BN, key_mask_BN, deterministic=deterministic)
+        x_BND = self.encoder(ids_BN, key_mask_BN, segment_ids_BN, deterministic=deterministic)
         with jax.named_scope("mlm_head"):
             x_BSD = jnp.take_along_axis(x_BND, positions_BS[..., None], axis=1)
             x_BSD = self.norm(nn.gelu(self.transform(x_BSD), approximate=False))
@@ -97,8 +98,9 @@ Rngs = Mapping[str, jax.Array]
 def mlm_logits(
     model: MlmModel, params: Any, batch: Batch, rngs: Rngs, *, deterministic: bool
 ) -> jax.Array:
-    """Logits [B, S, V] at the `positions` of a batch `ids, mask, positions`."""
-    inputs = batch["ids"], batch["mask"], batch["positions"]
+    """Logits [B, S, V] at the `positions` of a batch `ids, mask, positions`, perhaps `segments`."""
+    segments = batch.get("segments")
+    inputs = batch["ids"], batch["mask"], batch["positions"], segments
     logits = model.apply({"params": params}, *inputs, deterministic=deterministic, rngs=dict(rngs))
     return cast(jax.Array, logits)
 

@@ -17,7 +17,7 @@ from jaxattn.evaluate.metrics import classification_metrics, confusion
 from jaxattn.evaluate.predict import ClassPredictor
 from jaxattn.model.heads import ClassifierModel
 from jaxattn.modes.run_folder import RunFolder, entry
-from jaxattn.modes.training import buckets, texts_hash
+from jaxattn.modes.training import buckets, cache_folder, texts_hash
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.state import evaluation_attention_key
 
@@ -34,7 +34,8 @@ class Classifier:
 
     def probabilities(self, texts: list[str]) -> Any:
         """Class probabilities, float64 [len(texts), classes]."""
-        tokens, _ = encode(self.tokenizer, texts, self.config.data.max_length)
+        data = self.config.data
+        tokens, _ = encode(self.tokenizer, texts, data.max_length, truncate=data.truncate)
         return self.predictor.probabilities(self.params, tokens)
 
 
@@ -87,7 +88,13 @@ def report_on_test(
     """Metrics on validation and test; writes the predictions on test into the run folder."""
     report: dict[str, Any] = {}
     for name, examples in (("validation", corpus.validation), ("test", corpus.test)):
-        tokens, _ = encode(tokenizer, examples.texts, config.data.max_length)
+        tokens, _ = encode(
+            tokenizer,
+            examples.texts,
+            config.data.max_length,
+            truncate=config.data.truncate,
+            cache=cache_folder(config),
+        )
         probabilities = predictor.probabilities(params, tokens)
         report[name] = classification_metrics(probabilities, examples.labels)
     report["confusion"] = confusion(probabilities, corpus.test.labels)

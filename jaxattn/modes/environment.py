@@ -25,6 +25,7 @@ PACKAGES = (
     "orbax-checkpoint",
     "tokenizers",
     "datasets",
+    "grain",
     "numpy",
     "scikit-learn",
 )

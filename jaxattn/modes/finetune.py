@@ -26,10 +26,11 @@ from jaxattn.modes.classifier import data_hash, make_predictor, report_on_test
 from jaxattn.modes.pretrain import SCRATCH, make_tokenizer
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, entry, read_json, write_json
-from jaxattn.modes.training import buckets, say, train
+from jaxattn.modes.training import buckets, cache_folder, say, train
 from jaxattn.ops.trees import shapes_differ
 from jaxattn.train.checkpoints import Checkpoints
-from jaxattn.train.loop import NonFiniteError, NumpyBatch
+from jaxattn.train.feed import NumpyBatch
+from jaxattn.train.loop import NonFiniteError
 from jaxattn.train.state import init_key
 from jaxattn.train.steps import classification_loss
 
@@ -120,8 +121,13 @@ def finetune(folder: RunFolder, config: Config, runs: Path, pretrain: str) -> No
     if tokenizer is None:
         tokenizer = make_tokenizer(folder, config, corpus.train.texts)
     special, vocab_size = special_ids(tokenizer), tokenizer.get_vocab_size()
-    tokens, stats = encode(tokenizer, corpus.train.texts, config.data.max_length)
-    validation, _ = encode(tokenizer, corpus.validation.texts, config.data.max_length)
+    data, cache = config.data, cache_folder(config)
+    tokens, stats = encode(
+        tokenizer, corpus.train.texts, data.max_length, truncate=data.truncate, cache=cache
+    )
+    validation, _ = encode(
+        tokenizer, corpus.validation.texts, data.max_length, truncate=data.truncate, cache=cache
+    )
     if warning := unknown_warning(stats):
         warnings.warn(warning, stacklevel=1)
     say(
@@ -133,7 +139,6 @@ def finetune(folder: RunFolder, config: Config, runs: Path, pretrain: str) -> No
         buckets=buckets(config),
         batch_size=config.train.batch_size,
         seed=config.train.seed,
-        shuffle=True,
     )
 
     def batch(step: int) -> NumpyBatch:

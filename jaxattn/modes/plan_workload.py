@@ -1,7 +1,6 @@
 """What an epoch of a planned run is made of: steps of each length, vocabulary, classes."""
 
 import dataclasses
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from jaxattn.config import Config
-from jaxattn.data.batching import BatchPlan
 from jaxattn.data.corpora import load_labelled, load_texts
 from jaxattn.data.wordpiece import encode, encode_pieces
 from jaxattn.errors import InputError
@@ -17,7 +15,7 @@ from jaxattn.modes.finetune import inherited_tokenizer, pretrained_config
 from jaxattn.modes.pretrain import make_tokenizer
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, given_run
-from jaxattn.modes.training import buckets
+from jaxattn.modes.training import make_plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +138,7 @@ def _from_data(subject: Subject) -> Workload:
         if trained:
             vocab_size = config.tokenizer.vocab_size
             origin += "; vocabulary as configured"
-    return Workload(vocab_size, num_classes, _steps(config, lengths), counted, origin)
+    return Workload(vocab_size, num_classes, _steps(config, subject.task, lengths), counted, origin)
 
 
 def _spread(texts: Sequence[str], count: int) -> list[str]:
@@ -149,14 +147,6 @@ def _spread(texts: Sequence[str], count: int) -> list[str]:
     return [texts[place] for place in places]
 
 
-def _steps(config: Config, lengths: np.ndarray) -> dict[int, int]:
+def _steps(config: Config, task: str, lengths: np.ndarray) -> dict[int, int]:
     """Padded length -> steps of an epoch, as training plans them; every epoch has the same."""
-    plan = BatchPlan(
-        lengths,
-        buckets=buckets(config),
-        batch_size=config.train.batch_size,
-        seed=config.train.seed,
-        shuffle=True,
-    )
-    found = Counter(plan.batch_indices(step)[0] for step in range(plan.steps_per_epoch))
-    return dict(sorted(found.items()))
+    return make_plan(config, lengths, packed=task == "mlm" and config.data.packing).steps_by_length

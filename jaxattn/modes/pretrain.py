@@ -2,19 +2,18 @@
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxattn.config import Config
-from jaxattn.data.batching import BatchPlan, mlm_batch
 from jaxattn.data.corpora import load_texts
 from jaxattn.data.wordpiece import (
     encode_pieces,
     load_tokenizer,
     save_tokenizer,
-    special_ids,
     train_wordpiece,
     unknown_warning,
 )
@@ -22,10 +21,10 @@ from jaxattn.errors import InputError
 from jaxattn.evaluate.predict import MlmEvaluator
 from jaxattn.model.heads import MlmModel
 from jaxattn.modes import environment
+from jaxattn.modes.mlm_batches import make_masking, mlm_batches
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, write_json
-from jaxattn.modes.training import buckets, say, texts_hash, train
-from jaxattn.train.loop import NumpyBatch
+from jaxattn.modes.training import buckets, cache_folder, make_plan, say, texts_hash, train
 from jaxattn.train.state import evaluation_attention_key, init_key
 from jaxattn.train.steps import mlm_loss
 
@@ -53,7 +52,7 @@ def run(request: Request) -> None:
     pretrain(folder, config)
 
 
-def make_tokenizer(folder: RunFolder, config: Config, texts: list[str]) -> Any:
+def make_tokenizer(folder: RunFolder, config: Config, texts: Sequence[str]) -> Any:
     """The run's tokenizer: the saved one, that of `tokenizer.path`, or one trained on `texts`."""
     saved = folder.path / "tokenizer.json"
     if saved.exists():
@@ -68,33 +67,17 @@ def pretrain(folder: RunFolder, config: Config) -> None:
     """Pretrains in `folder`, or goes on where it stopped."""
     corpus = load_texts(config.data)
     tokenizer = make_tokenizer(folder, config, corpus.train)
-    special, vocab_size = special_ids(tokenizer), tokenizer.get_vocab_size()
+    vocab_size = tokenizer.get_vocab_size()
     say(f"tokenising {len(corpus.train) + len(corpus.validation):,} texts")
-    tokens, stats = encode_pieces(tokenizer, corpus.train, config.data.max_length)
-    validation, _ = encode_pieces(tokenizer, corpus.validation, config.data.max_length)
+    cache = cache_folder(config)
+    tokens, stats = encode_pieces(tokenizer, corpus.train, config.data.max_length, cache=cache)
+    validation, _ = encode_pieces(tokenizer, corpus.validation, config.data.max_length, cache=cache)
     if warning := unknown_warning(stats):
         warnings.warn(warning, stacklevel=1)
-    plan = BatchPlan(
-        tokens.lengths,
-        buckets=buckets(config),
-        batch_size=config.train.batch_size,
-        seed=config.train.seed,
-        shuffle=True,
-    )
     say(f"{len(tokens):,} pieces of text, {stats.tokens:,} tokens, vocabulary of {vocab_size:,}")
-
-    def batch(step: int) -> NumpyBatch:
-        length, indices = plan.batch_indices(step)
-        return mlm_batch(
-            tokens,
-            indices,
-            length,
-            seed=config.train.seed,
-            epoch=step // plan.steps_per_epoch,
-            rate=config.data.mask_rate,
-            vocab_size=vocab_size,
-            special=special,
-        )
+    masking = make_masking(config, tokenizer)
+    plan = make_plan(config, tokens.lengths, packed=config.data.packing)
+    batch = mlm_batches(config, tokens, plan, masking)
 
     model = MlmModel(config, vocab_size)
     evaluator = MlmEvaluator(
@@ -103,9 +86,7 @@ def pretrain(folder: RunFolder, config: Config) -> None:
         validation,
         buckets=buckets(config),
         batch_size=config.train.eval_batch_size or config.train.batch_size,
-        mask_rate=config.data.mask_rate,
-        vocab_size=vocab_size,
-        special=special,
+        masking=masking,
     )
     params = init_mlm(model, config.train.seed)
     digest = texts_hash(corpus.train, corpus.validation)

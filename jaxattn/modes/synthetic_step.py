@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxattn.config import Config
-from jaxattn.data.batching import classification_batch, mlm_batch
-from jaxattn.data.masking import num_slots
+from jaxattn.data.batching import classification_batch, mlm_batch, singly
+from jaxattn.data.masking import Masking, num_slots
 from jaxattn.data.tokens import SPECIAL_TOKENS, SpecialIds, TokenArray
 from jaxattn.errors import InputError
 from jaxattn.model.heads import ClassifierModel, MlmModel
@@ -105,13 +105,13 @@ def synthetic_step(
             return classification_batch(tokens, labels, indices, length, _SPECIAL.pad)
         return mlm_batch(
             tokens,
-            indices,
+            singly(indices),
             length,
+            slots=num_slots(length, config.data.mask_rate),
+            packed=config.data.packing,
+            masking=Masking(config.data.mask_rate, vocab_size, _SPECIAL),
             seed=seed,
             epoch=0,
-            rate=config.data.mask_rate,
-            vocab_size=vocab_size,
-            special=_SPECIAL,
         )
 
     return SyntheticStep(
@@ -147,6 +147,8 @@ def _batch_shapes(
         slots = (batch_size, num_slots(length, config.data.mask_rate))
         shapes |= {"positions": (slots, jnp.int32), "targets": (slots, jnp.int32)}
         shapes["weights"] = (slots, jnp.float32)
+        if config.data.packing:
+            shapes["segments"] = (tokens, jnp.int32)
     else:
         shapes |= {"labels": ((batch_size,), jnp.int32), "weights": ((batch_size,), jnp.float32)}
     return {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}

@@ -4,21 +4,26 @@ import dataclasses
 import hashlib
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxattn.config import Config
 from jaxattn.config_io import flatten, to_plain
 from jaxattn.data.batching import BatchPlan, default_buckets
+from jaxattn.data.cache import default_cache
+from jaxattn.data.packing import PackedPlan
 from jaxattn.errors import InputError
 from jaxattn.modes import environment
 from jaxattn.modes.run_folder import RunFolder
 from jaxattn.ops.programs import Programs
 from jaxattn.ops.trees import count_parameters
 from jaxattn.train.checkpoints import Checkpoints
+from jaxattn.train.feed import NumpyBatch
 from jaxattn.train.log import RunLog
-from jaxattn.train.loop import Job, NumpyBatch, Tally, fit
+from jaxattn.train.loop import Job, Tally, fit
 from jaxattn.train.optimizer import learning_rate_schedule, make_optimizer
 from jaxattn.train.state import create_state
 from jaxattn.train.steps import LossFn, make_train_step
@@ -56,6 +61,19 @@ def buckets(config: Config) -> tuple[int, ...]:
     return config.data.length_buckets or default_buckets(config.data.max_length)
 
 
+def make_plan(config: Config, lengths: np.ndarray, *, packed: bool) -> BatchPlan | PackedPlan:
+    """The batches of training on rows, or packed texts, of these int [n] lengths."""
+    size, seed = config.train.batch_size, config.train.seed
+    if packed:
+        return PackedPlan(lengths, length=config.data.max_length, batch_size=size, seed=seed)
+    return BatchPlan(lengths, buckets=buckets(config), batch_size=size, seed=seed)
+
+
+def cache_folder(config: Config) -> Path | None:
+    """Where tokenised texts are kept."""
+    return default_cache() if config.data.cache else None
+
+
 def total_steps(config: Config, steps_per_epoch: int) -> int:
     """Optimizer steps of the whole run."""
     steps = config.train.epochs * steps_per_epoch
@@ -69,7 +87,7 @@ def train(
     stage: str,
     loss_fn: LossFn,
     params: Any,
-    plan: BatchPlan,
+    plan: BatchPlan | PackedPlan,
     batch: Callable[[int], NumpyBatch],
     validate: Callable[[Any], dict[str, float | None]],
     select: str,

@@ -79,3 +79,12 @@ def relative_bucket_table(num_buckets: int, max_distance: int) -> np.ndarray:
     logarithmic = exact + np.floor(growth * (side - exact) + 1e-9).astype(np.int64)
     bucket = np.where(distance < exact, distance, np.minimum(logarithmic, side - 1))
     return (bucket + side * (offset > 0)).astype(np.int32)
+
+
+def within_segments(segment_ids_BN: jax.Array) -> jax.Array:
+    """Position of each token in its run of equal ids, int32 [B, N]: as in a row of its own."""
+    place_N = jnp.arange(segment_ids_BN.shape[1], dtype=jnp.int32)
+    begins_BN = jnp.pad(
+        segment_ids_BN[:, 1:] != segment_ids_BN[:, :-1], ((0, 0), (1, 0)), constant_values=True
+    )
+    return place_N - jax.lax.cummax(jnp.where(begins_BN, place_N, 0), axis=1)

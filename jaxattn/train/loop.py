@@ -5,20 +5,17 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import jax
-import numpy as np
 
 from jaxattn.config import CheckpointConfig, LogConfig
 from jaxattn.ops.programs import Programs
 from jaxattn.train.checkpoints import Checkpoints
+from jaxattn.train.feed import NumpyBatch, feed
 from jaxattn.train.log import Progress, RunLog
 from jaxattn.train.state import TrainState
-
-NumpyBatch = dict[str, np.ndarray]
 
 
 class NonFiniteError(RuntimeError):
@@ -200,18 +197,13 @@ def fit(
     """
     loop = _Loop(job, tally, run_log, logging.every_steps, checkpoints, saving)
     start = int(state.step)
-    with (
-        _stop_requests() as stop,
-        Progress(job.stage, job.total_steps) as progress,
-        ThreadPoolExecutor(1) as reader,
-    ):
-        upcoming = reader.submit(job.batch, start) if start < job.total_steps else None
+    with _stop_requests() as stop, Progress(job.stage, job.total_steps) as progress:
+        batches = feed(job.batch, start, job.total_steps)
+        upcoming = next(batches, None)
         for step in range(start, job.total_steps):
             assert upcoming is not None
             began = time.monotonic()
-            batch = upcoming.result()
-            if step + 1 < job.total_steps:
-                upcoming = reader.submit(job.batch, step + 1)
+            batch, tokens = upcoming
             if not job.step.has(batch):
                 waited = time.monotonic()
                 progress.say(f"{job.stage}: compiling for length {batch['ids'].shape[1]}")
@@ -220,10 +212,11 @@ def fit(
                 tally.compile_seconds += compiling
                 began += compiling
             state, sums = job.step(state, batch)
+            upcoming = next(batches, None)
             loop.collect()
             done = step + 1
             loop.pending = (done, sums)
-            tally.tokens += int(batch["mask"].sum())
+            tally.tokens += tokens
             tally.padded_tokens += batch["mask"].size
             # Decided once: time and signals may change the answer from one line to the next.
             stopping = bool(stop)

@@ -30,7 +30,7 @@ def config(path, **changes):
 
 
 def all_texts(corpus):
-    return [part.texts for part in (corpus.train, corpus.validation, corpus.test)]
+    return [list(part.texts) for part in (corpus.train, corpus.validation, corpus.test)]
 
 
 @pytest.fixture

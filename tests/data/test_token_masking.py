@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from jaxattn.data.masking import mask_tokens, num_slots
+from jaxattn.data.masking import Masking, mask_tokens, num_slots
 from jaxattn.data.tokens import SpecialIds
 
 SPECIAL = SpecialIds(0, 100, 101, 102, 103)
@@ -13,9 +13,8 @@ VOCAB = 1000
 
 
 def hidden(ids, *, seed=0, epoch=0, index=0, rate=0.15):
-    return mask_tokens(
-        ids, seed=seed, epoch=epoch, index=index, rate=rate, vocab_size=VOCAB, special=SPECIAL
-    )
+    masking = Masking(rate, VOCAB, SPECIAL)
+    return mask_tokens(ids, masking, seed=seed, epoch=epoch, index=index)
 
 
 def example(length, seed=0):
@@ -100,3 +99,70 @@ def test_targets_always_fit_their_slots(rate):
     for length in range(3, 300):
         assert num_slots(length, rate) >= max(1, round(rate * (length - 2)))
     assert num_slots(512, 0.15) == 77 and num_slots(3, 0.01) == 1
+
+
+# Ids from 900 on continue a word.
+CONTINUES = np.arange(VOCAB) >= 900
+
+
+def hidden_words(ids, index=0, rate=0.15):
+    return mask_tokens(ids, Masking(rate, VOCAB, SPECIAL, CONTINUES), seed=0, epoch=0, index=index)
+
+
+def words_of(ids):
+    """Lists of the positions of each word, in plain Python."""
+    words = []
+    for place, token in enumerate(ids.tolist()):
+        if token in SPECIAL:
+            continue
+        inside = words and words[-1][-1] == place - 1 and token >= 900
+        words[-1].append(place) if inside else words.append([place])
+    return words
+
+
+def test_whole_words_are_hidden_whole_and_fill_the_number():
+    rng = np.random.default_rng(0)
+    left_out = 0
+    for index in range(300):
+        ids = np.where(rng.random(120) < 0.4, rng.integers(900, VOCAB, 120), example(120, index))
+        ids = ids.astype(np.int32)
+        ids[0], ids[-1], ids[50] = SPECIAL.cls, SPECIAL.sep, SPECIAL.unk
+        count = max(1, round(0.15 * (~np.isin(ids, list(SPECIAL))).sum()))
+        _, positions, targets = hidden_words(ids, index)
+        chosen = set(positions.tolist())
+        np.testing.assert_array_equal(targets, ids[positions])
+        assert all(chosen >= set(word) or not chosen & set(word) for word in words_of(ids))
+        assert 0 < len(positions) <= count
+        left_out += count - len(positions)
+    # Words of one token are never far: almost always the number is met.
+    assert left_out / 300 < 0.05
+
+
+def test_every_word_is_hidden_equally_often():
+    ids = np.array([101, *[500, 950, 951] * 10, *[600] * 20, 102], np.int32)
+    words = words_of(ids)
+    times = np.zeros(len(words))
+    for index in range(4000):
+        positions = set(hidden_words(ids, index)[1].tolist())
+        times += [word[0] in positions for word in words]
+    # 8 of 50 tokens; words of one token fill the room in which no long one fits any more.
+    assert times[:10].mean() / 4000 == pytest.approx(0.135, abs=0.015)
+    assert times[10:].mean() / 4000 == pytest.approx(0.2, abs=0.015)
+    assert (3 * times[:10].sum() + times[10:].sum()) / 4000 == pytest.approx(8, abs=0.1)
+    assert abs(times[:10] - times[:10].mean()).max() < 5 * math.sqrt(4000 * 0.16 * 0.84)
+
+
+def test_a_text_that_is_one_long_word_hides_its_beginning():
+    ids = np.array([101, 500, *[950] * 39, 102], np.int32)
+    assert hidden_words(ids)[1].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_whole_words_are_replaced_in_berts_proportions():
+    ids = np.array([101, *[500, 950] * 100, 102], np.int32)
+    kinds = np.zeros(3)
+    for index in range(1500):
+        inputs, positions, targets = hidden_words(ids, index)
+        new = inputs[positions]
+        kinds += [(new == SPECIAL.mask).sum(), (new == targets).sum(), len(new)]
+    assert kinds[0] / kinds[2] == pytest.approx(0.8, abs=0.008)
+    assert kinds[1] / kinds[2] == pytest.approx(0.1, abs=0.006)

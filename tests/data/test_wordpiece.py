@@ -115,9 +115,24 @@ def test_encode_wraps_truncates_and_counts(tokenizer):
     assert tokens[1].tolist() == [2, *[ba] * 10, 3]
     assert tokens[2].tolist() == [2, 1, ba, 3]
     assert tokens[3].tolist() == [2, 3]
-    assert stats == EncodeStats(5 + 12 + 4 + 2, 1 / 15, 1 / 4)
+    assert stats == EncodeStats(5 + 12 + 4 + 2, 1 / 55, 1 / 4)
     assert encode(tokenizer, ["ba " * 10], 12)[1].truncated_share == 0
     assert len(encode(tokenizer, [], 12)[0]) == 0
+
+
+def test_what_is_cut_off(tokenizer):
+    words = [" ".join(["ba"] * 4 + ["di"] * 30 + ["☃"] * 6), "ba di"]
+    ba, di, unknown = tokenizer.token_to_id("ba"), tokenizer.token_to_id("di"), 1
+    kept = {
+        "head": [ba] * 4 + [di] * 6,
+        "tail": [di] * 4 + [unknown] * 6,
+        "head_tail": [ba] * 2 + [di] * 2 + [unknown] * 6,
+    }
+    for truncate, expected in kept.items():
+        rows, stats = encode(tokenizer, words, 12, truncate=truncate)
+        assert rows[0].tolist() == [2, *expected, 3] and rows[1].tolist() == [2, ba, di, 3]
+        assert rows.lengths.tolist() == [12, 4] and rows[0].dtype == np.int32
+        assert stats.truncated_share == 0.5
 
 
 def test_special_tokens_in_a_text_are_text(tokenizer, tmp_path):
@@ -130,8 +145,9 @@ def test_special_tokens_in_a_text_are_text(tokenizer, tmp_path):
 def test_encoding_does_not_depend_on_chunks_or_threads(tokenizer):
     texts = made_up_texts(1000)
     together, _ = encode(tokenizer, texts, 64)
-    alone = [encode(tokenizer, [text], 64)[0].ids for text in texts]
-    np.testing.assert_array_equal(together.ids, np.concatenate(alone))
+    alone = [encode(tokenizer, [text], 64)[0][0] for text in texts]
+    for row, expected in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(row, expected)
 
 
 def test_pieces_lose_nothing(tokenizer):
@@ -146,7 +162,7 @@ def test_pieces_lose_nothing(tokenizer):
         assert pieces.lengths.max() <= max_length
         # Only a text that is short itself makes a short piece.
         assert sum(len(piece) < min(8, (max_length - 2) // 2) for piece in inner) <= 1
-        assert stats.tokens == len(pieces.ids) and stats.truncated_share == 0
+        assert stats.tokens == pieces.lengths.sum() and stats.truncated_share == 0
     assert encode_pieces(tokenizer, ["ba " * 62], 32)[0].lengths.tolist() == [32, 26, 10]
     assert encode_pieces(tokenizer, ["ba " * 60, ""], 32)[0].lengths.tolist() == [32, 32, 2]
 
@@ -161,9 +177,9 @@ def test_bert_vocabulary_file(tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join([*words, "Un", "!"]) + "\n", encoding="utf-8")
     lower = load_tokenizer(tmp_path / "vocab.txt", lowercase=True)
     assert special_ids(lower) == (0, 2, 3, 4, 5)
-    assert encode(lower, ["UNAFFABLE!"], 32)[0].ids.tolist() == [3, 6, 7, 8, 10, 4]
+    assert encode(lower, ["UNAFFABLE!"], 32)[0][0].tolist() == [3, 6, 7, 8, 10, 4]
     cased = load_tokenizer(tmp_path, lowercase=False)
-    assert encode(cased, ["Unaffable!"], 32)[0].ids.tolist() == [3, 9, 7, 8, 10, 4]
+    assert encode(cased, ["Unaffable!"], 32)[0][0].tolist() == [3, 9, 7, 8, 10, 4]
 
 
 def test_saved_and_loaded_is_the_same(tmp_path, tokenizer):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxattn.config import ATTENTION_TYPES, Config, replace
+from jaxattn.data.masking import Masking
 from jaxattn.data.tokens import SpecialIds, TokenArray
 from jaxattn.evaluate.predict import ClassPredictor, MlmEvaluator
 from jaxattn.model.heads import ClassifierModel, MlmModel
@@ -66,9 +67,7 @@ def test_mlm_metrics_do_not_depend_on_the_batch_size() -> None:
             texts(23),
             buckets=(8, 16, 32),
             batch_size=batch_size,
-            mask_rate=0.15,
-            vocab_size=40,
-            special=SpecialIds(0, 1, 2, 3, 4),
+            masking=Masking(0.15, 40, SpecialIds(0, 1, 2, 3, 4)),
         )
         found.append(evaluator.metrics(params)["loss"])
     assert found[0] == pytest.approx(np.log(40), abs=0.1)

@@ -9,7 +9,8 @@ import pytest
 
 from jaxattn import cli
 from jaxattn.config import Config, replace
-from jaxattn.data.batching import mlm_batch
+from jaxattn.data.batching import mlm_batch, singly
+from jaxattn.data.masking import Masking, num_slots
 from jaxattn.data.tokens import SpecialIds, TokenArray
 from jaxattn.errors import InputError
 from jaxattn.model.heads import MlmModel
@@ -74,8 +75,8 @@ def test_the_synthetic_step_is_the_program_of_training() -> None:
     rng = np.random.default_rng(0)
     tokens = TokenArray.from_rows([rng.integers(5, 50, n, np.int32) for n in (20, 9, 24, 11)])
     batch = mlm_batch(
-        tokens, np.arange(4), length,
-        seed=0, epoch=0, rate=0.15, vocab_size=vocab_size, special=SpecialIds(0, 1, 2, 3, 4),
+        tokens, singly(np.arange(4)), length, slots=num_slots(length, 0.15), packed=False,
+        masking=Masking(0.15, vocab_size, SpecialIds(0, 1, 2, 3, 4)), seed=0, epoch=0,
     )  # fmt: skip
     state = create_state(init_mlm(model, 0), optimizer, 0)
     by_hand = Programs(step, donate=True).lower(state, batch).as_text()

@@ -1,0 +1,39 @@
+"""Batches made ahead of the step that needs them, and put on the device."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+NumpyBatch = dict[str, np.ndarray]
+
+_THREADS = 2
+_AHEAD = 4
+"""Batches that are ready in main memory at a time."""
+
+
+class Fed(NamedTuple):
+    """A batch on the device, and the number of real tokens in it."""
+
+    batch: Any
+    tokens: int
+
+
+def feed(batch: Callable[[int], NumpyBatch], start: int, stop: int) -> Iterator[Fed]:
+    """The batches of steps start, ..., stop - 1, which other threads make ahead.
+
+    Args:
+        batch: step -> batch, a pure function; it is called from several threads, and beyond the
+            step that was asked for.
+        start, stop: steps; the order of the results is theirs, whatever the threads do.
+    """
+    import grain
+
+    if start >= stop:
+        return
+    steps = grain.MapDataset.range(start, stop).map(batch)
+    options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_AHEAD)
+    for found in steps.to_iter_dataset(options):
+        # Not waited for: it is copied while the device works on the step before.
+        yield Fed(jax.device_put(found), int(found["mask"].sum()))
