@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,13 +27,15 @@ class Rows:
         places: n pairs (what is counted, number), such as ("train.csv line", 7).
         label_columns: None if there is a label column, else the columns there are.
         class_names: names of the labels 0, 1, ... where the file or the hub knows them.
+        groups: n values of `data.group_column`, None where a row has none; empty without it.
     """
 
-    texts: list[str]
+    texts: Sequence[str]
     labels: list[Label]
     places: list[tuple[str, int]]
     label_columns: tuple[str, ...] | None = None
     class_names: tuple[str, ...] = ()
+    groups: Sequence[str | None] = ()
 
     def __len__(self) -> int:
         """Number of texts."""
@@ -46,12 +48,13 @@ class Rows:
 
     def take(self, chosen: np.ndarray) -> "Rows":
         """The rows of a bool [n] or of int [m] indices, in that order."""
-        indices = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+        indices = (np.flatnonzero(chosen) if chosen.dtype == bool else chosen).tolist()
         return dataclasses.replace(
             self,
             texts=[self.texts[i] for i in indices],
             labels=[self.labels[i] for i in indices],
             places=[self.places[i] for i in indices],
+            groups=[self.groups[i] for i in indices] if self.groups else (),
         )
 
 
@@ -125,4 +128,5 @@ def joined(parts: list[Rows]) -> Rows:
         [place for part in parts for place in part.places],
         lacking[0] if lacking else None,
         parts[0].class_names if parts else (),
+        [group for part in parts for group in part.groups],
     )

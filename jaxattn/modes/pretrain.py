@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -53,7 +54,7 @@ def run(request: Request) -> None:
     pretrain(folder, config)
 
 
-def make_tokenizer(folder: RunFolder, config: Config, texts: list[str]) -> Any:
+def make_tokenizer(folder: RunFolder, config: Config, texts: Sequence[str]) -> Any:
     """The run's tokenizer: the saved one, that of `tokenizer.path`, or one trained on `texts`."""
     saved = folder.path / "tokenizer.json"
     if saved.exists():
