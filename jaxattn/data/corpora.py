@@ -117,7 +117,7 @@ def load_texts(data: DataConfig) -> TextCorpus:
     forbidden: set[str] = set()
     held: list[Rows] = []
     validation: Rows | None = None
-    rows = found.get(data.train_split) or source.read(data.train_split, ())
+    rows = found.get(data.train_split) or source.found(data.train_split)
     if rows is not None:
         parts = _parts(source, rows, data)
         forbidden.update(parts.validation.texts)

@@ -8,8 +8,9 @@ from pathlib import Path
 from jaxattn.config import DataConfig, did_you_mean
 from jaxattn.data import pydocs
 from jaxattn.data.hub import open_hub
+from jaxattn.data.known_corpora import CORPORA
 from jaxattn.data.read_files import FORMATS, data_files, split_files
-from jaxattn.data.rows import Rows, joined
+from jaxattn.data.rows import Rows, joined, logger
 from jaxattn.data.tables import read_table, without_columns
 from jaxattn.data.text_files import (
     is_labelled_file,
@@ -35,9 +36,13 @@ class Source:
     splits: tuple[str, ...]
     read: Callable[[str, tuple[str, ...]], Rows | None]
 
+    def found(self, split: str) -> Rows | None:
+        """The rows of a split; a corpus published without splits is often a file `all`."""
+        return self.read(split, ("all",) if split == "train" else ())
+
     def required(self, split: str, option: str) -> Rows:
         """The rows of a split that must be there; InputError otherwise."""
-        rows = self.read(split, ())
+        rows = self.found(split)
         if rows is None:
             raise InputError(
                 f"{option}: {self.name} has no split {split!r}{did_you_mean(split, self.splits)} "
@@ -67,9 +72,15 @@ def open_source(data: DataConfig) -> Source:
     if data.name == "pydocs":
         rows = pydocs.read_pydocs(cache=pydocs.default_cache())
         return Source("pydocs", pydocs.SPLITS, lambda split, _: rows.get(split))
+    if data.name in CORPORA and not CORPORA[data.name].hub:
+        raise InputError(
+            f"data.name: {data.name!r} is not on the hub; set data.path to its files "
+            f"({CORPORA[data.name].notes})"
+        )
     raise InputError(
         f"data.name: {data.name!r} is not built in (built in: pydocs); set data.path to its files "
         "or data.hub to its id"
+        + ("" if data.name in CORPORA else did_you_mean(data.name, tuple(CORPORA)))
     )
 
 
@@ -99,11 +110,10 @@ def _with_part(files: list[Path], data: DataConfig, folder: Path) -> list[Path]:
     part = re.escape(data.file_part.lower())
     chosen = [f for f in files if re.search(rf"(^|[_.-]){part}([_.-]|$)", f.stem.lower())]
     if not chosen:
-        raise InputError(
-            f"data.file_part: no file in {folder} has {data.file_part!r} in its name (found: "
-            f"{', '.join(file.name for file in files)})"
+        logger.warning(
+            "data.file_part: no file in %s has %r in its name; all are read", folder, data.file_part
         )
-    return chosen
+    return chosen or files
 
 
 def _tables(folder: Path, known: list[Path], data: DataConfig) -> Source:
