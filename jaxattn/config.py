@@ -493,7 +493,9 @@ class PlanConfig(_Checked):
     )  # fmt: skip
     timed_steps: int = option(3, "steps timed for each length, after a first one", low=1)
     sample_texts: int = option(
-        20_000, "of a larger corpus so many texts are tokenised to tell its lengths", low=1
+        20_000,
+        "of a larger corpus so many texts are tokenised to tell its lengths; for --mode=data too",
+        low=1,
     )
 
 

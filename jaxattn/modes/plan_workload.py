@@ -126,7 +126,7 @@ def _from_data(subject: Subject) -> Workload:
     else:
         corpus = load_labelled(config.data)
         texts, num_classes, cut = corpus.train.texts, len(corpus.label_names), encode
-    sample = _spread(texts, config.plan.sample_texts)
+    sample = spread(texts, config.plan.sample_texts)
     tokenizer = _known_tokenizer(subject)
     trained = tokenizer is None
     if trained:
@@ -143,7 +143,7 @@ def _from_data(subject: Subject) -> Workload:
     return Workload(vocab_size, num_classes, _steps(config, lengths), counted, origin)
 
 
-def _spread(texts: Sequence[str], count: int) -> list[str]:
+def spread(texts: Sequence[str], count: int) -> list[str]:
     """At most `count` texts, evenly spaced: files are often sorted."""
     places = np.linspace(0, len(texts) - 1, min(count, len(texts))).round().astype(int)
     return [texts[place] for place in places]

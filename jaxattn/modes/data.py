@@ -1,0 +1,234 @@
+"""--mode=data: what a run of this configuration would read, before it is run."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxattn.config import Config
+from jaxattn.config_io import flatten, to_plain
+from jaxattn.data.batching import BatchPlan
+from jaxattn.data.corpora import LabelledCorpus, TextCorpus, load_labelled, load_texts
+from jaxattn.data.encoding import UNKNOWN_LIMIT
+from jaxattn.data.survey import Lengths, contradictions, duplicates, measure_lengths
+from jaxattn.errors import InputError
+from jaxattn.modes.data_print import print_report
+from jaxattn.modes.finetune import inherited_tokenizer, pretrained_config
+from jaxattn.modes.plan_workload import spread
+from jaxattn.modes.pretrain import SCRATCH, make_tokenizer
+from jaxattn.modes.request import Request
+from jaxattn.modes.run_folder import RunFolder, write_json
+from jaxattn.modes.training import buckets
+
+BATCHES = 3
+ROWS = 3
+"""Batches that are shown, and rows of each."""
+CHARACTERS = 160
+"""Of a row that is shown."""
+VOCABULARY_TEXTS = 5_000
+"""A vocabulary is made of so many texts at most, which takes seconds; a run's is of all texts."""
+TRUNCATION_LIMIT = 0.2
+FEW_EXAMPLES = 10
+
+
+def run(request: Request) -> None:
+    """Reads the data of --config, prints tables and writes runs/data/<name>/report.json.
+
+    <name> is --exp, or the name of the corpus. With --pretrain the vocabulary is that run's.
+    """
+    config = request.resolved(
+        pretrained_config(request.runs, request.pretrain) if request.pretrain else None
+    )
+    folder = RunFolder(request.runs, "pretrain", request.exp or config.data.name)
+    report = survey(folder, config, request.pretrain)
+    target = request.runs / "data" / folder.exp
+    target.mkdir(parents=True, exist_ok=True)
+    write_json(target / "report.json", report)
+    print_report(report)
+    print(f"written: {target / 'report.json'}")
+
+
+def survey(folder: RunFolder, config: Config, pretrain: str) -> dict[str, Any]:
+    """The report, in plain types.
+
+    Raises:
+      InputError: neither labelled texts nor texts for the MLM can be read.
+    """
+    labelled, texts, problems = _corpora(config)
+    splits = _splits(labelled, texts, config)
+    tokenizer, origin = _tokenizer(folder, config, pretrain, next(iter(splits.values())))
+    samples = {name: spread(found, config.plan.sample_texts) for name, found in splits.items()}
+    lengths = {name: measure_lengths(tokenizer, found) for name, found in samples.items()}
+    first = next(iter(splits))
+    report: dict[str, Any] = {
+        "name": config.data.name,
+        "options": flatten(to_plain(config.data)),
+        "tokenizer": origin,
+        "vocabulary": tokenizer.get_vocab_size(),
+        "max_length": config.data.max_length,
+        "splits": {
+            name: {"texts": len(found), "sampled": len(samples[name])}
+            | {"lengths": lengths[name].summary(config.data.max_length)}
+            for name, found in splits.items()
+        },
+        "classes": _classes(labelled),
+        "duplicates": duplicates(_apart(splits)),
+        "contradictions": None,
+        "batches": _batches(
+            tokenizer, config, samples[first], lengths[first], _labels(labelled, config)
+        ),
+        "batches_of_sample": len(samples[first]) < len(splits[first]),
+    }
+    if labelled is not None:
+        report["contradictions"] = contradictions(labelled.train.texts, labelled.train.labels)
+    report["warnings"] = problems + _warnings(report)
+    return report
+
+
+def _corpora(config: Config) -> tuple[LabelledCorpus | None, TextCorpus | None, list[str]]:
+    """What can be read for classification and for the MLM, and why one of them cannot."""
+    labelled, texts, problems = None, None, []
+    try:
+        labelled = load_labelled(config.data)
+    except InputError as error:
+        problems.append(f"not for classification: {error}")
+    try:
+        texts = load_texts(config.data)
+    except InputError as error:
+        if labelled is None:
+            raise InputError(problems[0].partition(": ")[2]) from error
+        problems.append(f"not for the MLM: {error}")
+    return labelled, texts, problems
+
+
+def _splits(
+    labelled: LabelledCorpus | None, texts: TextCorpus | None, config: Config
+) -> dict[str, Sequence[str]]:
+    """Name -> texts. Those of the MLM are shown where they are not the training split's."""
+    found: dict[str, Sequence[str]] = {}
+    if labelled is not None:
+        found["train"] = labelled.train.texts
+        found["validation"] = labelled.validation.texts
+        found["test"] = labelled.test.texts
+    own = set(config.data.mlm_splits) - {"train", config.data.train_split}
+    if texts is not None and (labelled is None or own):
+        found["MLM train"], found["MLM validation"] = texts.train, texts.validation
+    return found
+
+
+def _apart(splits: dict[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """The splits of one task: those of classification where there are any."""
+    names = [name for name in splits if not name.startswith("MLM")] or list(splits)
+    return {name: splits[name] for name in names}
+
+
+def _tokenizer(
+    folder: RunFolder, config: Config, pretrain: str, texts: Sequence[str]
+) -> tuple[Any, str]:
+    """The tokenizer of the run, and where it is from."""
+    if pretrain and pretrain != SCRATCH:
+        return inherited_tokenizer(folder, config, folder.runs, pretrain), f"of {pretrain}"
+    known = folder.path / "tokenizer.json"
+    if known.exists() or config.tokenizer.path:
+        origin = str(known) if known.exists() else config.tokenizer.path
+        return make_tokenizer(folder, config, []), origin
+    sample = spread(texts, VOCABULARY_TEXTS)
+    return make_tokenizer(folder, config, sample), f"made from {len(sample):,} texts"
+
+
+def _classes(labelled: LabelledCorpus | None) -> list[dict[str, Any]]:
+    """Texts of each class in each split."""
+    if labelled is None:
+        return []
+    names = labelled.label_names
+    counts = {
+        split: np.bincount(getattr(labelled, split).labels, minlength=len(names)).tolist()
+        for split in ("train", "validation", "test")
+    }
+    return [
+        {"class": name, **{split: found[place] for split, found in counts.items()}}
+        for place, name in enumerate(names)
+    ]
+
+
+def _labels(labelled: LabelledCorpus | None, config: Config) -> list[str]:
+    """The labels of the sample of the training split; none without labels."""
+    if labelled is None:
+        return []
+    names = [labelled.label_names[number] for number in labelled.train.labels.tolist()]
+    return spread(names, config.plan.sample_texts)
+
+
+def _batches(
+    tokenizer: Any,
+    config: Config,
+    texts: Sequence[str],
+    lengths: Lengths,
+    labels: Sequence[str],
+) -> list[dict[str, Any]]:
+    """The first batches of training, of whole texts cut at `data.max_length`, in words."""
+    cut = np.minimum(lengths.tokens, config.data.max_length)
+    plan = BatchPlan(
+        cut,
+        buckets=buckets(config),
+        batch_size=config.train.batch_size,
+        seed=config.train.seed,
+        shuffle=True,
+    )
+    shown = []
+    for step in range(min(BATCHES, plan.steps_per_epoch)):
+        length, indices = plan.batch_indices(step)
+        real = [int(index) for index in indices if index >= 0]
+        rows = []
+        for index in real[:ROWS]:
+            ids = tokenizer.encode(texts[index]).ids
+            ids = [*ids[: config.data.max_length - 1], ids[-1]] if len(ids) > cut[index] else ids
+            words = tokenizer.decode(ids, skip_special_tokens=False)
+            text = words if len(words) <= CHARACTERS else f"{words[:CHARACTERS]}..."
+            rows.append(
+                {
+                    "tokens": int(cut[index]),
+                    "label": labels[index] if labels else None,
+                    "text": text,
+                }
+            )
+        filled = float(cut[real].sum() / (length * len(indices)))
+        shown.append(
+            {"step": step, "length": length, "texts": len(real), "filled": filled, "rows": rows}
+        )
+    return shown
+
+
+def _warnings(report: dict[str, Any]) -> list[str]:
+    """What to look at before such a run."""
+    found = []
+    # What was held out shares with the test split what the whole split shared with it.
+    pooled = [row["where"] for row in report["duplicates"] if " + " in row["where"]]
+    parts = {f"{name} / test" for name in ("train", "validation")} if pooled else set()
+    for row in report["duplicates"]:
+        if row["where"] in parts:
+            continue
+        more = f" ({row['normalised']:,} but for case and blanks)"
+        if row["where"].startswith("within"):
+            if row["exact"]:
+                found.append(f"{row['exact']:,} texts {row['where']} repeat another one{more}")
+        elif row["normalised"]:
+            found.append(f"{row['exact']:,} texts are on both sides of {row['where']}{more}")
+    if report["contradictions"]:
+        found.append(f"{report['contradictions']:,} training texts occur with several labels")
+    for row in report["classes"]:
+        missing = [split for split in ("train", "validation", "test") if not row[split]]
+        if missing:
+            found.append(f"class {row['class']!r} has no text in {' and '.join(missing)}")
+        elif row["train"] < FEW_EXAMPLES:
+            found.append(f"class {row['class']!r} has {row['train']} training texts only")
+    for name, split in report["splits"].items():
+        lengths = split["lengths"]
+        if lengths["truncated_share"] > TRUNCATION_LIMIT and not name.startswith("MLM"):
+            found.append(
+                f"{lengths['truncated_share']:.0%} of the {name} texts are cut at "
+                f"{report['max_length']:,} tokens, {lengths['lost_token_share']:.0%} of all tokens"
+            )
+        if lengths["unknown_share"] > UNKNOWN_LIMIT:
+            found.append(f"{lengths['unknown_share']:.1%} of the {name} tokens are [UNK]")
+    return found
