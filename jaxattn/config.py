@@ -320,8 +320,12 @@ class TokenizerConfig(_Checked):
     vocab_size: int = option(
         8192, "largest size of a trained vocabulary; bytes are always 261", low=100, high=1_000_000
     )
-    lowercase: bool = option(True, "lower-case and strip accents")
-    min_frequency: int = option(2, "rarest pair that is merged in training", low=1)
+    lowercase: bool = option(
+        True, "lower-case; word pieces are stripped of accents too, bytes stay as they are"
+    )
+    min_frequency: int = option(
+        2, "rarest pair that is merged in training, or rarest word that is kept", low=1
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -132,6 +132,8 @@ def _tokenizer(
     if known.exists() or config.tokenizer.path:
         origin = str(known) if known.exists() else config.tokenizer.path
         return make_tokenizer(folder, config, []), origin
+    if config.tokenizer.kind == "bytes":
+        return make_tokenizer(folder, config, []), "bytes"
     sample = spread(texts, VOCABULARY_TEXTS)
     return make_tokenizer(folder, config, sample), f"made from {len(sample):,} texts"
 

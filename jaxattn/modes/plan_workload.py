@@ -110,7 +110,7 @@ def _known_tokenizer(subject: Subject) -> Any:
     """A tokenizer that is there already, or None."""
     config, folder = subject.config, subject.folder
     own = folder.path / "tokenizer.json"
-    if own.exists() or config.tokenizer.path:
+    if own.exists() or config.tokenizer.path or config.tokenizer.kind == "bytes":
         return make_tokenizer(folder, config, [])
     if subject.pretrain:
         return inherited_tokenizer(folder, config, folder.runs, subject.pretrain)
