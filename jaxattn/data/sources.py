@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jaxattn.config import DataConfig, did_you_mean
-from jaxattn.data import pydocs
+from jaxattn.data import listops, pydocs
 from jaxattn.data.hub import open_hub
 from jaxattn.data.known_corpora import CORPORA
 from jaxattn.data.read_files import FORMATS, data_files, split_files
@@ -72,16 +72,36 @@ def open_source(data: DataConfig) -> Source:
     if data.name == "pydocs":
         rows = pydocs.read_pydocs(cache=pydocs.default_cache())
         return Source("pydocs", pydocs.SPLITS, lambda split, _: rows.get(split))
+    if data.name == "listops":
+        return _listops(data)
     if data.name in CORPORA and not CORPORA[data.name].hub:
         raise InputError(
             f"data.name: {data.name!r} is not on the hub; set data.path to its files "
             f"({CORPORA[data.name].notes})"
         )
     raise InputError(
-        f"data.name: {data.name!r} is not built in (built in: pydocs); set data.path to its files "
-        "or data.hub to its id"
+        f"data.name: {data.name!r} is not built in (built in: pydocs, listops); set data.path to "
+        "its files or data.hub to its id"
         + ("" if data.name in CORPORA else did_you_mean(data.name, tuple(CORPORA)))
     )
+
+
+def _listops(data: DataConfig) -> Source:
+    data = dataclasses.replace(data, text_column="text", label_column="label")
+
+    def read(split: str, _: tuple[str, ...]) -> Rows | None:
+        if split not in listops.SIZES:
+            return None
+        count = listops.size_of(split, data.max_examples)
+        try:
+            rows = read_table(listops.listops_file(split, count, pydocs.default_cache()), data)
+        except OSError:
+            # A home that cannot be written to costs time on every start, nothing else.
+            rows = listops.in_memory(split, count)
+        # A small sample may lack a value.
+        return dataclasses.replace(rows, class_names=listops.WORDS[:10])
+
+    return Source("listops", tuple(listops.SIZES), read)
 
 
 def _folder(folder: Path, data: DataConfig) -> Source:
