@@ -40,6 +40,11 @@ CORPORA: dict[str, KnownCorpus] = {
         {"label_names": ("neg", "pos"), "clean": "breaks", "max_length": 512},
         {"hub": "stanfordnlp/imdb"},
     ),
+    "lra_text": KnownCorpus(
+        "IMDB as Long Range Arena reads it: the same reviews, nothing taken out, byte by byte",
+        {"label_names": ("neg", "pos"), "max_length": 4002},
+        {"hub": "stanfordnlp/imdb"},
+    ),
     "agnews": KnownCorpus(
         "Zhang et al. 2015: 120,000 / 7,600 titles with descriptions, which the hub "
         "has in one text; for CSV files with both give text_column=Title+Description",
