@@ -1,6 +1,6 @@
 """--mode=data: what a run of this configuration would read, before it is run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +8,8 @@ import numpy as np
 from jaxattn.config import Config
 from jaxattn.config_io import flatten, to_plain
 from jaxattn.data.batching import BatchPlan
-from jaxattn.data.corpora import LabelledCorpus, TextCorpus, load_labelled, load_texts
-from jaxattn.data.encoding import UNKNOWN_LIMIT
+from jaxattn.data.corpora import LabelledCorpus, load_labelled, load_texts
+from jaxattn.data.encoding import UNKNOWN_LIMIT, encode, encode_pieces
 from jaxattn.data.survey import Lengths, contradictions, duplicates, measure_lengths
 from jaxattn.errors import InputError
 from jaxattn.modes.data_print import print_report
@@ -25,8 +25,12 @@ ROWS = 3
 """Batches that are shown, and rows of each."""
 CHARACTERS = 160
 """Of a row that is shown."""
-VOCABULARY_TEXTS = 5_000
-"""A vocabulary is made of so many texts at most, which takes seconds; a run's is of all texts."""
+VOCABULARY_CHARACTERS = 8_000_000
+"""A vocabulary is made from so much text, about, which takes seconds; a run's is from all of it."""
+LENGTH_CHARACTERS = 10_000_000
+"""So much text of a split is tokenised, about, and at most `plan.sample_texts` texts."""
+MLM_TEXTS = 200
+"""Texts of which batches of pieces are shown."""
 TRUNCATION_LIMIT = 0.2
 FEW_EXAMPLES = 10
 
@@ -54,10 +58,13 @@ def survey(folder: RunFolder, config: Config, pretrain: str) -> dict[str, Any]:
     Raises:
       InputError: neither labelled texts nor texts for the MLM can be read.
     """
-    labelled, texts, problems = _corpora(config)
-    splits = _splits(labelled, texts, config)
+    labelled, splits, problems = _splits(config)
     tokenizer, origin = _tokenizer(folder, config, pretrain, next(iter(splits.values())))
-    samples = {name: spread(found, config.plan.sample_texts) for name, found in splits.items()}
+    counts = {
+        name: min(_count(found, LENGTH_CHARACTERS), config.plan.sample_texts)
+        for name, found in splits.items()
+    }
+    samples = {name: spread(found, counts[name]) for name, found in splits.items()}
     lengths = {name: measure_lengths(tokenizer, found) for name, found in samples.items()}
     first = next(iter(splits))
     report: dict[str, Any] = {
@@ -68,52 +75,59 @@ def survey(folder: RunFolder, config: Config, pretrain: str) -> dict[str, Any]:
         "max_length": config.data.max_length,
         "splits": {
             name: {"texts": len(found), "sampled": len(samples[name])}
-            | {"lengths": lengths[name].summary(config.data.max_length)}
+            | {"lengths": _summary(lengths[name], name, config)}
             for name, found in splits.items()
         },
         "classes": _classes(labelled),
         "duplicates": duplicates(_apart(splits)),
         "contradictions": None,
-        "batches": _batches(
-            tokenizer, config, samples[first], lengths[first], _labels(labelled, config)
-        ),
-        "batches_of_sample": len(samples[first]) < len(splits[first]),
+        "batches": [],
+        "batches_of_sample": labelled is None or len(samples[first]) < len(splits[first]),
     }
     if labelled is not None:
         report["contradictions"] = contradictions(labelled.train.texts, labelled.train.labels)
+        names = [labelled.label_names[number] for number in labelled.train.labels.tolist()]
+        labels = spread(names, counts[first])
+        report["batches"] = _batches(tokenizer, config, samples[first], lengths[first], labels)
+    else:
+        some = spread(samples[first], MLM_TEXTS)
+        pieces, _ = encode_pieces(tokenizer, some, config.data.max_length)
+        report["batches"] = _batches_of(
+            tokenizer, config, pieces.lengths, lambda index: pieces[index].tolist(), []
+        )
     report["warnings"] = problems + _warnings(report)
     return report
 
 
-def _corpora(config: Config) -> tuple[LabelledCorpus | None, TextCorpus | None, list[str]]:
-    """What can be read for classification and for the MLM, and why one of them cannot."""
-    labelled, texts, problems = None, None, []
+def _splits(config: Config) -> tuple[LabelledCorpus | None, dict[str, Sequence[str]], list[str]]:
+    """The labelled corpus if there is one, name -> texts of every split, and what went wrong.
+
+    Texts for the MLM are shown where they are not just those of the training split.
+    """
+    problems: list[str] = []
+    found: dict[str, Sequence[str]] = {}
+    labelled = None
     try:
         labelled = load_labelled(config.data)
-    except InputError as error:
-        problems.append(f"not for classification: {error}")
-    try:
-        texts = load_texts(config.data)
-    except InputError as error:
-        if labelled is None:
-            raise InputError(problems[0].partition(": ")[2]) from error
-        problems.append(f"not for the MLM: {error}")
-    return labelled, texts, problems
-
-
-def _splits(
-    labelled: LabelledCorpus | None, texts: TextCorpus | None, config: Config
-) -> dict[str, Sequence[str]]:
-    """Name -> texts. Those of the MLM are shown where they are not the training split's."""
-    found: dict[str, Sequence[str]] = {}
-    if labelled is not None:
         found["train"] = labelled.train.texts
         found["validation"] = labelled.validation.texts
         found["test"] = labelled.test.texts
-    own = set(config.data.mlm_splits) - {"train", config.data.train_split}
-    if texts is not None and (labelled is None or own):
+    except InputError as error:
+        problems.append(str(error))
+    if labelled is not None and not set(config.data.mlm_splits) - {
+        "train",
+        config.data.train_split,
+    }:
+        return labelled, found, []
+    try:
+        texts = load_texts(config.data)
         found["MLM train"], found["MLM validation"] = texts.train, texts.validation
-    return found
+    except InputError as error:
+        if labelled is None:
+            # Without texts either, it is not for want of labels.
+            raise InputError(problems[0]) from error
+        return labelled, found, [f"not for the MLM: {error}"]
+    return labelled, found, [f"not for classification: {problem}" for problem in problems]
 
 
 def _apart(splits: dict[str, Sequence[str]]) -> dict[str, Sequence[str]]:
@@ -134,7 +148,7 @@ def _tokenizer(
         return make_tokenizer(folder, config, []), origin
     if config.tokenizer.kind == "bytes":
         return make_tokenizer(folder, config, []), "bytes"
-    sample = spread(texts, VOCABULARY_TEXTS)
+    sample = spread(texts, _count(texts, VOCABULARY_CHARACTERS))
     return make_tokenizer(folder, config, sample), f"made from {len(sample):,} texts"
 
 
@@ -153,25 +167,42 @@ def _classes(labelled: LabelledCorpus | None) -> list[dict[str, Any]]:
     ]
 
 
-def _labels(labelled: LabelledCorpus | None, config: Config) -> list[str]:
-    """The labels of the sample of the training split; none without labels."""
-    if labelled is None:
-        return []
-    names = [labelled.label_names[number] for number in labelled.train.labels.tolist()]
-    return spread(names, config.plan.sample_texts)
+def _summary(lengths: Lengths, split: str, config: Config) -> dict[str, Any]:
+    """Figures of a split; the MLM reads long texts in pieces and cuts nothing."""
+    found = lengths.summary(config.data.max_length)
+    if split.startswith("MLM"):
+        found |= {"truncated_share": None, "lost_token_share": None}
+    return found
+
+
+def _count(texts: Sequence[str], characters: int) -> int:
+    """So many texts hold about so many characters, judged by some of them."""
+    some = spread(texts, 200)
+    return max(1, round(characters / max(1.0, sum(map(len, some)) / len(some))))
 
 
 def _batches(
+    tokenizer: Any, config: Config, texts: Sequence[str], lengths: Lengths, labels: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The first batches of fine-tuning, of texts cut at `data.max_length`."""
+    cut = np.minimum(lengths.tokens, config.data.max_length)
+
+    def ids(index: int) -> Sequence[int]:
+        return encode(tokenizer, [texts[index]], config.data.max_length)[0][0].tolist()
+
+    return _batches_of(tokenizer, config, cut, ids, labels)
+
+
+def _batches_of(
     tokenizer: Any,
     config: Config,
-    texts: Sequence[str],
-    lengths: Lengths,
+    lengths: np.ndarray,
+    ids: Callable[[int], Sequence[int]],
     labels: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """The first batches of training, of whole texts cut at `data.max_length`, in words."""
-    cut = np.minimum(lengths.tokens, config.data.max_length)
+    """The first batches of examples with these lengths, some rows of each in words."""
     plan = BatchPlan(
-        cut,
+        lengths,
         buckets=buckets(config),
         batch_size=config.train.batch_size,
         seed=config.train.seed,
@@ -183,18 +214,11 @@ def _batches(
         real = [int(index) for index in indices if index >= 0]
         rows = []
         for index in real[:ROWS]:
-            ids = tokenizer.encode(texts[index]).ids
-            ids = [*ids[: config.data.max_length - 1], ids[-1]] if len(ids) > cut[index] else ids
-            words = tokenizer.decode(ids, skip_special_tokens=False)
+            words = tokenizer.decode(list(ids(index)), skip_special_tokens=False)
             text = words if len(words) <= CHARACTERS else f"{words[:CHARACTERS]}..."
-            rows.append(
-                {
-                    "tokens": int(cut[index]),
-                    "label": labels[index] if labels else None,
-                    "text": text,
-                }
-            )
-        filled = float(cut[real].sum() / (length * len(indices)))
+            label = labels[index] if labels else None
+            rows.append({"tokens": int(lengths[index]), "label": label, "text": text})
+        filled = float(lengths[real].sum() / (length * len(indices)))
         shown.append(
             {"step": step, "length": length, "texts": len(real), "filled": filled, "rows": rows}
         )
@@ -226,7 +250,7 @@ def _warnings(report: dict[str, Any]) -> list[str]:
             found.append(f"class {row['class']!r} has {row['train']} training texts only")
     for name, split in report["splits"].items():
         lengths = split["lengths"]
-        if lengths["truncated_share"] > TRUNCATION_LIMIT and not name.startswith("MLM"):
+        if (lengths["truncated_share"] or 0) > TRUNCATION_LIMIT:
             found.append(
                 f"{lengths['truncated_share']:.0%} of the {name} texts are cut at "
                 f"{report['max_length']:,} tokens, {lengths['lost_token_share']:.0%} of all tokens"

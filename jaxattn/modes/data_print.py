@@ -40,8 +40,8 @@ def _print_lengths(report: dict[str, Any]) -> None:
                 f"{split['lengths']['mean']:,.1f}",
                 *(f"{length:,}" for length in split["lengths"]["percentiles"].values()),
                 f"{split['lengths']['longest']:,}",
-                f"{split['lengths']['truncated_share']:.1%}",
-                f"{split['lengths']['lost_token_share']:.1%}",
+                _share(split["lengths"]["truncated_share"]),
+                _share(split["lengths"]["lost_token_share"]),
                 f"{split['lengths']['unknown_share']:.2%}",
             )
             for name, split in report["splits"].items()
@@ -50,6 +50,10 @@ def _print_lengths(report: dict[str, Any]) -> None:
     for name, split in report["splits"].items():
         if split["sampled"] < split["texts"]:
             print(f"The lengths of {name} are those of {split['sampled']:,} of its texts.")
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
 
 
 def _print_classes(classes: list[dict[str, Any]]) -> None:
