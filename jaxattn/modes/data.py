@@ -1,30 +1,24 @@
 """--mode=data: what a run of this configuration would read, before it is run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxattn.config import Config
 from jaxattn.config_io import flatten, to_plain
-from jaxattn.data.batching import BatchPlan
 from jaxattn.data.corpora import LabelledCorpus, load_labelled, load_texts
-from jaxattn.data.encoding import UNKNOWN_LIMIT, encode, encode_pieces
+from jaxattn.data.encoding import UNKNOWN_LIMIT
 from jaxattn.data.survey import Lengths, contradictions, duplicates, measure_lengths
 from jaxattn.errors import InputError
+from jaxattn.modes.data_batches import batches_of_pieces, batches_of_texts
 from jaxattn.modes.data_print import print_report
 from jaxattn.modes.finetune import inherited_tokenizer, pretrained_config
 from jaxattn.modes.plan_workload import spread
 from jaxattn.modes.pretrain import SCRATCH, make_tokenizer
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, write_json
-from jaxattn.modes.training import buckets
 
-BATCHES = 3
-ROWS = 3
-"""Batches that are shown, and rows of each."""
-CHARACTERS = 160
-"""Of a row that is shown."""
 VOCABULARY_CHARACTERS = 8_000_000
 """A vocabulary is made from so much text, about, which takes seconds; a run's is from all of it."""
 LENGTH_CHARACTERS = 10_000_000
@@ -88,13 +82,12 @@ def survey(folder: RunFolder, config: Config, pretrain: str) -> dict[str, Any]:
         report["contradictions"] = contradictions(labelled.train.texts, labelled.train.labels)
         names = [labelled.label_names[number] for number in labelled.train.labels.tolist()]
         labels = spread(names, counts[first])
-        report["batches"] = _batches(tokenizer, config, samples[first], lengths[first], labels)
+        report["batches"] = batches_of_texts(
+            tokenizer, config, samples[first], lengths[first].tokens, labels
+        )
     else:
         some = spread(samples[first], MLM_TEXTS)
-        pieces, _ = encode_pieces(tokenizer, some, config.data.max_length)
-        report["batches"] = _batches_of(
-            tokenizer, config, pieces.lengths, lambda index: pieces[index].tolist(), []
-        )
+        report["batches"] = batches_of_pieces(tokenizer, config, some)
     report["warnings"] = problems + _warnings(report)
     return report
 
@@ -179,50 +172,6 @@ def _count(texts: Sequence[str], characters: int) -> int:
     """So many texts hold about so many characters, judged by some of them."""
     some = spread(texts, 200)
     return max(1, round(characters / max(1.0, sum(map(len, some)) / len(some))))
-
-
-def _batches(
-    tokenizer: Any, config: Config, texts: Sequence[str], lengths: Lengths, labels: Sequence[str]
-) -> list[dict[str, Any]]:
-    """The first batches of fine-tuning, of texts cut at `data.max_length`."""
-    cut = np.minimum(lengths.tokens, config.data.max_length)
-
-    def ids(index: int) -> Sequence[int]:
-        return encode(tokenizer, [texts[index]], config.data.max_length)[0][0].tolist()
-
-    return _batches_of(tokenizer, config, cut, ids, labels)
-
-
-def _batches_of(
-    tokenizer: Any,
-    config: Config,
-    lengths: np.ndarray,
-    ids: Callable[[int], Sequence[int]],
-    labels: Sequence[str],
-) -> list[dict[str, Any]]:
-    """The first batches of examples with these lengths, some rows of each in words."""
-    plan = BatchPlan(
-        lengths,
-        buckets=buckets(config),
-        batch_size=config.train.batch_size,
-        seed=config.train.seed,
-        shuffle=True,
-    )
-    shown = []
-    for step in range(min(BATCHES, plan.steps_per_epoch)):
-        length, indices = plan.batch_indices(step)
-        real = [int(index) for index in indices if index >= 0]
-        rows = []
-        for index in real[:ROWS]:
-            words = tokenizer.decode(list(ids(index)), skip_special_tokens=False)
-            text = words if len(words) <= CHARACTERS else f"{words[:CHARACTERS]}..."
-            label = labels[index] if labels else None
-            rows.append({"tokens": int(lengths[index]), "label": label, "text": text})
-        filled = float(lengths[real].sum() / (length * len(indices)))
-        shown.append(
-            {"step": step, "length": length, "texts": len(real), "filled": filled, "rows": rows}
-        )
-    return shown
 
 
 def _warnings(report: dict[str, Any]) -> list[str]:
