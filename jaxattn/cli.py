@@ -20,6 +20,8 @@ Modes, each with an example (`python launch.py` is the same program as `jaxattn`
               jaxattn --mode=compare --runs=runs
   replay    run a run again from its saved configuration, and compare
               jaxattn --mode=replay --run=runs/finetune/imdb_lsh
+  data      what a run would read: splits, classes, lengths, duplicates, batches in words
+              jaxattn --mode=data --config=configs/imdb.py --config.data.path=my_folder
   plan      what a run will need: memory, devices it fits on, time; checked against the run later
               jaxattn --mode=plan --config=configs/lsh_small.py
   profile   time and memory of the attentions by length, where they cross, their error on a run
@@ -54,6 +56,7 @@ MODES = {
     "predict": "predict",
     "compare": "compare",
     "replay": "replay",
+    "data": "data",
     "plan": "plan",
     "profile": "profile",
 }
@@ -62,7 +65,7 @@ MODES = {
 FLAG_TEXTS = {
     "mode": f"What to do: {', '.join(MODES)}.",
     "exp": "Name of the experiment.",
-    "pretrain": "finetune, plan, profile: the pretraining experiment, name[@step], or none.",
+    "pretrain": "finetune, data, plan, profile: the pretraining experiment, name[@step], or none.",
     "run": "replay, plan: the run's folder.",
     "input": "predict: a file, or - for standard input.",
     "output": "predict: a file; empty: standard output.",
@@ -194,9 +197,9 @@ def parse(argv: Sequence[str]) -> Request | None:
 
 def _stage(values: flags.FlagValues) -> str:
     """The mode whose settings a configuration file is asked for: here that of a training."""
-    if values.mode == "plan" and values.pretrain:
+    if values.mode in ("data", "plan") and values.pretrain:
         return "finetune"
-    return "pretrain" if values.mode in ("plan", "profile") else values.mode
+    return "pretrain" if values.mode in ("data", "plan", "profile") else values.mode
 
 
 def _config_dict(config_args: Sequence[str], mode: str) -> typing.Any:

@@ -307,13 +307,25 @@ class HeadConfig(_Checked):
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerConfig(_Checked):
-    """The WordPiece vocabulary."""
+    """The vocabulary."""
 
     PATH: ClassVar[str] = "tokenizer."
+    kind: str = option(
+        "wordpiece",
+        "what a token is, unless tokenizer.path says it: a word piece, a byte, or a word between "
+        "blanks",
+        choices=("wordpiece", "bytes", "words"),
+    )
     path: str = option("", "an existing tokenizer.json or vocab.txt; empty: train one")
-    vocab_size: int = option(8192, "size of a trained vocabulary", low=100, high=1_000_000)
-    lowercase: bool = option(True, "lower-case and strip accents")
-    min_frequency: int = option(2, "rarest pair that is merged in training", low=1)
+    vocab_size: int = option(
+        8192, "largest size of a trained vocabulary; bytes are always 261", low=100, high=1_000_000
+    )
+    lowercase: bool = option(
+        True, "lower-case; word pieces are stripped of accents too, bytes stay as they are"
+    )
+    min_frequency: int = option(
+        2, "rarest pair that is merged in training, or rarest word that is kept", low=1
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -321,12 +333,46 @@ class DataConfig(_Checked):
     """What is read, how it is split, and how it is batched."""
 
     PATH: ClassVar[str] = "data."
-    name: str = option("pydocs", "the corpus: pydocs (built in), or a name of your own")
-    path: str = option("", "a file or folder of Parquet, CSV or JSONL; empty: built in, or the hub")
+    name: str = option(
+        "pydocs",
+        "the corpus: pydocs or listops (built in), one of jaxattn/data/known_corpora.py, whose "
+        "entry then fills in what is left at its default here, or a name of your own",
+    )
+    path: str = option(
+        "", "a file or folder of Parquet, CSV, JSONL or texts; empty: built in, or the hub"
+    )
+    file_part: str = option(
+        "", "read only files with this part in their name (sst: sst_train, sst_dev); empty: all"
+    )
     hub: str = option("", "id of a Hugging Face dataset, read when data.path is empty")
     hub_config: str = option("", "configuration name of the hub dataset")
-    text_column: str = option("text", "column of the text")
+    hub_revision: str = option("", "branch, tag or commit of the hub dataset; empty: the newest")
+    streaming: bool = option(
+        False,
+        "read the hub row by row without a copy on the disk; data.max_examples then takes the "
+        "first rows of a split instead of a sample",
+    )
+    text_column: str = option(
+        "text", "column of the text; title+description joins two with a blank between them"
+    )
     label_column: str = option("label", "column of the label")
+    group_column: str = option(
+        "",
+        "rows with one value in this column stay in one split (a web address counts as its host); "
+        "empty: only copies of a text stay together",
+    )
+    clean: str = option(
+        "none",
+        "what is taken out of texts: nothing, <br /> (a line break then), or all HTML",
+        choices=("none", "breaks", "html"),
+    )
+    keywords: tuple[str, ...] = option(
+        (), "keep only texts with one of these words, whole and in any case; empty: all texts"
+    )
+    keyword_column: str = option("", "where data.keywords are looked for; empty: in the text")
+    keyword_characters: int = option(
+        1000, "data.keywords are looked for in so many characters from the beginning", low=1
+    )
     label_names: tuple[str, ...] = option((), "class names for integer labels 0, 1, ...")
     train_split: str = option("train", "split (or file name prefix) to train on")
     validation_split: str = option(
@@ -460,7 +506,9 @@ class PlanConfig(_Checked):
     )  # fmt: skip
     timed_steps: int = option(3, "steps timed for each length, after a first one", low=1)
     sample_texts: int = option(
-        20_000, "of a larger corpus so many texts are tokenised to tell its lengths", low=1
+        20_000,
+        "of a larger corpus so many texts are tokenised to tell its lengths; for --mode=data too",
+        low=1,
     )
 
 

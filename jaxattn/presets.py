@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from jaxattn.config_io import defaults
+from jaxattn.config_io import defaults, inherit_architecture
 from jaxattn.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,11 +15,14 @@ ARCHITECTURES = {
     "autotinybert_4x432": (4, 432, 384, 4, 256),
     "autotinybert_3x320": (3, 320, 608, 4, 256),
     "quick": (2, 128, 256, 4, 128),
+    "lra_listops": (6, 512, 2048, 8, 512),
+    "lra_text": (4, 256, 1024, 4, 256),
 }
 """Name -> layers, hidden, feed-forward, heads, query/key/value width.
 
 BERT_SMALL: "Well-Read Students Learn Better" (Turc et al. 2019). The others: AutoTinyBERT (Yin et
-al. 2021). "quick" is ours: small enough to train on two CPU cores in minutes.
+al. 2021). The two of Long Range Arena: Tay et al. 2020. "quick" is ours: small enough to
+train on two CPU cores in minutes.
 """
 
 
@@ -48,5 +51,59 @@ def wikipedia_pretraining(architecture: str) -> "ConfigDict":
     config.data.max_examples = 200_000
     config.tokenizer.vocab_size = 30522
     config.train.epochs = 10
+    config.train.precision = "bfloat16"
+    return config
+
+
+def quick_classification(
+    mode: str, corpus: str, max_length: int, *, batch_size: int, epochs: int
+) -> "ConfigDict":
+    """A corpus known by name and an encoder that two CPU cores can train: MLM, then the classifier.
+
+    Args:
+        mode: the --mode; for fine-tuning the architecture is inherited.
+        corpus: a name of `jaxattn.data.known_corpora`, which says where and how it is read.
+        max_length: tokens per example.
+        batch_size: examples per step.
+        epochs: of fine-tuning; pretraining has 150 steps.
+    """
+    config = defaults()
+    config.data.name = corpus
+    config.data.max_length = max_length
+    config.data.length_buckets = (max_length // 4, max_length // 2, max_length)
+    config.train.batch_size = batch_size
+    config.train.learning_rate = 1e-3
+    config.train.epochs = epochs
+    if mode == "finetune":
+        inherit_architecture(config)
+        return config
+    set_architecture(config, "quick")
+    config.model.max_seq_len = max_length
+    config.attention.reformer_lsh.num_hashes = 2
+    config.train.max_steps = 150
+    return config
+
+
+def long_range_arena(architecture: str, *, tokens: int, steps: int, warmup: int) -> "ConfigDict":
+    """A classifier of Long Range Arena, trained from random weights as published.
+
+    Args:
+        architecture: "lra_listops" or "lra_text".
+        tokens: longest input, [CLS] and [SEP] not counted.
+        steps: optimizer steps of batches of 32.
+        warmup: of them with a rising rate, to 0.05 / sqrt(warmup).
+    """
+    config = defaults()
+    set_architecture(config, architecture)
+    config.model.max_seq_len = config.data.max_length = tokens + 2
+    config.model.positions = "sinusoidal"
+    config.head.pooling = "cls"
+    config.head.pooler = "bert"
+    config.train.batch_size = 32
+    config.train.max_steps = steps
+    config.train.learning_rate = 0.05 / warmup**0.5
+    config.train.warmup_ratio = warmup / steps
+    config.train.weight_decay = 0.1
+    config.train.beta2 = 0.98
     config.train.precision = "bfloat16"
     return config

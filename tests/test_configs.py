@@ -182,3 +182,22 @@ def test_a_broken_saved_configuration_is_told(tmp_path: Path, text: str, words: 
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(InputError, match=words):
         config_io.read_yaml(tmp_path / "c.yaml")
+
+
+def test_long_range_arena_at_its_published_sizes() -> None:
+    listops = parsed(
+        "--mode=finetune", f"--config={ROOT / 'configs' / 'lra_listops.py'}"
+    ).resolved()
+    text = parsed("--mode=finetune", f"--config={ROOT / 'configs' / 'lra_text.py'}").resolved()
+    sizes = [
+        (c.model.num_layers, c.model.hidden_dim, c.model.mlp_dim, c.model.num_heads,
+         c.model.qkv_dim, c.data.max_length, c.train.batch_size, c.train.max_steps,
+         round(c.train.warmup_ratio * c.train.max_steps), c.head.pooling, c.tokenizer.kind)
+        for c in (listops, text)
+    ]  # fmt: skip
+    assert sizes[0] == (6, 512, 2048, 8, 512, 2002, 32, 5000, 1000, "cls", "words")
+    assert sizes[1] == (4, 256, 1024, 4, 256, 4002, 32, 20_000, 8000, "cls", "bytes")
+    # The bytes are read as they are, and the epochs hold the steps.
+    assert (text.data.clean, text.data.hub) == ("none", "stanfordnlp/imdb")
+    assert listops.train.epochs * 96_000 // 32 >= 5000
+    assert text.train.epochs * (24_000 // 32) >= 20_000

@@ -2,7 +2,8 @@
 
 A corpus is read from files (`data.path`), from the Hugging Face hub (`data.hub`), or is the
 built-in one (`data.name` = pydocs). Splits that are missing are held out of the training split by
-the texts themselves and `data.split_seed`, in the same way for both tasks.
+the texts themselves and `data.split_seed`, in the same way for both tasks. With
+`data.group_column` whole groups are held out, and no group is in two splits.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ import numpy as np
 from jaxattn.config import DataConfig
 from jaxattn.data import holdout
 from jaxattn.data.classes import Classes
+from jaxattn.data.groups import apart, group_names
 from jaxattn.data.read_files import VALIDATION_NAMES, require_column
 from jaxattn.data.rows import Rows, joined, logger
 from jaxattn.data.sources import Source, open_source
@@ -113,11 +115,13 @@ def load_texts(data: DataConfig) -> TextCorpus:
     source = open_source(data)
     found = {name: source.required(name, "data.mlm_splits") for name in _mlm_splits(data)}
     forbidden: set[str] = set()
+    held: list[Rows] = []
     validation: Rows | None = None
-    rows = found.get(data.train_split) or source.read(data.train_split, ())
+    rows = found.get(data.train_split) or source.found(data.train_split)
     if rows is not None:
         parts = _parts(source, rows, data)
         forbidden.update(parts.validation.texts)
+        held.append(parts.validation)
         if data.train_split in found:
             found[data.train_split] = parts.train
             validation = parts.validation
@@ -130,13 +134,19 @@ def load_texts(data: DataConfig) -> TextCorpus:
             # The reported test texts are never chosen by, even where they are trained on.
             validation = joined([part for name, part in found.items() if name != data.test_split])
             count = max(1, round(data.validation_fraction * len(validation)))
+            if validation.groups:
+                alike = dataclasses.replace(validation, labels=[None] * len(validation))
+                chosen = _held_out(alike, data, "validation", data.validation_fraction)
+                validation = validation.take(chosen)
+                held.append(validation)
         else:
             count = len(validation)
         validation = validation.take(
             _sampled(validation, min(count, MAX_MLM_VALIDATION), data, "validation")
         )
     forbidden.update(validation.texts)
-    train = pool.take(np.array([text not in forbidden for text in pool.texts], bool))
+    seen = np.array([text in forbidden for text in pool.texts], bool)
+    train = pool.take(~seen & apart(pool, [*held, validation]))
     if not len(train) or not len(validation):
         raise InputError(
             f"data.mlm_splits: {source.name} has {len(pool)} texts in {list(data.mlm_splits)}, too "
@@ -178,12 +188,18 @@ def _parts(source: Source, rows: Rows, data: DataConfig) -> _Parts:
     ):  # fmt: skip
         labelled = None if part is None else part.take(_is_labelled(part))
         if labelled:
+            labelled = labelled.take(apart(labelled, given))
             given.append(labelled)
+            shared = ~apart(rows, [labelled])
+            if shared.any():
+                logger.warning(
+                    "%s: %d training rows left out whose %r is in the %s split too",
+                    source.name, shared.sum(), data.group_column, purpose,
+                )  # fmt: skip
+            free &= ~shared
             continue
         candidates = np.flatnonzero(free)
-        labels = [rows.labels[i] for i in candidates]
-        keys = holdout.text_keys(rows.texts.take(candidates), data.split_seed, purpose)
-        chosen = candidates[holdout.hold_out(keys, labels, fraction)]
+        chosen = candidates[_held_out(rows.take(candidates), data, purpose, fraction)]
         free[chosen] = False
         given.append(rows.take(chosen))
         if len(chosen) and (purpose == "test" or part is not None):
@@ -191,7 +207,18 @@ def _parts(source: Source, rows: Rows, data: DataConfig) -> _Parts:
                 "%s has no labelled %s split: %d training texts are held out instead",
                 source.name, purpose, len(chosen),
             )  # fmt: skip
-    return _Parts(rows.take(free | ~_is_labelled(rows)), given[1], given[0])
+    kept = (free | ~_is_labelled(rows)) & apart(rows, given)
+    return _Parts(rows.take(kept), given[1], given[0])
+
+
+def _held_out(rows: Rows, data: DataConfig, purpose: str, fraction: float) -> np.ndarray:
+    """Marks rows to hold out: of each label its share, in whole groups where there are groups."""
+    if rows.groups:
+        return holdout.hold_out_groups(
+            group_names(rows), rows.labels, data.split_seed, purpose, fraction
+        )
+    keys = holdout.text_keys(rows.texts, data.split_seed, purpose)
+    return holdout.hold_out(keys, rows.labels, fraction)
 
 
 def _validation_split(source: Source, data: DataConfig) -> Rows | None:

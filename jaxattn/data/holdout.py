@@ -1,6 +1,7 @@
 """Choosing texts by their content: what is held out does not depend on the order of a file."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,3 +48,46 @@ def sample(keys: np.ndarray, count: int) -> np.ndarray:
     Samples of one corpus are nested: a larger one holds the smaller one.
     """
     return np.sort(np.argsort(keys, kind="stable")[:count])
+
+
+def hold_out_groups(
+    groups: Sequence[str], labels: Sequence[object], seed: int, purpose: str, fraction: float
+) -> np.ndarray:
+    """Marks about `fraction` of the rows of each label, in whole groups.
+
+    A group belongs to its most frequent label. For each label groups are taken in a pseudo-random
+    order as long as they fit; where none does (an author of two novels, a tenth wanted), the
+    smallest is taken. A label whose groups are fewer than two keeps all. Nothing depends on the
+    order of the rows.
+
+    Args:
+        groups: n names.
+        labels: n hashable values.
+        seed: of the order.
+        purpose: each has an order of its own.
+        fraction: share to hold out, in (0, 0.5].
+
+    Returns:
+        bool [n].
+    """
+    counts: dict[str, Counter[object]] = {}
+    for group, label in zip(groups, labels, strict=True):
+        counts.setdefault(group, Counter())[label] += 1
+    members: dict[object, list[str]] = {}
+    for group, found in counts.items():
+        label = min(found, key=lambda value: (-found[value], str(value)))
+        members.setdefault(label, []).append(group)
+    held: set[str] = set()
+    for names in members.values():
+        if len(names) < 2:
+            continue
+        key = dict(zip(names, text_keys(names, seed, purpose).tolist(), strict=True))
+        size = {name: counts[name].total() for name in names}
+        room = max(1, round(fraction * sum(size.values())))
+        fitting: set[str] = set()
+        for name in sorted(names, key=lambda name: (key[name], name)):
+            if size[name] <= room:
+                fitting.add(name)
+                room -= size[name]
+        held |= fitting or {min(names, key=lambda name: (size[name], key[name], name))}
+    return np.array([group in held for group in groups], bool)

@@ -177,7 +177,7 @@ class quiet_datasets:  # used like a function, in a with statement
             datasets.enable_progress_bars()
 
 
-def _lines(file: Path) -> Iterator[str]:
+def text_lines(file: Path) -> Iterator[str]:
     """The lines of a UTF-8 file with their ends; a byte order mark is skipped."""
     with file.open("rb") as stream:
         for number, line in enumerate(stream, 1):
@@ -192,10 +192,14 @@ def _lines(file: Path) -> Iterator[str]:
 
 def _separated(delimiter: str) -> Callable[[Path], _Cells]:
     def cells(file: Path) -> _Cells:
+        lines = text_lines(file)
+        header_line = next(lines, "")
+        # The files of the minBERT course end in .csv and have tabs.
+        mark = "\t" if "\t" in header_line and "," not in header_line else delimiter
         # The limit guards against an unclosed quote, which `strict` reports anyway; the default
         # of 128 KiB is less than a long document.
         limit = csv.field_size_limit(2**31 - 1)
-        reader = csv.reader(_lines(file), delimiter=delimiter, strict=True)
+        reader = csv.reader(itertools.chain([header_line], lines), delimiter=mark, strict=True)
         header: list[str] | None = None
         try:
             for row in reader:
@@ -218,7 +222,7 @@ def _separated(delimiter: str) -> Callable[[Path], _Cells]:
 
 def _json_rows(file: Path) -> _Cells:
     """JSON Lines, or one JSON array of objects."""
-    lines = _lines(file)
+    lines = text_lines(file)
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -259,6 +263,11 @@ _READERS: dict[str, tuple[str, Callable[[Path], _Cells]]] = {
 FORMATS = (".parquet", *_READERS)
 
 
+def file_cells(file: Path) -> _Cells:
+    """Every row of a CSV, TSV or JSON file as column -> cell, with its line or entry."""
+    return _READERS[file.suffix.lower()][1](file)
+
+
 def data_files(folder: Path) -> list[Path]:
     """The files of known formats in a folder, sorted; hidden ones are no data."""
     return [
@@ -268,8 +277,8 @@ def data_files(folder: Path) -> list[Path]:
     ]
 
 
-def split_files(folder: Path, split: str, synonyms: Sequence[str] = ()) -> list[Path]:
-    """The files of a split, sorted by name; empty if there are none.
+def split_files(known: Sequence[Path], split: str, synonyms: Sequence[str] = ()) -> list[Path]:
+    """Those of the `known` files that are a split, sorted by name; empty if there are none.
 
     A file belongs to the split `train` if its stem is `train`, or else begins with it
     (`train-00000-of-00004`, `train_partial`), or else has it as a part (`sst_train`). Where
@@ -279,7 +288,6 @@ def split_files(folder: Path, split: str, synonyms: Sequence[str] = ()) -> list[
     Raises:
         InputError: files of several corpora match (`sst_train`, `imdb_train`).
     """
-    known = data_files(folder)
     for name in (split, *synonyms):
         name = re.escape(name.lower())
         patterns = [name, rf"{name}[_.-].*", rf"(.*[_.-])?{name}([_.-].*)?"]
@@ -290,8 +298,9 @@ def split_files(folder: Path, split: str, synonyms: Sequence[str] = ()) -> list[
             matches = [file for file in known if re.fullmatch(pattern, file.stem.lower())]
             if matches:
                 _require_one_corpus(matches, name, split)
-                best = min(FORMATS.index(file.suffix.lower()) for file in matches)
-                return [file for file in matches if file.suffix.lower() == FORMATS[best]]
+                found = {file.suffix.lower() for file in matches}
+                best = min(found, key=lambda ending: (*FORMATS, ".txt").index(ending))
+                return [file for file in matches if file.suffix.lower() == best]
     return []
 
 

@@ -74,6 +74,7 @@ class Rows:
         places: where each was read.
         label_columns: None if there is a label column, else the columns there are.
         class_names: names of the labels 0, 1, ... where the file or the hub knows them.
+        groups: n values of `data.group_column`, None where a row has none; empty without it.
     """
 
     texts: Texts
@@ -81,6 +82,7 @@ class Rows:
     places: Places
     label_columns: tuple[str, ...] | None = None
     class_names: tuple[str, ...] = ()
+    groups: Sequence[str | None] = ()
 
     def __len__(self) -> int:
         """Number of texts."""
@@ -94,11 +96,13 @@ class Rows:
     def take(self, chosen: np.ndarray) -> "Rows":
         """The rows of a bool [n] or of int [m] indices, in that order."""
         indices = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+        listed = indices.tolist()
         return dataclasses.replace(
             self,
             texts=self.texts.take(indices),
-            labels=[self.labels[i] for i in indices],
+            labels=[self.labels[i] for i in listed],
             places=self.places.take(indices),
+            groups=[self.groups[i] for i in listed] if self.groups else (),
         )
 
 
@@ -177,4 +181,5 @@ def joined(parts: list[Rows]) -> Rows:
         Places.joined([part.places for part in parts]),
         lacking[0] if lacking else None,
         parts[0].class_names if parts else (),
+        [group for part in parts for group in part.groups],
     )

@@ -30,8 +30,7 @@ __all__ = [
 
 def _assembled(vocab: dict[str, int], lowercase: bool) -> "Tokenizer":
     """BERT's pipeline around a vocabulary that holds the five special tokens."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, processors
-    from tokenizers import normalizers, pre_tokenizers  # isort: skip
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     tokenizer = Tokenizer(
         models.WordPiece(vocab=vocab, unk_token="[UNK]", max_input_chars_per_word=100)
@@ -39,6 +38,13 @@ def _assembled(vocab: dict[str, int], lowercase: bool) -> "Tokenizer":
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix="##")
+    return finished(tokenizer, vocab)
+
+
+def finished(tokenizer: "Tokenizer", vocab: dict[str, int]) -> "Tokenizer":
+    """`tokenizer` with the five special tokens of `vocab`, and [CLS] text [SEP] as its form."""
+    from tokenizers import AddedToken, processors
+
     tokenizer.add_special_tokens(
         [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]
     )
@@ -70,8 +76,8 @@ def train_wordpiece(texts: Sequence[str], config: TokenizerConfig) -> "Tokenizer
     from tokenizers import Tokenizer, models, trainers
 
     draft = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    finished = _assembled({token: i for i, token in enumerate(SPECIAL_TOKENS)}, config.lowercase)
-    draft.normalizer, draft.pre_tokenizer = finished.normalizer, finished.pre_tokenizer
+    whole = _assembled({token: i for i, token in enumerate(SPECIAL_TOKENS)}, config.lowercase)
+    draft.normalizer, draft.pre_tokenizer = whole.normalizer, whole.pre_tokenizer
     budget = (config.vocab_size - len(SPECIAL_TOKENS)) * 3 // 4
     characters, pieces = _alphabet(draft, texts, budget)
     if not characters:

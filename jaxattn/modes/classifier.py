@@ -11,6 +11,7 @@ import jax
 from jaxattn.config import Config
 from jaxattn.config_io import write_text
 from jaxattn.data.corpora import LabelledCorpus
+from jaxattn.data.derived import CLEANERS
 from jaxattn.data.wordpiece import encode, load_tokenizer, special_ids
 from jaxattn.errors import InputError
 from jaxattn.evaluate.metrics import classification_metrics, confusion
@@ -33,9 +34,13 @@ class Classifier:
     params: Any
 
     def probabilities(self, texts: list[str]) -> Any:
-        """Class probabilities, float64 [len(texts), classes]."""
+        """Class probabilities, float64 [len(texts), classes], of texts as they come.
+
+        Mark-up is taken out of them as it was in training.
+        """
         data = self.config.data
-        tokens, _ = encode(self.tokenizer, texts, data.max_length, truncate=data.truncate)
+        cleaned = [CLEANERS[data.clean](text) for text in texts]
+        tokens, _ = encode(self.tokenizer, cleaned, data.max_length, truncate=data.truncate)
         return self.predictor.probabilities(self.params, tokens)
 
 

@@ -108,7 +108,7 @@ def _known_tokenizer(subject: Subject) -> Any:
     """A tokenizer that is there already, or None."""
     config, folder = subject.config, subject.folder
     own = folder.path / "tokenizer.json"
-    if own.exists() or config.tokenizer.path:
+    if own.exists() or config.tokenizer.path or config.tokenizer.kind == "bytes":
         return make_tokenizer(folder, config, [])
     if subject.pretrain:
         return inherited_tokenizer(folder, config, folder.runs, subject.pretrain)
@@ -124,7 +124,7 @@ def _from_data(subject: Subject) -> Workload:
     else:
         corpus = load_labelled(config.data)
         texts, num_classes, cut = corpus.train.texts, len(corpus.label_names), encode
-    sample = _spread(texts, config.plan.sample_texts)
+    sample = spread(texts, config.plan.sample_texts)
     tokenizer = _known_tokenizer(subject)
     trained = tokenizer is None
     if trained:
@@ -141,7 +141,7 @@ def _from_data(subject: Subject) -> Workload:
     return Workload(vocab_size, num_classes, _steps(config, subject.task, lengths), counted, origin)
 
 
-def _spread(texts: Sequence[str], count: int) -> list[str]:
+def spread(texts: Sequence[str], count: int) -> list[str]:
     """At most `count` texts, evenly spaced: files are often sorted."""
     places = np.linspace(0, len(texts) - 1, min(count, len(texts))).round().astype(int)
     return [texts[place] for place in places]

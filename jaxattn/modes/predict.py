@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from jaxattn.config import did_you_mean
+from jaxattn.data.derived import joined_text, text_columns
 from jaxattn.errors import InputError
 from jaxattn.modes.classifier import load_classifier
 from jaxattn.modes.request import Request
@@ -88,17 +89,20 @@ def read_texts(source: str, text_column: str) -> Iterator[str]:
             strict=True,
         )
         names = list(rows.fieldnames or ())
-        if text_column not in names:
-            raise InputError(
-                f"{source}, line 1: no column {text_column!r}; there are: {', '.join(names)}"
-                f"{did_you_mean(text_column, names)}"
-            )
+        wanted = text_columns(text_column, names)
+        for column in wanted:
+            if column not in names:
+                raise InputError(
+                    f"{source}, line 1: no column {column!r}; there are: {', '.join(names)}"
+                    f"{did_you_mean(column, names)}"
+                )
         try:
             for row in rows:
-                if row[text_column] is None:
-                    where = f"{source}, line {rows.line_num}"
-                    raise InputError(f"{where}: no value for {text_column!r}")
-                yield row[text_column]
+                for column in wanted:
+                    if row[column] is None:
+                        where = f"{source}, line {rows.line_num}"
+                        raise InputError(f"{where}: no value for {column!r}")
+                yield _joined([row[column] for column in wanted])
         except csv.Error as error:
             raise InputError(f"{source}, line {rows.line_num}: {error}") from None
     elif ending in (".json", ".parquet", ".gz", ".zst", ".xlsx"):
@@ -108,17 +112,23 @@ def read_texts(source: str, text_column: str) -> Iterator[str]:
             yield line.rstrip("\r\n")
 
 
+def _joined(cells: list[str]) -> str:
+    """One cell as it is; several as a corpus joins them."""
+    return cells[0] if len(cells) == 1 else joined_text(cells)
+
+
 def _json_text(source: str, number: int, line: str, column: str) -> str:
     try:
         record: Any = json.loads(line)
     except ValueError as error:
         raise InputError(f"{source}, line {number}: not valid JSON ({error})") from None
-    if not isinstance(record, dict) or not isinstance(record.get(column), str):
+    wanted = text_columns(column, list(record)) if isinstance(record, dict) else ()
+    if not wanted or not all(isinstance(record.get(name), str) for name in wanted):
         found = sorted(record) if isinstance(record, dict) else type(record).__name__
         raise InputError(
             f"{source}, line {number}: expected an object with a text in {column!r}, found {found}"
         )
-    text: str = record[column]
+    text = _joined([record[name] for name in wanted])
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise InputError(f"{source}, line {number}: {column!r} holds half a surrogate pair")
     return text

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 
 from jaxattn.config import Config
 from jaxattn.data.corpora import load_texts
+from jaxattn.data.vocabularies import new_tokenizer
 from jaxattn.data.wordpiece import (
     encode_pieces,
     load_tokenizer,
     save_tokenizer,
-    train_wordpiece,
     unknown_warning,
 )
 from jaxattn.errors import InputError
@@ -53,14 +53,15 @@ def run(request: Request) -> None:
 
 
 def make_tokenizer(folder: RunFolder, config: Config, texts: Sequence[str]) -> Any:
-    """The run's tokenizer: the saved one, that of `tokenizer.path`, or one trained on `texts`."""
+    """The run's tokenizer: the saved one, that of `tokenizer.path`, or one made from `texts`."""
     saved = folder.path / "tokenizer.json"
     if saved.exists():
         return load_tokenizer(saved, config.tokenizer.lowercase)
     if config.tokenizer.path:
         return load_tokenizer(config.tokenizer.path, config.tokenizer.lowercase)
-    say(f"training a WordPiece vocabulary on {len(texts):,} texts")
-    return train_wordpiece(texts, config.tokenizer)
+    if config.tokenizer.kind != "bytes":
+        say(f"making a vocabulary ({config.tokenizer.kind}) from {len(texts):,} texts")
+    return new_tokenizer(texts, config.tokenizer)
 
 
 def pretrain(folder: RunFolder, config: Config) -> None:

@@ -4,8 +4,9 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxattn.config import Config
-from jaxattn.config_io import flatten, from_config_dict
+from jaxattn.config import Config, replace
+from jaxattn.config_io import flatten, from_config_dict, to_plain
+from jaxattn.data.known_corpora import filled_in
 from jaxattn.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,18 +41,30 @@ class Request:
     runs: Path
 
     def resolved(self, inherited: Config | None = None) -> Config:
-        """The checked configuration; raises InputError when --config was not given."""
+        """The checked configuration, with what is known of a corpus by its name filled in.
+
+        Raises InputError when --config was not given.
+        """
         if self.config is None:
             raise InputError(
                 f"--mode={self.mode} needs --config=<file>, for example configs/sdpa_small.py"
             )
-        return from_config_dict(self.config, inherited)
+        return filled_in(from_config_dict(self.config, inherited), self._given())
+
+    def _given(self) -> frozenset[str]:
+        """The options that flags name."""
+        flags = (arg.partition("=")[0] for arg in self.config_args)
+        return frozenset(flag.removeprefix("--config.") for flag in flags)
 
     def data_options(self) -> dict[str, Any]:
         """What --config says of the data, lengths excepted: dotted name -> value."""
-        given = flatten(self.config.to_dict()) if self.config is not None else {}
+        if self.config is None:
+            return {}
+        given = flatten(self.config.to_dict())
         kept = ("data.max_length", "data.length_buckets")
-        return {k: v for k, v in given.items() if k.startswith("data.") and k not in kept}
+        options = {k: v for k, v in given.items() if k.startswith("data.") and k not in kept}
+        filled = to_plain(filled_in(replace(Config(), options), self._given()).data)
+        return {name: filled[name.removeprefix("data.")] for name in options}
 
     def needed(self, flag: str, example: str) -> str:
         """The value of a flag that this mode cannot do without."""

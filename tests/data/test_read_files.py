@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jaxattn.data.read_files import read_files, split_files
+from jaxattn.data.read_files import data_files, read_files, split_files
 from jaxattn.errors import InputError
 
 TEXTS = ["plain", 'quoted, "twice"\nand a second line', "NA", "2020-01-01", "Müller ☃ 日本", "7"]
@@ -196,12 +196,14 @@ def test_files_of_a_split(tmp_path, names, split, expected):
     for name in names:
         (tmp_path / name).touch()
     synonyms = ("validation", "valid", "val", "dev") if split == "validation" else ()
-    assert [file.name for file in split_files(tmp_path, split, synonyms)] == expected
+    assert [file.name for file in split_files(data_files(tmp_path), split, synonyms)] == expected
 
 
 def test_two_corpora_in_a_folder(tmp_path):
     for name in ("sst_train.csv", "imdb_train.csv"):
         (tmp_path / name).touch()
     with pytest.raises(InputError, match="ambiguous .*: imdb_train.csv and sst_train.csv"):
-        split_files(tmp_path, "train")
-    assert [file.name for file in split_files(tmp_path, "sst_train")] == ["sst_train.csv"]
+        split_files(data_files(tmp_path), "train")
+    assert [file.name for file in split_files(data_files(tmp_path), "sst_train")] == [
+        "sst_train.csv"
+    ]

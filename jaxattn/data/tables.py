@@ -1,0 +1,164 @@
+"""One file of rows as `DataConfig` wants it: columns joined, keywords, groups, mark-up taken out.
+
+`read_files` reads a text and a label. The other columns that options may ask for are few and
+rarely asked for, so they are read on their own here.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from jaxattn.config import DataConfig
+from jaxattn.data.derived import CLEANERS, DerivedTexts, Keywords, joined_text, text_columns
+from jaxattn.data.read_files import file_cells, read_files, require_column, text_lines
+from jaxattn.data.rows import Rows
+from jaxattn.data.text_files import read_labelled_lines
+from jaxattn.data.texts import Texts
+from jaxattn.errors import InputError
+
+COURSE_COLUMNS = ("sentence", "sentiment")
+"""Text and label in the tab-separated tables of the minBERT course, whatever options call them."""
+
+# Name of a column -> number of a row, as in `Rows.places` -> cell.
+Column = Callable[[str], Mapping[int, Any]]
+
+
+def read_table(file: Path, data: DataConfig) -> Rows:
+    """The rows of one file in any format.
+
+    Raises:
+        InputError: the file cannot be read, is malformed, or lacks a column.
+    """
+    if file.suffix.lower() == ".txt":
+        columns: tuple[str, ...] = ("label", "text")
+        names: tuple[str, ...] = ("text",)
+        rows = read_labelled_lines(file)
+    else:
+        columns = _columns(file)
+        names = text_columns(data.text_column, columns)
+        label = data.label_column
+        if data.text_column not in columns and COURSE_COLUMNS[0] in _tab_separated_header(file):
+            names, label = COURSE_COLUMNS[:1], COURSE_COLUMNS[1]
+        rows = read_files([file], names[0], label)
+
+    def column(name: str) -> Mapping[int, Any]:
+        require_column(name, columns, str(file))
+        return _column(file, name)
+
+    return shaped(rows, names, data, column)
+
+
+def shaped(rows: Rows, names: tuple[str, ...], data: DataConfig, column: Column) -> Rows:
+    """Rows as the options want them.
+
+    Args:
+        rows: as they were read, with the texts of the column `names[0]`.
+        names: the columns that make a text.
+        data: the options.
+        column: reads another column of the same origin.
+
+    Raises:
+        InputError: a group or a further text is of a type that cannot be one.
+    """
+
+    def cells(name: str) -> list[Any]:
+        by_number = column(name)
+        return [by_number[number] for _, number in rows.places]
+
+    if len(names) > 1:
+        others = [_texts(cells(name), name, rows) for name in names[1:]]
+        texts = DerivedTexts(lambda *parts: joined_text(parts), rows.texts, *others)
+        rows = dataclasses.replace(rows, texts=Texts.of(texts))
+    if data.group_column:
+        rows = dataclasses.replace(rows, groups=_groups(cells(data.group_column), data, rows))
+    if data.keywords:
+        keywords = Keywords(data.keywords, data.keyword_characters)
+        searched = cells(data.keyword_column) if data.keyword_column else rows.texts
+        rows = rows.take(np.array([keywords.in_text(cell) for cell in searched], bool))
+    if data.clean != "none":
+        cleaned = DerivedTexts(CLEANERS[data.clean], rows.texts)
+        rows = dataclasses.replace(rows, texts=Texts.of(cleaned))
+    return rows
+
+
+def without_columns(rows: Rows, data: DataConfig, where: str) -> Rows:
+    """Rows of an origin that has nothing but texts and labels, as the options want them.
+
+    Raises:
+        InputError: an option asks for a column.
+    """
+
+    def column(name: str) -> Mapping[int, Any]:
+        raise InputError(
+            f"{where} holds texts and labels only, found an option for column {name!r}"
+        )
+
+    return shaped(rows, ("text",), data, column)
+
+
+def group_of(value: str | int) -> str | None:
+    """The group a cell stands for: itself, or the host of a web address; None if it is blank."""
+    text = str(value).strip()
+    if text.startswith(("http://", "https://")):
+        return (urlsplit(text).hostname or text).removeprefix("www.")
+    return text or None
+
+
+def _groups(cells: list[Any], data: DataConfig, rows: Rows) -> list[str | None]:
+    groups: list[str | None] = []
+    for row, cell in enumerate(cells):
+        if isinstance(cell, float) and cell.is_integer():
+            cell = int(cell)
+        if cell is not None and not isinstance(cell, str | int):
+            raise InputError(
+                f"{rows.place(row)}: {data.group_column!r} is {cell!r} ({type(cell).__name__}), "
+                "expected a string or an integer"
+            )
+        groups.append(None if cell is None else group_of(cell))
+    return groups
+
+
+def _texts(cells: list[Any], name: str, rows: Rows) -> list[str | None]:
+    for row, cell in enumerate(cells):
+        if cell is not None and not isinstance(cell, str):
+            raise InputError(
+                f"{rows.place(row)}: {name!r} is {cell!r} ({type(cell).__name__}), expected a text"
+            )
+    return cells
+
+
+def _tab_separated_header(file: Path) -> list[str]:
+    if file.suffix.lower() not in (".csv", ".tsv"):
+        return []
+    header = next(text_lines(file), "").strip("\r\n")
+    return header.split("\t") if "\t" in header else []
+
+
+def _columns(file: Path) -> tuple[str, ...]:
+    """The columns of a table; () where it cannot be read, which `read_files` then tells."""
+    if file.suffix.lower() == ".parquet":
+        import pyarrow.parquet
+
+        try:
+            return tuple(pyarrow.parquet.read_schema(file).names)
+        except (OSError, pyarrow.ArrowException):
+            return ()
+    try:
+        # The columns of the first row: every row of a CSV file has the same.
+        return next((tuple(row) for row, _ in file_cells(file)), ())
+    except OSError:
+        return ()
+
+
+def _column(file: Path, name: str) -> Mapping[int, Any]:
+    """One column as row or line number -> cell."""
+    if file.suffix.lower() == ".parquet":
+        import pyarrow.parquet
+
+        cells = pyarrow.parquet.read_table(file, columns=[name]).column(0).to_pylist()
+        return dict(enumerate(cells, 1))
+    return {number: row.get(name) for row, number in file_cells(file)}

@@ -1,0 +1,46 @@
+"""Counts of a survey against counting by hand."""
+
+import numpy as np
+
+from jaxattn.config import TokenizerConfig
+from jaxattn.data.survey import Lengths, contradictions, duplicates, measure_lengths, normalised
+from jaxattn.data.wordpiece import train_wordpiece
+
+
+def test_lengths_and_what_is_lost():
+    lengths = np.arange(1, 101)
+    found = Lengths(lengths, 0.25).summary(90)
+    assert found["percentiles"] == {"5": 5, "25": 25, "50": 50, "75": 75, "95": 95, "99": 99}
+    assert (found["mean"], found["longest"], found["tokens"]) == (50.5, 100, 5050)
+    assert found["truncated_share"] == 0.1 and found["unknown_share"] == 0.25
+    assert found["lost_token_share"] == sum(range(1, 11)) / 5050
+
+
+def test_measuring_is_encoding_without_cutting():
+    tokenizer = train_wordpiece(["ab cd"] * 3, TokenizerConfig(vocab_size=100))
+    found = measure_lengths(tokenizer, ["ab", "ab cd ☃", "", "cd " * 1000])
+    assert found.tokens.tolist() == [3, 5, 2, 1002]
+    assert found.unknown_share == 1 / 1004
+
+
+def test_duplicates_by_hand():
+    splits = {
+        "train": ["a", "a", "A ", "b\n c", "d"],
+        "validation": ["e", "b c"],
+        "test": ["a", "E", "d", "d", "f"],
+    }
+    rows = {row["where"]: (row["exact"], row["normalised"]) for row in duplicates(splits)}
+    assert rows == {
+        "within train": (1, 2),
+        "train / validation": (0, 1),
+        "train / test": (2, 2),
+        "validation / test": (0, 1),
+        "train + validation / test": (2, 3),
+    }
+    assert len(duplicates({"train": ["a"], "validation": ["b"]})) == 2
+    assert normalised(" Ä\tB\n\nc ") == "ä b c"
+
+
+def test_contradictions_are_texts_with_two_labels():
+    texts = ["a", "b", "a", "b", "c", "c", "c"]
+    assert contradictions(texts, np.array([0, 1, 1, 1, 0, 1, 2], np.int32)) == 2
