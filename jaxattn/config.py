@@ -417,7 +417,7 @@ class DataConfig(_Checked):
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(_Checked):
-    """Optimisation: AdamW, linear warm-up, cosine decay, clipping."""
+    """Optimisation: optimizer, learning rate, precision, devices."""
 
     PATH: ClassVar[str] = "train."
     seed: int = option(
@@ -429,18 +429,43 @@ class TrainConfig(_Checked):
     eval_batch_size: int = option(0, "examples per evaluation batch; 0: train.batch_size", low=0)
     accumulation: int = option(1, "micro-batches a step is computed in", low=1)
     learning_rate: float = option(5e-4, "peak learning rate", low=1e-12, high=10.0)
+    optimizer: str = option(
+        "adamw", "rule of the updates", choices=("adamw", "schedule_free_adamw", "muon", "lamb")
+    )
+    schedule: str = option(
+        "cosine", "learning rate after warm-up; schedule_free_adamw is meant for constant",
+        choices=("cosine", "linear", "constant"),
+    )  # fmt: skip
     warmup_ratio: float = option(0.1, "share of steps with rising rate", low=0.0, high=1.0)
     min_lr_ratio: float = option(0.0, "last rate as a share of the peak", low=0.0, high=1.0)
-    weight_decay: float = option(0.01, "AdamW decay, not on biases and norms", low=0.0)
-    beta1: float = option(0.9, "AdamW beta 1", low=0.0, high=0.9999)
-    beta2: float = option(0.999, "AdamW beta 2", low=0.0, high=0.999999)
-    epsilon: float = option(1e-8, "AdamW epsilon", low=1e-12, high=1.0)
+    weight_decay: float = option(0.01, "decoupled decay, not on biases and norms", low=0.0)
+    beta1: float = option(
+        0.9, "Adam's beta 1; schedule-free: the share of the average", low=0.0, high=0.9999
+    )
+    beta2: float = option(0.999, "Adam's beta 2", low=0.0, high=0.999999)
+    epsilon: float = option(1e-8, "Adam's epsilon", low=1e-12, high=1.0)
+    muon_momentum: float = option(0.95, "momentum of muon's matrices", low=0.0, high=0.9999)
     clip_norm: float = option(1.0, "global gradient norm is clipped at this", low=1e-6)
     precision: str = option(
         "float32", "type of the computation; parameters stay float32",
-        choices=("float32", "bfloat16"),
+        choices=("float32", "bfloat16", "float16"),
     )  # fmt: skip
-    remat: bool = option(False, "recompute each block in the backward pass to save memory")
+    loss_scale: float = option(
+        2.0**15, "first factor of the loss with float16", low=1.0, high=2.0**24
+    )
+    loss_scale_steps: int = option(
+        2000, "steps without an overflow after which that factor is doubled", low=1
+    )
+    remat: str = option(
+        "none", "what is recomputed in the backward pass to save memory",
+        choices=("none", "block", "attention"),
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Reads `remat` as earlier versions saved it: blocks were recomputed, or nothing."""
+        if isinstance(self.remat, bool):
+            object.__setattr__(self, "remat", "block" if self.remat else "none")
+        super().__post_init__()
 
     def _rules(self) -> None:
         if self.batch_size % self.accumulation:
@@ -448,6 +473,44 @@ class TrainConfig(_Checked):
                 f"train.accumulation: found {self.accumulation}, which does not divide "
                 f"train.batch_size = {self.batch_size}; allowed: its divisors"
             )
+        if self.optimizer == "schedule_free_adamw" and not self.beta1:
+            raise InputError(
+                "train.beta1: found 0.0, allowed with train.optimizer = schedule_free_adamw: "
+                "above 0 (its average is a share of the parameters)"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig(_Checked):
+    """What fine-tuning does otherwise than pretraining; pretraining ignores it."""
+
+    PATH: ClassVar[str] = "finetune."
+    freeze_blocks: int = option(
+        0, "lowest blocks, and the embeddings with them, that are frozen at first; 0: none", low=0
+    )
+    freeze_share: float = option(
+        0.5, "share of the steps in which they are frozen", low=0.0, high=1.0
+    )
+    head_lr_ratio: float = option(
+        1.0, "learning rate of the head, over train.learning_rate", low=0.0, high=1000.0
+    )
+    backbone_lr_ratio: float = option(
+        1.0, "learning rate of the encoder, over train.learning_rate", low=0.0, high=1000.0
+    )
+    layer_decay: float = option(
+        1.0, "a block's learning rate over that of the block above; the embeddings come below all",
+        low=0.01, high=1.0,
+    )  # fmt: skip
+    label_smoothing: float = option(
+        0.0, "share of the target that is spread over all classes", low=0.0, high=0.99
+    )
+    class_weights: str = option(
+        "none", "weights of the loss; balanced: all classes weigh the same together",
+        choices=("none", "balanced"),
+    )  # fmt: skip
+    patience: int = option(
+        0, "stop after so many epochs without a better validation macro-F1; 0: never", low=0
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -554,6 +617,7 @@ class Config(_Checked):
     tokenizer: TokenizerConfig = section(TokenizerConfig, "the vocabulary")
     data: DataConfig = section(DataConfig, "the corpus")
     train: TrainConfig = section(TrainConfig, "optimisation")
+    finetune: FinetuneConfig = section(FinetuneConfig, "fine-tuning")
     checkpoint: CheckpointConfig = section(CheckpointConfig, "saving")
     log: LogConfig = section(LogConfig, "logging")
     study: StudyConfig = section(StudyConfig, "comparison")
@@ -566,6 +630,11 @@ class Config(_Checked):
             raise InputError(
                 f"data.max_length: found {self.data.max_length}, allowed: at most "
                 f"model.max_seq_len = {self.model.max_seq_len}"
+            )
+        if self.finetune.freeze_blocks > self.model.num_layers:
+            raise InputError(
+                f"finetune.freeze_blocks: found {self.finetune.freeze_blocks}, allowed: at most "
+                f"model.num_layers = {self.model.num_layers}"
             )
         if self.model.attention_dropout and self.attention.type != "sdpa":
             raise InputError(

@@ -125,6 +125,10 @@ class BatchPlan:
         padded = self._buckets[np.searchsorted(self._buckets, longest)]
         return int(padded), _filled(rows, self._batch_size)
 
+    def padded_length(self, step: int) -> int:
+        """The length that a batch is padded to."""
+        return self.batch_indices(step)[0]
+
     @functools.cached_property
     def _batches(self) -> Any:
         """step -> row numbers of its batch."""

@@ -50,6 +50,10 @@ class PackedPlan:
         """The length of the rows."""
         return (self.length,)
 
+    def padded_length(self, step: int) -> int:
+        """As in `BatchPlan`: the length of the rows, at every step."""
+        return self.length
+
     @property
     def useful_share(self) -> float:
         """Share of all places that hold a token of a text; the last batch's empty rows count."""

@@ -46,6 +46,7 @@ class EncoderBlock(nn.Module):
     norm: str
     norm_eps: float
     dtype: jnp.dtype
+    remat_attention: bool = False
 
     @nn.compact
     def __call__(
@@ -56,7 +57,10 @@ class EncoderBlock(nn.Module):
         deterministic: bool,
     ) -> jax.Array:
         """[B, N, D] -> [B, N, D]."""
-        attend = AttentionLayer(dtype=self.dtype, name="attention", **self.attention)
+        layer = AttentionLayer
+        if self.remat_attention:
+            layer = nn.remat(AttentionLayer, static_argnums=(4,))
+        attend = layer(dtype=self.dtype, name="attention", **self.attention)
         transform = Mlp(dtype=self.dtype, name="mlp", **self.mlp)
         norm_1 = nn.LayerNorm(epsilon=self.norm_eps, dtype=self.dtype, name="attention_norm")
         norm_2 = nn.LayerNorm(epsilon=self.norm_eps, dtype=self.dtype, name="mlp_norm")
@@ -114,11 +118,12 @@ class Encoder(nn.Module):
             "activation": model.activation,
             "dropout": model.mlp_dropout,
         }
+        remat = self.config.train.remat
         block = EncoderBlock
-        if self.config.train.remat:
+        if remat == "block":
             block = nn.remat(EncoderBlock, static_argnums=(4,))
         self.blocks = [
-            block(attention, mlp, model.norm, model.norm_eps, self.dtype)
+            block(attention, mlp, model.norm, model.norm_eps, self.dtype, remat == "attention")
             for _ in range(model.num_layers)
         ]
         if model.norm == "pre":

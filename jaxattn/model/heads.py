@@ -11,7 +11,7 @@ from jaxattn.config import Config
 from jaxattn.model.attention_layer import projection_init
 from jaxattn.model.encoder import Encoder
 
-COMPUTE_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+COMPUTE_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 
 
 class MlmModel(nn.Module):

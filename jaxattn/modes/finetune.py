@@ -114,8 +114,10 @@ def inherited_tokenizer(folder: RunFolder, config: Config, runs: Path, pretrain:
     return load_tokenizer(path, config.tokenizer.lowercase)
 
 
-def finetune(folder: RunFolder, config: Config, runs: Path, pretrain: str) -> None:
-    """Fine-tunes in `folder`, or goes on where it stopped."""
+def finetune(
+    folder: RunFolder, config: Config, runs: Path, pretrain: str, stop_after: int | None = None
+) -> None:
+    """Fine-tunes in `folder`, or goes on where it stopped; `stop_after`: see `train`."""
     corpus = load_labelled(config.data)
     tokenizer = inherited_tokenizer(folder, config, runs, pretrain)
     if tokenizer is None:
@@ -167,7 +169,13 @@ def finetune(folder: RunFolder, config: Config, runs: Path, pretrain: str) -> No
             folder,
             config,
             stage=f"finetune {folder.exp}",
-            loss_fn=classification_loss(model),
+            loss_fn=classification_loss(
+                model,
+                label_smoothing=config.finetune.label_smoothing,
+                class_weights=class_weights(
+                    config.finetune.class_weights, corpus.train.labels, len(corpus.label_names)
+                ),
+            ),
             params=params,
             plan=plan,
             batch=batch,
@@ -176,6 +184,8 @@ def finetune(folder: RunFolder, config: Config, runs: Path, pretrain: str) -> No
             higher_is_better=True,
             tokenizer_json=tokenizer.to_str(),
             data_hash=digest,
+            finetune=config.finetune,
+            stop_after=stop_after,
         )
         tested = report_on_test(
             folder, config, predictor, outcome.params, tokenizer, corpus, "predictions_test.csv"
@@ -192,6 +202,7 @@ def finetune(folder: RunFolder, config: Config, runs: Path, pretrain: str) -> No
                 "pretrain": None if pretrain == SCRATCH else pretrain.partition("@")[0],
                 "parameters": outcome.parameters,
                 "best_step": outcome.best_step,
+                "stopped_step": outcome.stopped_step,
                 **tested,
                 "cost": outcome.cost,
                 "pretrain_cost": pretrain_cost,
@@ -206,6 +217,18 @@ def finetune(folder: RunFolder, config: Config, runs: Path, pretrain: str) -> No
         f"finished: {folder.path}: test accuracy {test['accuracy']:.4f}, "
         f"macro-F1 {test['macro_f1']:.4f}"
     )
+
+
+def class_weights(how: str, labels: np.ndarray, num_classes: int) -> np.ndarray | None:
+    """Weight of every class in the loss, float64 [num_classes]; None for equal weights.
+
+    "balanced": n / (classes that occur * n of the class), so that every class weighs the same in
+    total and the mean weight of an example is 1.
+    """
+    if how == "none":
+        return None
+    counts = np.bincount(labels, minlength=num_classes)
+    return len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
 
 
 def _pretrain_cost(runs: Path, pretrain: str) -> dict[str, Any] | None:

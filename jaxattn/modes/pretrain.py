@@ -64,8 +64,8 @@ def make_tokenizer(folder: RunFolder, config: Config, texts: Sequence[str]) -> A
     return new_tokenizer(texts, config.tokenizer)
 
 
-def pretrain(folder: RunFolder, config: Config) -> None:
-    """Pretrains in `folder`, or goes on where it stopped."""
+def pretrain(folder: RunFolder, config: Config, stop_after: int | None = None) -> None:
+    """Pretrains in `folder`, or goes on where it stopped; `stop_after`: see `train`."""
     corpus = load_texts(config.data)
     tokenizer = make_tokenizer(folder, config, corpus.train)
     vocab_size = tokenizer.get_vocab_size()
@@ -107,6 +107,7 @@ def pretrain(folder: RunFolder, config: Config) -> None:
             higher_is_better=False,
             tokenizer_json=tokenizer.to_str(),
             data_hash=digest,
+            stop_after=stop_after,
         )
         write_json(
             folder.path / "results.json",

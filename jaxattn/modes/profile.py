@@ -46,7 +46,7 @@ def run(request: Request) -> None:
         outcome.measured,
         outcome.shapes,
         layers=config.model.num_layers,
-        remat=config.train.remat,
+        remat=config.train.remat != "none",
         cpu=jax.devices()[0].platform == "cpu",
     )
     folder.mkdir(parents=True, exist_ok=True)

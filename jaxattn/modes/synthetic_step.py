@@ -18,6 +18,7 @@ from jaxattn.modes.finetune import init_classifier
 from jaxattn.modes.pretrain import init_mlm
 from jaxattn.ops.programs import Programs
 from jaxattn.train.optimizer import make_optimizer
+from jaxattn.train.precision import first_scale
 from jaxattn.train.state import TrainState, create_state
 from jaxattn.train.steps import LossFn, Sums, classification_loss, make_train_step, mlm_loss
 
@@ -65,7 +66,7 @@ def synthetic_step(
     """The step that `config` trains with, on batches [batch_size, length].
 
     Args:
-      config: model, attention, accumulation, precision, remat and optimizer count; no data.
+      config: model, attention, accumulation, precision, remat and optimizer; no data.
       task: "mlm" or "classification".
       batch_size: rows of a step, all micro-batches together.
       length: tokens of every row.
@@ -84,16 +85,18 @@ def synthetic_step(
             f"{config.train.accumulation}"
         )
     loss_fn, init = _task(config, task, vocab_size, num_classes)
-    optimizer = make_optimizer(config.train, _SCHEDULED_STEPS)
+    finetune = config.finetune if task == "classification" else None
+    optimizer = make_optimizer(config.train, _SCHEDULED_STEPS, finetune, config.model.num_layers)
     function = make_train_step(
         loss_fn,
         optimizer,
         accumulation=config.train.accumulation,
         redraw_interval=config.attention.options.redraw_interval,
+        loss_scale_steps=config.train.loss_scale_steps,
     )
 
     def make_state(seed: int) -> TrainState:
-        return create_state(init(seed), optimizer, seed)
+        return create_state(init(seed), optimizer, seed, first_scale(config.train))
 
     def make_batch(seed: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(seed)

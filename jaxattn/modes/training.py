@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxattn.config import Config
+from jaxattn.config import Config, FinetuneConfig, replace
 from jaxattn.config_io import flatten, to_plain
 from jaxattn.data.batching import BatchPlan, default_buckets
 from jaxattn.data.cache import default_cache
@@ -24,17 +24,23 @@ from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.feed import NumpyBatch
 from jaxattn.train.log import RunLog
 from jaxattn.train.loop import Job, Tally, fit
-from jaxattn.train.optimizer import learning_rate_schedule, make_optimizer
+from jaxattn.train.optimizer import make_optimizer
+from jaxattn.train.precision import first_scale
+from jaxattn.train.schedules import learning_rate_schedule
 from jaxattn.train.state import create_state
 from jaxattn.train.steps import LossFn, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """A finished training: the parameters of the best checkpoint, and what it took."""
+    """A finished training: the parameters of the best checkpoint, and what it took.
+
+    `stopped_step` is the step after which it was stopped early, or None.
+    """
 
     params: Any
     best_step: int
+    stopped_step: int | None
     parameters: int
     programs: int
     cost: dict[str, Any]
@@ -80,6 +86,16 @@ def total_steps(config: Config, steps_per_epoch: int) -> int:
     return min(steps, config.train.max_steps) if config.train.max_steps else steps
 
 
+def program_steps(plan: BatchPlan | PackedPlan, start: int, end: int) -> list[int]:
+    """The first step of every padded length from `start` on; an epoch has all of them."""
+    first: dict[int, int] = {}
+    for step in range(start, min(end, start + plan.steps_per_epoch)):
+        first.setdefault(plan.padded_length(step), step)
+        if len(first) == len(plan.shapes):
+            break
+    return [first[length] for length in sorted(first)]
+
+
 def train(
     folder: RunFolder,
     config: Config,
@@ -94,6 +110,8 @@ def train(
     higher_is_better: bool,
     tokenizer_json: str,
     data_hash: str,
+    finetune: FinetuneConfig | None = None,
+    stop_after: int | None = None,
 ) -> Outcome:
     """Trains in `folder`, from its latest checkpoint where there is one.
 
@@ -110,17 +128,20 @@ def train(
       higher_is_better: its direction.
       tokenizer_json: kept in every checkpoint.
       data_hash: kept too; a run is not continued on other data.
+      finetune: freezing, rates of the layers and patience; None: pretraining.
+      stop_after: a step before the last at which to save and stop.
 
     Raises:
       InputError: the checkpoints are damaged, or from other options or data.
+      InterruptedRun: `stop_after` is reached, or a signal arrived.
     """
     for length, implementation in environment.attention_implementations(config).items():
         say(f"{stage}: exact attention at length {length}: {implementation}")
     settings = flatten(to_plain(config))
     steps = total_steps(config, plan.steps_per_epoch)
-    optimizer = make_optimizer(config.train, steps)
+    optimizer = make_optimizer(config.train, steps, finetune, config.model.num_layers)
     schedule = learning_rate_schedule(config.train, steps)
-    state = create_state(params, optimizer, config.train.seed)
+    state = create_state(params, optimizer, config.train.seed, first_scale(config.train))
     parameters = count_parameters(params)
     checkpoints = Checkpoints(folder.path / "checkpoints", config.checkpoint.keep)
     tally, done = Tally(), 0
@@ -129,7 +150,9 @@ def train(
         document = checkpoints.document(latest)
         if document["data_hash"] != data_hash:
             raise InputError(f"{folder.path}: the data have changed since the run was begun")
-        folder.must_agree(document["config"], settings)
+        # What was saved before an option existed has its default.
+        begun_with = flatten(to_plain(replace(Config(), document["config"])))
+        folder.must_agree(begun_with, settings)
         state, done = checkpoints.load(latest, state), latest
         tally = Tally(**document["tally"])
         say(f"{stage}: resuming after step {latest} of {steps}")
@@ -138,7 +161,9 @@ def train(
         optimizer,
         accumulation=config.train.accumulation,
         redraw_interval=config.attention.options.redraw_interval,
+        loss_scale_steps=config.train.loss_scale_steps,
     )
+    last_step = steps if stop_after is None else stop_after
     job = Job(
         stage=stage,
         step=Programs(step_fn, donate=True),
@@ -146,9 +171,17 @@ def train(
         learning_rate=lambda step: float(schedule(step)),
         total_steps=steps,
         steps_per_epoch=plan.steps_per_epoch,
+        last_step=last_step,
+        program_steps=program_steps(plan, done, last_step),
         validate=validate,
         select=select,
         higher_is_better=higher_is_better,
+        patience=finetune.patience if finetune else 0,
+        eval_params=(
+            (lambda state: optimizer.eval_params(state.opt_state, state.params))
+            if optimizer.averages
+            else None
+        ),
         document={"config": settings, "tokenizer": tokenizer_json, "data_hash": data_hash},
         peak_memory=lambda: environment.peak_memory()[0],
     )
@@ -162,8 +195,10 @@ def train(
         run_log.event("stopped", reason=str(error))
         run_log.close(exit_code=1)
         raise
+    steps = tally.stopped_step or steps
     cost = {
         "steps": steps,
+        "skipped_steps": tally.skipped,
         "steps_per_epoch": plan.steps_per_epoch,
         "train_seconds": tally.train_seconds,
         "compile_seconds": tally.compile_seconds,
@@ -177,4 +212,4 @@ def train(
     run_log.close()
     assert tally.best_step is not None
     best = jax.tree.map(jax.numpy.asarray, checkpoints.load_params(tally.best_step))
-    return Outcome(best, tally.best_step, parameters, job.step.count, cost)
+    return Outcome(best, tally.best_step, tally.stopped_step, parameters, job.step.count, cost)

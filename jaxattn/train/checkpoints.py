@@ -21,6 +21,7 @@ from orbax.checkpoint import v1 as ocp
 from jaxattn.errors import InputError
 
 MANIFEST = "manifest.json"
+EVAL_PARAMS = "eval_params"
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -54,14 +55,23 @@ class Checkpoints:
     def _path(self, step: int) -> Path:
         return self.folder / f"step_{step:08d}"
 
-    def save(self, step: int, state: Any, document: dict[str, Any], best_step: int | None) -> None:
-        """Saves, then deletes what is neither among the latest `keep` nor the best."""
+    def save(
+        self,
+        step: int,
+        state: Any,
+        document: dict[str, Any],
+        best_step: int | None,
+        eval_params: Any = None,
+    ) -> None:
+        """Saves, then deletes what is neither among the latest `keep` nor the best.
+
+        `eval_params` are what `load_params` is to give where that is not `state.params`.
+        """
         path = self._path(step)
         shutil.rmtree(path, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        ocp.save_checkpointables(
-            path, {"state": state}, custom_metadata={"document": json.dumps(document)}
-        )
+        saved = {"state": state} | ({} if eval_params is None else {EVAL_PARAMS: eval_params})
+        ocp.save_checkpointables(path, saved, custom_metadata={"document": json.dumps(document)})
         digests = json.dumps(_digests(path))
         temporary = path / f"{MANIFEST}.tmp"
         with open(temporary, "w", encoding="utf-8") as file:
@@ -111,14 +121,23 @@ class Checkpoints:
         return ocp.load_checkpointables(path, {"state": _abstract(like)})["state"]
 
     def load_params(self, step: int) -> Any:
-        """The verified checkpoint's parameters as NumPy arrays, nested dicts as saved."""
+        """The verified checkpoint's parameters as NumPy arrays, nested dicts as saved.
+
+        They are those to evaluate: of a schedule-free optimizer not those that are trained.
+        """
         self.verify(step)
         path = self._path(step)
-        metadata = ocp.checkpointables_metadata(path).metadata["state"]
+        found = ocp.checkpointables_metadata(path).metadata
         is_array = lambda leaf: hasattr(leaf, "shape")  # noqa: E731
-        params = jax.tree.map(
-            lambda leaf: np.empty(leaf.shape, leaf.dtype), metadata["params"], is_leaf=is_array
-        )
+
+        def empty(tree: Any) -> Any:
+            return jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree, is_leaf=is_array)
+
+        if EVAL_PARAMS in found:
+            apart = ocp.load_checkpointables(path, {EVAL_PARAMS: empty(found[EVAL_PARAMS])})
+            return jax.tree.map(np.asarray, apart[EVAL_PARAMS])
+        metadata = found["state"]
+        params = empty(metadata["params"])
         rest = jax.tree.map(lambda _: ..., dict(metadata), is_leaf=is_array)
         loaded = ocp.load_checkpointables(path, {"state": {**rest, "params": params}})
         return jax.tree.map(np.asarray, loaded["state"]["params"])

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from jaxattn.ops.programs import Programs
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.feed import NumpyBatch, feed
 from jaxattn.train.log import Progress, RunLog
+from jaxattn.train.precision import SMALLEST
 from jaxattn.train.state import TrainState
 
 
@@ -32,6 +33,8 @@ class Tally:
 
     Sums are since the last row of metrics.csv. Times are in seconds and leave out compiling,
     validating and saving. The peak of memory, in MiB, is over all processes of a resumed run.
+    `skipped` counts the steps without an update, of float16; `stopped_step` is the step after which
+    early stopping ended the run.
     """
 
     loss: float = 0.0
@@ -45,6 +48,8 @@ class Tally:
     tokens: int = 0
     padded_tokens: int = 0
     peak_memory: float = 0.0
+    skipped: int = 0
+    stopped_step: int | None = None
 
     def add(self, sums: dict[str, float]) -> None:
         """Adds the sums of one step."""
@@ -54,9 +59,10 @@ class Tally:
         self.grad_norm = sums["grad_norm"]
 
     def drain(self) -> dict[str, float]:
-        """Means since the last call, and the gradient norm of the last step."""
-        count = max(self.count, 1.0)
-        means = {"loss": self.loss / count, "accuracy": self.correct / count}
+        """Means since the last call, and the last gradient norm; {} where all were skipped."""
+        if not self.count:
+            return {}
+        means = {"loss": self.loss / self.count, "accuracy": self.correct / self.count}
         self.loss = self.correct = self.count = 0.0
         return means | {"grad_norm": self.grad_norm}
 
@@ -71,9 +77,13 @@ class Job:
       batch: step -> the batch, as NumPy arrays; a pure function.
       learning_rate: step -> the rate used in it.
       total_steps, steps_per_epoch: lengths.
+      last_step: where to stop with the state saved; `total_steps` but to repeat part of a run.
+      program_steps: steps whose batches have all the shapes there are, to compile for them ahead.
       validate: params -> metrics of the validation split.
       select: the metric of `validate` that picks the best checkpoint.
       higher_is_better: its direction.
+      patience: stop after so many epochs without a better one; 0: never.
+      eval_params: state -> the parameters to validate and to export; None: `state.params`.
       document: saved in every checkpoint (configuration, tokenizer).
       peak_memory: the peak of this process so far, in MiB.
     """
@@ -84,9 +94,13 @@ class Job:
     learning_rate: Callable[[int], float]
     total_steps: int
     steps_per_epoch: int
+    last_step: int
+    program_steps: Sequence[int]
     validate: Callable[[Any], dict[str, float | None]]
     select: str
     higher_is_better: bool
+    patience: int
+    eval_params: Callable[[TrainState], Any] | None
     document: dict[str, Any]
     peak_memory: Callable[[], float]
 
@@ -135,18 +149,32 @@ class _Loop:
         done, device_sums = self.pending
         self.pending = None
         sums = {name: float(value) for name, value in jax.device_get(device_sums).items()}
-        for name in ("loss", "grad_norm"):
-            if not math.isfinite(sums[name]):
-                raise NonFiniteError(f"{name} is {sums[name]} in step {done}")
-        self.tally.add(sums)
-        self.last_loss = sums["loss"] / max(sums["count"], 1.0)
+        if sums.get("skipped"):
+            self.skip(done, sums["loss_scale"])
+        else:
+            for name in ("loss", "grad_norm"):
+                if not math.isfinite(sums[name]):
+                    raise NonFiniteError(f"{name} is {sums[name]} in step {done}")
+            self.tally.add(sums)
+            self.last_loss = sums["loss"] / max(sums["count"], 1.0)
         if done % self.log_every == 0 or done == self.job.total_steps:
             values = self.tally.drain() | {"learning_rate": self.job.learning_rate(done - 1)}
             self.log.metrics(done, done / self.job.steps_per_epoch, "train", values)
 
-    def run_validation(self, done: int, params: Any, progress: Progress) -> bool:
+    def skip(self, done: int, loss_scale: float) -> None:
+        """Notes a step that overflowed in float16; `loss_scale` is that of the next."""
+        self.tally.skipped += 1
+        self.log.event("skipped", step=done, loss_scale=loss_scale)
+        if loss_scale < SMALLEST:
+            raise NonFiniteError(
+                f"the loss or its gradients overflow float16 in step {done}, whatever they are "
+                f"scaled by (down to {SMALLEST:g})"
+            )
+
+    def run_validation(self, done: int, state: TrainState, progress: Progress) -> bool:
         """Validates; True when this is the best state so far."""
-        values = self.job.validate(params)
+        evaluated = state.params if self.job.eval_params is None else self.job.eval_params(state)
+        values = self.job.validate(evaluated)
         self.log.metrics(done, done / self.job.steps_per_epoch, "validation", values)
         value = values[self.job.select]
         if value is None or not math.isfinite(value):
@@ -165,17 +193,37 @@ class _Loop:
     def save(self, done: int, state: TrainState) -> None:
         self.tally.peak_memory = max(self.tally.peak_memory, self.job.peak_memory())
         document = self.job.document | {"tally": dataclasses.asdict(self.tally)}
-        self.checkpoints.save(done, state, document, self.tally.best_step)
+        evaluated = None if self.job.eval_params is None else self.job.eval_params(state)
+        self.checkpoints.save(done, state, document, self.tally.best_step, evaluated)
         self.log.event("checkpoint", step=done)
         self.saved_at = time.monotonic()
 
+    def out_of_patience(self, done: int) -> bool:
+        """Whether the best validation is as many epochs ago as `patience` says."""
+        best = self.tally.best_step
+        since = done - (done if best is None else best)
+        return 0 < self.job.patience * self.job.steps_per_epoch <= since
+
     def save_due(self, done: int) -> bool:
-        if done == self.job.total_steps or _due(done, self.saving.every_steps):
+        if done == self.job.last_step or _due(done, self.saving.every_steps):
             return True
         minutes = self.saving.every_minutes
         if minutes and time.monotonic() - self.saved_at >= 60 * minutes:
             return True
         return _due(done, self.saving.every_epochs * self.job.steps_per_epoch)
+
+
+def _compile_ahead(job: Job, state: TrainState, progress: Progress) -> float:
+    """Compiles the programs of all batch shapes; the seconds that took."""
+    began = time.monotonic()
+    count = len(job.program_steps)
+    for number, step in enumerate(job.program_steps, 1):
+        batch = job.batch(step)
+        if not job.step.has(batch):
+            length = batch["ids"].shape[1]
+            progress.say(f"{job.stage}: compiling program {number} of {count}: length {length}")
+            job.step.compile(state, batch)
+    return time.monotonic() - began
 
 
 def fit(
@@ -189,18 +237,23 @@ def fit(
 ) -> tuple[TrainState, Tally]:
     """Runs from `state.step` to `job.total_steps`; validates after every epoch and at the end.
 
-    `tally` is that of the checkpoint `state` is from, or a new one.
+    `tally` is that of the checkpoint `state` is from, or a new one. A run that has stopped early
+    stays where it is.
 
     Raises:
       NonFiniteError: a NaN or infinite loss or gradient; that state is never saved.
-      InterruptedRun: SIGINT or SIGTERM arrived; the state was saved first.
+      InterruptedRun: SIGINT or SIGTERM arrived, or `job.last_step` is reached before the end; the
+        state was saved first.
     """
     loop = _Loop(job, tally, run_log, logging.every_steps, checkpoints, saving)
     start = int(state.step)
+    end = job.last_step if tally.stopped_step is None else start
     with _stop_requests() as stop, Progress(job.stage, job.total_steps) as progress:
-        batches = feed(job.batch, start, job.total_steps)
+        if start < end:
+            tally.compile_seconds += _compile_ahead(job, state, progress)
+        batches = feed(job.batch, start, end)
         upcoming = next(batches, None)
-        for step in range(start, job.total_steps):
+        for step in range(start, end):
             assert upcoming is not None
             began = time.monotonic()
             batch, tokens = upcoming
@@ -229,10 +282,17 @@ def fit(
             if not math.isnan(loop.last_loss):
                 rate = tally.tokens / max(tally.train_seconds, 1e-9)
                 progress.update(done, loop.last_loss, rate)
-            better = epoch_ends and loop.run_validation(done, state.params, progress)
-            if better or saving_now:
+            better = epoch_ends and loop.run_validation(done, state, progress)
+            if epoch_ends and done < job.total_steps and loop.out_of_patience(done):
+                tally.stopped_step = done
+                progress.say(f"{job.stage}: stopped early, best after step {tally.best_step}")
+            if better or saving_now or tally.stopped_step:
                 loop.save(done, state)
             if stopping:
                 name = signal.Signals(stop[0]).name
                 raise InterruptedRun(f"{name} after step {done}; the state is saved")
+            if tally.stopped_step:
+                break
+            if done == end < job.total_steps:
+                raise InterruptedRun(f"stopped after step {done}, as asked; the state is saved")
     return state, tally

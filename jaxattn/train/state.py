@@ -7,24 +7,34 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxattn.train.optimizer import Optimizer
+from jaxattn.train.precision import LossScale
+
 
 @flax.struct.dataclass
 class TrainState:
-    """Parameters, optimizer state, step and root key; the step is the data position as well."""
+    """Parameters, optimizer state, step and root key; the step is the data position as well.
+
+    `loss_scale` is there with float16 only.
+    """
 
     params: Any
     opt_state: optax.OptState
     step: jax.Array
     key: jax.Array
+    loss_scale: LossScale | None = None
 
 
-def create_state(params: Any, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
+def create_state(
+    params: Any, optimizer: Optimizer, seed: int, loss_scale: LossScale | None = None
+) -> TrainState:
     """The state before the first step."""
     return TrainState(
         params=params,
         opt_state=optimizer.init(params),
         step=jnp.zeros((), jnp.int32),
         key=jax.random.key(seed),
+        loss_scale=loss_scale,
     )
 
 

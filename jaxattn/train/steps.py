@@ -7,10 +7,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxattn.model.heads import Batch, MlmModel, Rngs, class_logits, mlm_logits
 from jaxattn.ops.losses import cross_entropy_sums
+from jaxattn.train.optimizer import Optimizer
+from jaxattn.train.precision import next_scale
 from jaxattn.train.state import TrainState, attention_key, dropout_key
 
 Sums = dict[str, jax.Array]
@@ -28,66 +31,109 @@ def mlm_loss(model: MlmModel) -> LossFn:
     return loss
 
 
-def classification_loss(model: nn.Module) -> LossFn:
-    """Sums over the rows of a batch `ids, mask, labels, weights`."""
+def classification_loss(
+    model: nn.Module, *, label_smoothing: float = 0.0, class_weights: np.ndarray | None = None
+) -> LossFn:
+    """Sums over the rows of a batch `ids, mask, labels, weights`; see `cross_entropy_sums`."""
+    by_class = None if class_weights is None else jnp.asarray(class_weights, jnp.float32)
 
     def loss(params: Any, batch: Batch, rngs: Rngs, deterministic: bool) -> Sums:
         logits_BC = class_logits(model, params, batch, rngs, deterministic=deterministic)
-        return cross_entropy_sums(logits_BC, batch["labels"], batch["weights"])
+        return cross_entropy_sums(
+            logits_BC,
+            batch["labels"],
+            batch["weights"],
+            label_smoothing=label_smoothing,
+            class_weights=by_class,
+        )
 
     return loss
 
 
 def make_train_step(
     loss_fn: LossFn,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     *,
     accumulation: int,
     redraw_interval: int,
+    loss_scale_steps: int = 1,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Sums]]:
     """A pure function (state, batch) -> (next state, sums of the batch and `grad_norm`).
 
     The batch is cut into `accumulation` equal parts that are computed one after the other. Their
     gradients of the *summed* loss are added and divided once by the batch's count, so that the
     step equals that of the undivided batch however the counts are spread over the parts.
+
+    With a loss scale in the state (float16) the loss is multiplied by it. Where gradients overflow
+    then, parameters and optimizer state stay bitwise as they were, and the scale is halved; the
+    step counts all the same, so that batches and keys stay functions of its number. The sums hold
+    `skipped` (0 or 1) and `loss_scale` (that of the next step) too. `loss_scale_steps` is the
+    number of steps without overflow after which the scale is doubled.
     """
 
-    def summed_loss(params: Any, part: Batch, rngs: Rngs) -> tuple[jax.Array, Sums]:
-        sums = loss_fn(params, part, rngs, False)
-        return sums["loss"], sums
-
     def gradients(params: Any, batch: Batch, state: TrainState) -> tuple[Any, Sums]:
-        grad_fn = jax.grad(summed_loss, has_aux=True)
+        """Gradients of the mean loss, and the sums."""
+        factor = jnp.ones(())
+        if state.loss_scale is not None:
+            # Of the mean: the scaled sum over thousands of tokens would always overflow.
+            factor = state.loss_scale.scale / jnp.maximum(batch["weights"].sum(), 1.0)
+
+        def scaled_loss(params: Any, part: Batch, rngs: Rngs) -> tuple[jax.Array, Sums]:
+            sums = loss_fn(params, part, rngs, False)
+            return sums["loss"] * factor, sums
+
+        grad_fn = jax.grad(scaled_loss, has_aux=True)
         drop = dropout_key(state.key, state.step)
         rngs = {"attention": attention_key(state.key, state.step, redraw_interval)}
         if accumulation == 1:
-            return grad_fn(params, batch, rngs | {"dropout": drop})
+            grads, sums = grad_fn(params, batch, rngs | {"dropout": drop})
+        else:
 
-        def add(carry: Any, numbered_part: tuple[jax.Array, Batch]) -> tuple[Any, None]:
-            index, part = numbered_part
-            part_rngs = rngs | {"dropout": jax.random.fold_in(drop, index)}
-            return jax.tree.map(jnp.add, carry, grad_fn(params, part, part_rngs)), None
+            def add(carry: Any, numbered_part: tuple[jax.Array, Batch]) -> tuple[Any, None]:
+                index, part = numbered_part
+                part_rngs = rngs | {"dropout": jax.random.fold_in(drop, index)}
+                return jax.tree.map(jnp.add, carry, grad_fn(params, part, part_rngs)), None
 
-        # Strided parts: the empty rows at the end of a partial batch are spread over all of them.
-        parts = jax.tree.map(
-            lambda x: x.reshape(-1, accumulation, *x.shape[1:]).swapaxes(0, 1), dict(batch)
-        )
-        zeros = (
-            jax.tree.map(jnp.zeros_like, params),
-            {name: jnp.zeros(()) for name in ("loss", "correct", "count")},
-        )
-        total, _ = jax.lax.scan(add, zeros, (jnp.arange(accumulation), parts))
-        return total
+            # Strided parts: the empty rows at the end of a partial batch are spread over all.
+            parts = jax.tree.map(
+                lambda x: x.reshape(-1, accumulation, *x.shape[1:]).swapaxes(0, 1), dict(batch)
+            )
+            zeros = (
+                jax.tree.map(jnp.zeros_like, params),
+                {name: jnp.zeros(()) for name in ("loss", "correct", "count")},
+            )
+            (grads, sums), _ = jax.lax.scan(add, zeros, (jnp.arange(accumulation), parts))
+        divisor = jnp.maximum(sums["count"], 1.0)
+        if state.loss_scale is not None:
+            divisor = state.loss_scale.scale
+        return jax.tree.map(lambda g: g / divisor, grads), sums
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
         grads, sums = gradients(state.params, batch, state)
-        grads = jax.tree.map(lambda g: g / jnp.maximum(sums["count"], 1.0), grads)
         with jax.named_scope("optimizer"):
-            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            # Frozen parameters have no part in the norm that is clipped at and told.
+            grads = optimizer.trained(grads, state.step)
+            norm = optax.tree.norm(grads)
+            updates, opt_state = optimizer.update(
+                grads, state.opt_state, state.params, step=state.step
+            )
             params = optax.apply_updates(state.params, updates)
+        sums = sums | {"grad_norm": norm}
         next_state = dataclasses.replace(
             state, params=params, opt_state=opt_state, step=state.step + 1
         )
-        return next_state, sums | {"grad_norm": optax.tree.norm(grads)}
+        if state.loss_scale is None:
+            return next_state, sums
+        finite = jnp.isfinite(norm) & jnp.isfinite(sums["loss"])
+        kept = lambda new, old: jnp.where(finite, new, old)  # noqa: E731
+        scale = next_scale(state.loss_scale, finite, loss_scale_steps)
+        next_state = dataclasses.replace(
+            next_state,
+            params=jax.tree.map(kept, params, state.params),
+            opt_state=jax.tree.map(kept, opt_state, state.opt_state),
+            loss_scale=scale,
+        )
+        skipped = 1.0 - finite.astype(jnp.float32)
+        return next_state, sums | {"skipped": skipped, "loss_scale": scale.scale}
 
     return train_step

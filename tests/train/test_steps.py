@@ -10,7 +10,8 @@ from jaxattn.config import TrainConfig
 from jaxattn.ops.losses import cross_entropy_sums
 from jaxattn.ops.programs import Programs
 from jaxattn.ops.trees import decay_mask
-from jaxattn.train.optimizer import learning_rate_schedule, make_optimizer
+from jaxattn.train.optimizer import make_optimizer
+from jaxattn.train.schedules import learning_rate_schedule
 from jaxattn.train.state import attention_key, create_state, dropout_key
 from jaxattn.train.steps import classification_loss, make_train_step
 
