@@ -45,15 +45,33 @@ def final_params(folder: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    ("mode", "attention", "number"),
+    ("mode", "attention", "number", "options"),
     [
-        ("pretrain", "performer_favor", signal.SIGKILL),
-        ("finetune", "reformer_lsh", signal.SIGKILL),
-        ("finetune", "sdpa", signal.SIGTERM),
+        # Features are redrawn between the two checkpoints that a resumed run may begin from.
+        (
+            "pretrain",
+            "performer_favor",
+            signal.SIGKILL,
+            {
+                "data.packing": True,
+                "data.whole_words": True,
+                "train.precision": "float16",
+                "train.loss_scale_steps": 7,
+                "train.accumulation": 2,
+                "attention.performer_favor.redraw_interval": 8,
+            },
+        ),
+        ("finetune", "reformer_lsh", signal.SIGKILL, {"train.optimizer": "schedule_free_adamw"}),
+        ("finetune", "sdpa", signal.SIGTERM, {"train.optimizer": "muon"}),
     ],
 )
 def test_killed_and_resumed_equals_uninterrupted(
-    mode: str, attention: str, number: int, tiny_flags: list[str], tmp_path: Path
+    mode: str,
+    attention: str,
+    number: int,
+    options: dict[str, object],
+    tiny_flags: list[str],
+    tmp_path: Path,
 ) -> None:
     flags = [
         *tiny_flags,
@@ -67,6 +85,7 @@ def test_killed_and_resumed_equals_uninterrupted(
         # 120 examples make 8 steps an epoch: step 11 is in the middle of one.
         "--config.checkpoint.every_steps=11",
         "--config.checkpoint.keep=2",
+        *(f"--config.{name}={value}" for name, value in options.items()),
     ]
     if mode == "finetune":
         flags.append("--pretrain=none")
