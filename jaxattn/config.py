@@ -405,6 +405,9 @@ class TrainConfig(_Checked):
         "none", "what is recomputed in the backward pass to save memory",
         choices=("none", "block", "attention"),
     )  # fmt: skip
+    deterministic: bool = option(
+        True, "only kernels that give the same bits every time; on a CPU all do"
+    )
 
     def __post_init__(self) -> None:
         """Reads `remat` as earlier versions saved it: blocks were recomputed, or nothing."""

@@ -18,7 +18,7 @@ from jaxattn.ops.programs import Programs
 from jaxattn.ops.trees import count_parameters
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.log import RunLog
-from jaxattn.train.loop import Job, NumpyBatch, Tally, fit
+from jaxattn.train.loop import InterruptedRun, Job, NumpyBatch, Tally, fit
 from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.precision import first_scale
 from jaxattn.train.schedules import learning_rate_schedule
@@ -109,7 +109,7 @@ def train(
       tokenizer_json: kept in every checkpoint.
       data_hash: kept too; a run is not continued on other data.
       finetune: freezing, rates of the layers and patience; None: pretraining.
-      stop_after: a step before the last at which to save and stop.
+      stop_after: the step after which to save and stop, to repeat part of a run.
 
     Raises:
       InputError: the checkpoints are damaged, or from other options or data.
@@ -171,6 +171,8 @@ def train(
     run_log.event("resume" if done else "start", step=done, total_steps=steps, machine=machine)
     try:
         state, tally = fit(job, state, tally, run_log, config.log, checkpoints, config.checkpoint)
+        if stop_after is not None:
+            raise InterruptedRun(f"stopped after step {int(state.step)}, as asked")
     except BaseException as error:
         run_log.event("stopped", reason=str(error))
         run_log.close(exit_code=1)
