@@ -26,6 +26,7 @@ from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, write_json
 from jaxattn.modes.training import buckets, say, texts_hash, train
 from jaxattn.train.loop import NumpyBatch
+from jaxattn.train.sharding import BatchPlacement, check_batches, make_mesh
 from jaxattn.train.state import evaluation_attention_key, init_key
 from jaxattn.train.steps import mlm_loss
 
@@ -97,6 +98,8 @@ def pretrain(folder: RunFolder, config: Config, stop_after: int | None = None) -
         )
 
     model = MlmModel(config, vocab_size)
+    mesh = make_mesh(config.train)
+    check_batches(config.train, mesh)
     evaluator = MlmEvaluator(
         model,
         evaluation_attention_key(config.train.seed),
@@ -106,6 +109,7 @@ def pretrain(folder: RunFolder, config: Config, stop_after: int | None = None) -
         mask_rate=config.data.mask_rate,
         vocab_size=vocab_size,
         special=special,
+        place=BatchPlacement(mesh),
     )
     params = init_mlm(model, config.train.seed)
     digest = texts_hash(corpus.train, corpus.validation)
@@ -125,6 +129,7 @@ def pretrain(folder: RunFolder, config: Config, stop_after: int | None = None) -
             higher_is_better=False,
             tokenizer_json=tokenizer.to_str(),
             data_hash=digest,
+            mesh=mesh,
             stop_after=stop_after,
         )
         write_json(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from jaxattn.config import Config, FinetuneConfig, replace
 from jaxattn.config_io import flatten, to_plain
@@ -22,8 +23,9 @@ from jaxattn.train.loop import InterruptedRun, Job, NumpyBatch, Tally, fit
 from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.precision import first_scale
 from jaxattn.train.schedules import learning_rate_schedule
-from jaxattn.train.state import create_state
-from jaxattn.train.steps import LossFn, make_train_step
+from jaxattn.train.sharding import BatchPlacement, place, shardings
+from jaxattn.train.state import TrainState, create_state
+from jaxattn.train.steps import LossFn, Sums, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +92,7 @@ def train(
     higher_is_better: bool,
     tokenizer_json: str,
     data_hash: str,
+    mesh: Mesh,
     finetune: FinetuneConfig | None = None,
     stop_after: int | None = None,
 ) -> Outcome:
@@ -108,6 +111,7 @@ def train(
       higher_is_better: its direction.
       tokenizer_json: kept in every checkpoint.
       data_hash: kept too; a run is not continued on other data.
+      mesh: the devices.
       finetune: freezing, rates of the layers and patience; None: pretraining.
       stop_after: the step after which to save and stop, to repeat part of a run.
 
@@ -122,6 +126,7 @@ def train(
     optimizer = make_optimizer(config.train, steps, finetune, config.model.num_layers)
     schedule = learning_rate_schedule(config.train, steps)
     state = create_state(params, optimizer, config.train.seed, first_scale(config.train))
+    state = place(mesh, state)
     parameters = count_parameters(params)
     checkpoints = Checkpoints(folder.path / "checkpoints", config.checkpoint.keep)
     tally, done = Tally(), 0
@@ -143,10 +148,17 @@ def train(
         redraw_interval=config.attention.options.redraw_interval,
         loss_scale_steps=config.train.loss_scale_steps,
     )
+    lying = shardings(mesh, state)
+
+    def placed_step(state: TrainState, batch: Any) -> tuple[TrainState, Sums]:
+        next_state, sums = step_fn(state, batch)
+        # Left to itself the compiler may return it cut in another way, which the next call refuses.
+        return jax.lax.with_sharding_constraint(next_state, lying), sums
+
     last_step = steps if stop_after is None else stop_after
     job = Job(
         stage=stage,
-        step=Programs(step_fn, donate=True),
+        step=Programs(placed_step, donate=True, place=BatchPlacement(mesh)),
         batch=batch,
         learning_rate=lambda step: float(schedule(step)),
         total_steps=steps,
@@ -193,5 +205,5 @@ def train(
     run_log.event("finished", programs=job.step.count, best_step=tally.best_step, **cost)
     run_log.close()
     assert tally.best_step is not None
-    best = jax.tree.map(jax.numpy.asarray, checkpoints.load_params(tally.best_step))
+    best = place(mesh, checkpoints.load_params(tally.best_step))
     return Outcome(best, tally.best_step, tally.stopped_step, parameters, job.step.count, cost)
