@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import jax
 from jax.sharding import Mesh
 
 from jaxattn.config import Config, FinetuneConfig, replace
@@ -23,9 +22,9 @@ from jaxattn.train.loop import InterruptedRun, Job, NumpyBatch, Tally, fit
 from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.precision import first_scale
 from jaxattn.train.schedules import learning_rate_schedule
-from jaxattn.train.sharding import BatchPlacement, place, shardings
-from jaxattn.train.state import TrainState, create_state
-from jaxattn.train.steps import LossFn, Sums, make_train_step
+from jaxattn.train.sharding import BatchPlacement, gathered, place, sharded_step, shardings
+from jaxattn.train.state import create_state
+from jaxattn.train.steps import LossFn, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,23 +141,18 @@ def train(
         tally = Tally(**document["tally"])
         say(f"{stage}: resuming after step {latest} of {steps}")
     step_fn = make_train_step(
-        loss_fn,
+        gathered(mesh, loss_fn),
         optimizer,
         accumulation=config.train.accumulation,
         redraw_interval=config.attention.options.redraw_interval,
         loss_scale_steps=config.train.loss_scale_steps,
     )
-    lying = shardings(mesh, state)
-
-    def placed_step(state: TrainState, batch: Any) -> tuple[TrainState, Sums]:
-        next_state, sums = step_fn(state, batch)
-        # Left to itself the compiler may return it cut in another way, which the next call refuses.
-        return jax.lax.with_sharding_constraint(next_state, lying), sums
-
     last_step = steps if stop_after is None else stop_after
     job = Job(
         stage=stage,
-        step=Programs(placed_step, donate=True, place=BatchPlacement(mesh)),
+        step=Programs(
+            sharded_step(step_fn, shardings(mesh, state)), donate=True, place=BatchPlacement(mesh)
+        ),
         batch=batch,
         learning_rate=lambda step: float(schedule(step)),
         total_steps=steps,

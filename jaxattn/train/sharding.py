@@ -6,7 +6,7 @@ gathers where they are used. One device is a mesh of one: nothing is different t
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -17,8 +17,11 @@ from jax.sharding import PartitionSpec as P
 from jaxattn.config import TrainConfig
 from jaxattn.errors import InputError
 from jaxattn.ops.trees import path_names
+from jaxattn.train.steps import LossFn
 
 AXES = ("data", "fsdp")
+Step = Callable[[Any, Any], tuple[Any, Any]]
+"""(state, batch) -> (next state, sums)."""
 
 RULES: tuple[tuple[str, P], ...] = (
     (r"embeddings/tokens/embedding", P(None, "fsdp")),
@@ -87,6 +90,34 @@ def spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> P:
 def place(mesh: Mesh, tree: Any) -> Any:
     """A state or parameters, on the devices."""
     return jax.device_put(tree, shardings(mesh, tree))
+
+
+def gathered(mesh: Mesh, loss_fn: LossFn) -> LossFn:
+    """`loss_fn` on whole parameters, gathered from the devices they are cut over.
+
+    Without it the compiler guesses, from the cut of the first table that it meets, to cut hidden
+    states along D instead of along the rows.
+    """
+    everywhere = NamedSharding(mesh, P())
+
+    def loss(params: Any, batch: Any, rngs: Any, deterministic: bool) -> Any:
+        whole = jax.lax.with_sharding_constraint(params, everywhere)
+        return loss_fn(whole, batch, rngs, deterministic)
+
+    return loss
+
+
+def sharded_step(step: Step, lying: Any) -> Step:
+    """`step` with its next state left where the state lies (`shardings`).
+
+    The compiler might cut it in another way, which the next call of the compiled step refuses.
+    """
+
+    def function(state: Any, batch: Any) -> tuple[Any, Any]:
+        next_state, sums = step(state, batch)
+        return jax.lax.with_sharding_constraint(next_state, lying), sums
+
+    return function
 
 
 class BatchPlacement:
