@@ -22,6 +22,8 @@ Modes, each with an example (`python launch.py` is the same program as `jaxattn`
               jaxattn --mode=replay --run=runs/finetune/imdb_lsh
   data      what a run would read: splits, classes, lengths, duplicates, batches in words
               jaxattn --mode=data --config=configs/imdb.py --config.data.path=my_folder
+  verify    repeat steps of a finished run from a checkpoint to the next: are they bitwise the same?
+              jaxattn --mode=verify --run=runs/finetune/imdb_lsh --steps=200
   plan      what a run will need: memory, devices it fits on, time; checked against the run later
               jaxattn --mode=plan --config=configs/lsh_small.py
   profile   time and memory of the attentions by length, where they cross, their error on a run
@@ -46,6 +48,7 @@ from jaxattn.config import did_you_mean
 from jaxattn.config_io import option_types
 from jaxattn.errors import InputError
 from jaxattn.modes.request import Request
+from jaxattn.startup import settle
 
 MODES = {
     "study": "study",
@@ -57,6 +60,7 @@ MODES = {
     "compare": "compare",
     "replay": "replay",
     "data": "data",
+    "verify": "verify",
     "plan": "plan",
     "profile": "profile",
 }
@@ -66,7 +70,7 @@ FLAG_TEXTS = {
     "mode": f"What to do: {', '.join(MODES)}.",
     "exp": "Name of the experiment.",
     "pretrain": "finetune, data, plan, profile: the pretraining experiment, name[@step], or none.",
-    "run": "replay, plan: the run's folder.",
+    "run": "replay, verify, plan: the run's folder.",
     "input": "predict: a file, or - for standard input.",
     "output": "predict: a file; empty: standard output.",
     "format": "predict: jsonl or csv.",
@@ -81,6 +85,12 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_string("runs", "runs", "Folder of all runs.", flag_values=values)
     flags.DEFINE_bool("resume", False, "Continue an existing experiment.", flag_values=values)
     flags.DEFINE_bool("trace", False, "profile: record a trace too.", flag_values=values)
+    flags.DEFINE_bool(
+        "compilation_cache", True, "Keep compiled programs for later runs.", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "steps", 0, "verify: steps to repeat at most; 0: as few as can be.", 0, flag_values=values
+    )
     for name in ("helpshort", "help"):
         flags.DEFINE_bool(name, False, "Show this help.", flag_values=values)
     return values
@@ -108,10 +118,10 @@ def run(argv: Sequence[str]) -> int:
     """Runs one command line; the exit code is 2 after an error the user can mend."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # reads two of six arguments
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    _trustworthy_gpu()
     try:
         request = parse(argv)
         if request is not None:
+            settle(request)
             mode = importlib.import_module(f"jaxattn.modes.{MODES[request.mode]}")
             return mode.run(request) or 0
     except InputError as error:
@@ -144,17 +154,6 @@ def _fail(sentence: str, code: int) -> int:
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
     if issubclass(category, UserWarning):
         print(f"warning: {message}", file=sys.stderr)
-
-
-def _trustworthy_gpu() -> None:
-    """Deterministic kernels, and float32 that means float32 (TF32 has 10 bits of mantissa).
-
-    Has to be in place before jax is imported; on a CPU it changes nothing.
-    """
-    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
-    present = os.environ.get("XLA_FLAGS", "")
-    if "xla_gpu_deterministic_ops" not in present:
-        os.environ["XLA_FLAGS"] = f"{present} --xla_gpu_deterministic_ops=true".strip()
 
 
 def parse(argv: Sequence[str]) -> Request | None:
@@ -190,6 +189,8 @@ def parse(argv: Sequence[str]) -> Request | None:
         config_args=tuple(config_args),
         resume=values.resume,
         trace=values.trace,
+        compilation_cache=values.compilation_cache,
+        steps=values.steps,
         runs=Path(values.runs),
         **{name: getattr(values, name) for name in FLAG_TEXTS if name != "mode"},
     )

@@ -460,6 +460,15 @@ class TrainConfig(_Checked):
         "none", "what is recomputed in the backward pass to save memory",
         choices=("none", "block", "attention"),
     )  # fmt: skip
+    mesh_data: int = option(
+        0, "devices over which the rows of a batch are spread; 0: all there are", low=0
+    )
+    mesh_fsdp: int = option(
+        1, "devices over which parameters are spread as well, in each of those groups", low=1
+    )
+    deterministic: bool = option(
+        True, "only kernels that give the same bits every time; on a CPU all do"
+    )
 
     def __post_init__(self) -> None:
         """Reads `remat` as earlier versions saved it: blocks were recomputed, or nothing."""

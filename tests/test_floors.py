@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"__main__"},
     {"cli"},
+    {"startup"},
     {"modes"},
     {"train", "evaluate", "report", "profile", "peft", "interop"},
     {"model", "data"},

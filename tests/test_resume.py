@@ -44,25 +44,38 @@ def final_params(folder: Path) -> list[np.ndarray]:
     return jax.tree.leaves(checkpoints.load_params(STEPS))
 
 
+PACKED = {
+    "data.packing": True,
+    "data.whole_words": True,
+    "train.precision": "float16",
+    "train.accumulation": 2,
+    "attention.performer_favor.redraw_interval": 8,
+}
+PLAIN: dict[str, object] = {}
+EVERYTHING = {
+    "train.precision": "float16",
+    "train.loss_scale": 2.0**24,
+    "train.loss_scale_steps": 5,
+    "train.accumulation": 2,
+    "train.optimizer": "schedule_free_adamw",
+    "train.remat": "attention",
+    "finetune.freeze_blocks": 1,
+    "finetune.freeze_share": 0.6,
+    "finetune.layer_decay": 0.8,
+    "finetune.label_smoothing": 0.1,
+    "finetune.class_weights": "balanced",
+    "finetune.patience": 7,
+}
+"""The scale starts so high that steps are skipped; freezing ends after the run is killed."""
+
+
 @pytest.mark.parametrize(
     ("mode", "attention", "number", "options"),
     [
-        # Features are redrawn between the two checkpoints that a resumed run may begin from.
-        (
-            "pretrain",
-            "performer_favor",
-            signal.SIGKILL,
-            {
-                "data.packing": True,
-                "data.whole_words": True,
-                "train.precision": "float16",
-                "train.loss_scale_steps": 7,
-                "train.accumulation": 2,
-                "attention.performer_favor.redraw_interval": 8,
-            },
-        ),
-        ("finetune", "reformer_lsh", signal.SIGKILL, {"train.optimizer": "schedule_free_adamw"}),
+        ("pretrain", "performer_favor", signal.SIGKILL, PACKED),
+        ("finetune", "reformer_lsh", signal.SIGKILL, PLAIN),
         ("finetune", "sdpa", signal.SIGTERM, {"train.optimizer": "muon"}),
+        ("finetune", "performer_favor", signal.SIGKILL, EVERYTHING),
     ],
 )
 def test_killed_and_resumed_equals_uninterrupted(
@@ -75,6 +88,7 @@ def test_killed_and_resumed_equals_uninterrupted(
 ) -> None:
     flags = [
         *tiny_flags,
+        *(f"--config.{name}={value}" for name, value in options.items()),
         f"--mode={mode}",
         f"--runs={tmp_path}",
         f"--config.attention.type={attention}",
@@ -109,4 +123,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     one, other = (json.loads((f / "results.json").read_text()) for f in (whole, folder))
     for name in ("validation", "best_step", "parameters"):
         assert one[name] == other[name]
-    assert one.get("test") == other.get("test")
+    for name in ("test", "stopped_step"):
+        assert one.get(name) == other.get(name)
+    assert one["cost"]["skipped_steps"] == other["cost"]["skipped_steps"]
+    assert bool(one["cost"]["skipped_steps"]) == bool(options)

@@ -1,5 +1,6 @@
 """Runs of a trained model over many texts: class probabilities, and the MLM's loss."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +14,9 @@ from jaxattn.model.heads import MlmModel, class_logits, mlm_logits
 from jaxattn.ops.losses import cross_entropy_sums
 from jaxattn.ops.programs import Programs
 
+Placement = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""Puts the arrays of a batch on the devices."""
+
 
 class ClassPredictor:
     """Class probabilities; every length bucket is compiled once, whatever the parameters."""
@@ -25,15 +29,19 @@ class ClassPredictor:
         buckets: tuple[int, ...],
         batch_size: int,
         pad_id: int,
+        place: Placement | None = None,
     ) -> None:
-        """`attention_key` draws hashes and random features, the same for every call."""
+        """`attention_key` draws hashes and random features, the same for every call.
+
+        `place` puts a batch on several devices, over which `params` lie then; None: on one.
+        """
 
         rngs = {"attention": attention_key}
 
         def logits(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
             return class_logits(model, params, batch, rngs, deterministic=True)
 
-        self.programs = Programs(logits, donate=False)
+        self.programs = Programs(logits, donate=False, place=place)
         self._buckets, self._batch_size, self._pad_id = buckets, batch_size, pad_id
 
     def probabilities(self, params: Any, tokens: TokenRows) -> np.ndarray:
@@ -67,8 +75,9 @@ class MlmEvaluator:
         buckets: tuple[int, ...],
         batch_size: int,
         masking: Masking,
+        place: Placement | None = None,
     ) -> None:
-        """`tokens`: the validation pieces."""
+        """`tokens`: the validation pieces; `place`: as of `ClassPredictor`."""
 
         rngs = {"attention": attention_key}
 
@@ -76,7 +85,7 @@ class MlmEvaluator:
             logits_BSV = mlm_logits(model, params, batch, rngs, deterministic=True)
             return cross_entropy_sums(logits_BSV, batch["targets"], batch["weights"])
 
-        self.programs = Programs(sums, donate=False)
+        self.programs = Programs(sums, donate=False, place=place)
         self._tokens, self._masking = tokens, masking
         self._batches = batches_in_order(tokens.lengths, buckets=buckets, batch_size=batch_size)
 

@@ -15,7 +15,7 @@ from jaxattn.data.derived import CLEANERS
 from jaxattn.data.wordpiece import encode, load_tokenizer, special_ids
 from jaxattn.errors import InputError
 from jaxattn.evaluate.metrics import classification_metrics, confusion
-from jaxattn.evaluate.predict import ClassPredictor
+from jaxattn.evaluate.predict import ClassPredictor, Placement
 from jaxattn.model.heads import ClassifierModel
 from jaxattn.modes.run_folder import RunFolder, entry
 from jaxattn.modes.training import buckets, cache_folder, texts_hash
@@ -44,7 +44,9 @@ class Classifier:
         return self.predictor.probabilities(self.params, tokens)
 
 
-def make_predictor(config: Config, model: ClassifierModel, pad_id: int) -> ClassPredictor:
+def make_predictor(
+    config: Config, model: ClassifierModel, pad_id: int, place: Placement | None = None
+) -> ClassPredictor:
     """The predictor of a model; hashes and random features follow from the run's seed."""
     return ClassPredictor(
         model,
@@ -52,6 +54,7 @@ def make_predictor(config: Config, model: ClassifierModel, pad_id: int) -> Class
         buckets=buckets(config),
         batch_size=config.train.eval_batch_size or config.train.batch_size,
         pad_id=pad_id,
+        place=place,
     )
 
 

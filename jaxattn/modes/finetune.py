@@ -31,6 +31,7 @@ from jaxattn.ops.trees import shapes_differ
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.feed import NumpyBatch
 from jaxattn.train.loop import NonFiniteError
+from jaxattn.train.sharding import BatchPlacement, check_batches, make_mesh
 from jaxattn.train.state import init_key
 from jaxattn.train.steps import classification_loss
 
@@ -151,7 +152,9 @@ def finetune(
     params = init_classifier(model, config.train.seed)
     if pretrain != SCRATCH:
         params = with_encoder(params, pretrained_params(runs, pretrain), pretrain)
-    predictor = make_predictor(config, model, special.pad)
+    mesh = make_mesh(config.train)
+    check_batches(config.train, mesh)
+    predictor = make_predictor(config, model, special.pad, BatchPlacement(mesh))
 
     def validate(state_params: Any) -> dict[str, float | None]:
         probabilities = predictor.probabilities(state_params, validation)
@@ -184,6 +187,7 @@ def finetune(
             higher_is_better=True,
             tokenizer_json=tokenizer.to_str(),
             data_hash=digest,
+            mesh=mesh,
             finetune=config.finetune,
             stop_after=stop_after,
         )

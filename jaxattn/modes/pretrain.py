@@ -25,6 +25,7 @@ from jaxattn.modes.mlm_batches import make_masking, mlm_batches
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, write_json
 from jaxattn.modes.training import buckets, cache_folder, make_plan, say, texts_hash, train
+from jaxattn.train.sharding import BatchPlacement, check_batches, make_mesh
 from jaxattn.train.state import evaluation_attention_key, init_key
 from jaxattn.train.steps import mlm_loss
 
@@ -81,6 +82,8 @@ def pretrain(folder: RunFolder, config: Config, stop_after: int | None = None) -
     batch = mlm_batches(config, tokens, plan, masking)
 
     model = MlmModel(config, vocab_size)
+    mesh = make_mesh(config.train)
+    check_batches(config.train, mesh)
     evaluator = MlmEvaluator(
         model,
         evaluation_attention_key(config.train.seed),
@@ -88,6 +91,7 @@ def pretrain(folder: RunFolder, config: Config, stop_after: int | None = None) -
         buckets=buckets(config),
         batch_size=config.train.eval_batch_size or config.train.batch_size,
         masking=masking,
+        place=BatchPlacement(mesh),
     )
     params = init_mlm(model, config.train.seed)
     digest = texts_hash(corpus.train, corpus.validation)
@@ -107,6 +111,7 @@ def pretrain(folder: RunFolder, config: Config, stop_after: int | None = None) -
             higher_is_better=False,
             tokenizer_json=tokenizer.to_str(),
             data_hash=digest,
+            mesh=mesh,
             stop_after=stop_after,
         )
         write_json(

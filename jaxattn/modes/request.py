@@ -24,6 +24,8 @@ class Request:
       exp, pretrain, run, input, output, format: the flags of these names; "" when not given.
       resume: whether to continue an existing experiment.
       trace: whether to record a trace.
+      compilation_cache: whether compiled programs are kept for later runs.
+      steps: how many to verify at most; 0: as few as can be.
       runs: the folder of all runs.
     """
 
@@ -38,6 +40,8 @@ class Request:
     format: str
     resume: bool
     trace: bool
+    compilation_cache: bool
+    steps: int
     runs: Path
 
     def resolved(self, inherited: Config | None = None) -> Config:

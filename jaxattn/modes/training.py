@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxattn.config import Config, FinetuneConfig, replace
 from jaxattn.config_io import flatten, to_plain
@@ -23,10 +23,11 @@ from jaxattn.ops.trees import count_parameters
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.feed import NumpyBatch
 from jaxattn.train.log import RunLog
-from jaxattn.train.loop import Job, Tally, fit
+from jaxattn.train.loop import InterruptedRun, Job, Tally, fit
 from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.precision import first_scale
 from jaxattn.train.schedules import learning_rate_schedule
+from jaxattn.train.sharding import BatchPlacement, gathered, place, sharded_step, shardings
 from jaxattn.train.state import create_state
 from jaxattn.train.steps import LossFn, make_train_step
 
@@ -110,6 +111,7 @@ def train(
     higher_is_better: bool,
     tokenizer_json: str,
     data_hash: str,
+    mesh: Mesh,
     finetune: FinetuneConfig | None = None,
     stop_after: int | None = None,
 ) -> Outcome:
@@ -128,8 +130,9 @@ def train(
       higher_is_better: its direction.
       tokenizer_json: kept in every checkpoint.
       data_hash: kept too; a run is not continued on other data.
+      mesh: the devices.
       finetune: freezing, rates of the layers and patience; None: pretraining.
-      stop_after: a step before the last at which to save and stop.
+      stop_after: the step after which to save and stop, to repeat part of a run.
 
     Raises:
       InputError: the checkpoints are damaged, or from other options or data.
@@ -142,6 +145,7 @@ def train(
     optimizer = make_optimizer(config.train, steps, finetune, config.model.num_layers)
     schedule = learning_rate_schedule(config.train, steps)
     state = create_state(params, optimizer, config.train.seed, first_scale(config.train))
+    state = place(mesh, state)
     parameters = count_parameters(params)
     checkpoints = Checkpoints(folder.path / "checkpoints", config.checkpoint.keep)
     tally, done = Tally(), 0
@@ -157,7 +161,7 @@ def train(
         tally = Tally(**document["tally"])
         say(f"{stage}: resuming after step {latest} of {steps}")
     step_fn = make_train_step(
-        loss_fn,
+        gathered(mesh, loss_fn),
         optimizer,
         accumulation=config.train.accumulation,
         redraw_interval=config.attention.options.redraw_interval,
@@ -166,7 +170,9 @@ def train(
     last_step = steps if stop_after is None else stop_after
     job = Job(
         stage=stage,
-        step=Programs(step_fn, donate=True),
+        step=Programs(
+            sharded_step(step_fn, shardings(mesh, state)), donate=True, place=BatchPlacement(mesh)
+        ),
         batch=batch,
         learning_rate=lambda step: float(schedule(step)),
         total_steps=steps,
@@ -191,6 +197,8 @@ def train(
     run_log.event("resume" if done else "start", step=done, total_steps=steps, machine=machine)
     try:
         state, tally = fit(job, state, tally, run_log, config.log, checkpoints, config.checkpoint)
+        if stop_after is not None:
+            raise InterruptedRun(f"stopped after step {int(state.step)}, as asked")
     except BaseException as error:
         run_log.event("stopped", reason=str(error))
         run_log.close(exit_code=1)
@@ -211,5 +219,5 @@ def train(
     run_log.event("finished", programs=job.step.count, best_step=tally.best_step, **cost)
     run_log.close()
     assert tally.best_step is not None
-    best = jax.tree.map(jax.numpy.asarray, checkpoints.load_params(tally.best_step))
+    best = place(mesh, checkpoints.load_params(tally.best_step))
     return Outcome(best, tally.best_step, tally.stopped_step, parameters, job.step.count, cost)

@@ -30,8 +30,20 @@ class Programs:
     the number of programs a number that can be asserted.
     """
 
-    def __init__(self, function: Callable[..., Any], donate: bool) -> None:
-        """`donate`: the first argument's buffers may be reused for the result."""
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        donate: bool,
+        place: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Compiles nothing yet.
+
+        Args:
+          function: (first, batch) -> anything.
+          donate: the first argument's buffers may be reused for the result.
+          place: puts a batch where the program expects it; None: on the first device.
+        """
+        self.place = place or (lambda batch: batch)
         self._jitted = jax.jit(function, donate_argnums=(0,) if donate else ())
         self._compiled: dict[Any, Any] = {}
 
@@ -50,13 +62,13 @@ class Programs:
 
     def compile(self, first: Any, batch: Mapping[str, Any]) -> None:
         """Compiles for these shapes."""
-        self._compiled[self._shapes(batch)] = compiled(self.lower(first, batch))
+        self._compiled[self._shapes(batch)] = compiled(self.lower(first, self.place(batch)))
 
     def __call__(self, first: Any, batch: Mapping[str, Any]) -> Any:
         """Runs the program for this batch's shapes, compiling it if need be."""
         if not self.has(batch):
             self.compile(first, batch)
-        return self._compiled[self._shapes(batch)](first, batch)
+        return self._compiled[self._shapes(batch)](first, self.place(batch))
 
     @staticmethod
     def _shapes(batch: Mapping[str, Any]) -> tuple[Any, ...]:

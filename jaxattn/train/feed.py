@@ -20,13 +20,19 @@ class Fed(NamedTuple):
     tokens: int
 
 
-def feed(batch: Callable[[int], NumpyBatch], start: int, stop: int) -> Iterator[Fed]:
+def feed(
+    batch: Callable[[int], NumpyBatch],
+    start: int,
+    stop: int,
+    place: Callable[[Any], Any] = jax.device_put,
+) -> Iterator[Fed]:
     """The batches of steps start, ..., stop - 1, which other threads make ahead.
 
     Args:
         batch: step -> batch, a pure function; it is called from several threads, and beyond the
             step that was asked for.
         start, stop: steps; the order of the results is theirs, whatever the threads do.
+        place: puts a batch on the device or devices.
     """
     import grain
 
@@ -36,4 +42,4 @@ def feed(batch: Callable[[int], NumpyBatch], start: int, stop: int) -> Iterator[
     options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_AHEAD)
     for found in steps.to_iter_dataset(options):
         # Not waited for: it is copied while the device works on the step before.
-        yield Fed(jax.device_put(found), int(found["mask"].sum()))
+        yield Fed(place(found), int(found["mask"].sum()))

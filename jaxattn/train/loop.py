@@ -235,15 +235,14 @@ def fit(
     checkpoints: Checkpoints,
     saving: CheckpointConfig,
 ) -> tuple[TrainState, Tally]:
-    """Runs from `state.step` to `job.total_steps`; validates after every epoch and at the end.
+    """Runs from `state.step` to `job.last_step`; validates after every epoch and at the end.
 
     `tally` is that of the checkpoint `state` is from, or a new one. A run that has stopped early
     stays where it is.
 
     Raises:
       NonFiniteError: a NaN or infinite loss or gradient; that state is never saved.
-      InterruptedRun: SIGINT or SIGTERM arrived, or `job.last_step` is reached before the end; the
-        state was saved first.
+      InterruptedRun: SIGINT or SIGTERM arrived; the state was saved first.
     """
     loop = _Loop(job, tally, run_log, logging.every_steps, checkpoints, saving)
     start = int(state.step)
@@ -251,7 +250,7 @@ def fit(
     with _stop_requests() as stop, Progress(job.stage, job.total_steps) as progress:
         if start < end:
             tally.compile_seconds += _compile_ahead(job, state, progress)
-        batches = feed(job.batch, start, end)
+        batches = feed(job.batch, start, end, job.step.place)
         upcoming = next(batches, None)
         for step in range(start, end):
             assert upcoming is not None
@@ -293,6 +292,4 @@ def fit(
                 raise InterruptedRun(f"{name} after step {done}; the state is saved")
             if tally.stopped_step:
                 break
-            if done == end < job.total_steps:
-                raise InterruptedRun(f"stopped after step {done}, as asked; the state is saved")
     return state, tally

@@ -86,14 +86,15 @@ def averaged_params(opt_state: Any, params: Any) -> Any:
     """The parameters that schedule-free rules evaluate, x; `params` under any other rule.
 
     `params` are the point y at which gradients are taken. Where some parameters were held apart
-    the state holds a rule for each group, whose z has holes in the places of the others.
+    the state holds a rule for each group, whose z has holes in the places of the others. Where z is
+    y, as in what is frozen, x is bitwise y too.
     """
     is_free = lambda node: isinstance(node, optax.contrib.ScheduleFreeState)  # noqa: E731
     nodes = [node for node in jax.tree.leaves(opt_state, is_leaf=is_free) if is_free(node)]
     is_hole = lambda node: isinstance(node, optax.MaskedNode)  # noqa: E731
     for node in nodes:
         params = jax.tree.map(
-            lambda z, y, b1=node.b1: y if is_hole(z) else (y - (1.0 - b1) * z) / b1,
+            lambda z, y, b1=node.b1: y if is_hole(z) else y + (y - z) * ((1.0 - b1) / b1),
             node.z,
             params,
             is_leaf=is_hole,

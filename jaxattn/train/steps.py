@@ -56,7 +56,7 @@ def make_train_step(
     *,
     accumulation: int,
     redraw_interval: int,
-    loss_scale_steps: int = 1,
+    loss_scale_steps: int,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Sums]]:
     """A pure function (state, batch) -> (next state, sums of the batch and `grad_norm`).
 

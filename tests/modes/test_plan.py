@@ -71,7 +71,9 @@ def test_the_synthetic_step_is_the_program_of_training() -> None:
     config = replace(TINY, {"train.accumulation": 2, "train.remat": True})
     model = MlmModel(config, vocab_size)
     optimizer = make_optimizer(config.train, 1000)
-    step = make_train_step(mlm_loss(model), optimizer, accumulation=2, redraw_interval=1)
+    step = make_train_step(
+        mlm_loss(model), optimizer, accumulation=2, redraw_interval=1, loss_scale_steps=1
+    )
     rng = np.random.default_rng(0)
     tokens = TokenArray.from_rows([rng.integers(5, 50, n, np.int32) for n in (20, 9, 24, 11)])
     batch = mlm_batch(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxattn.config import TrainConfig
+from jaxattn.modes.finetune import class_weights
 from jaxattn.ops.losses import cross_entropy_sums
 from jaxattn.ops.programs import Programs
 from jaxattn.ops.trees import decay_mask
@@ -58,6 +59,34 @@ def test_cross_entropy_sums_against_float64() -> None:
     assert float(sums["count"]) == weights.sum()
 
 
+def test_smoothed_and_weighted_loss_against_float64() -> None:
+    """The target is (1 - e) one-hot + e / classes, times the weight of the true class."""
+    rng = np.random.default_rng(2)
+    logits, targets = rng.normal(size=(7, 5)) * 3, rng.integers(0, 5, 7)
+    weights = np.array([1, 1, 0, 1, 1, 1, 0.0])
+    by_class = np.array([0.2, 1.0, 3.0, 0.5, 0.3])
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    target = 0.9 * np.eye(5)[targets] + 0.1 / 5
+    wanted = -((target * log_p).sum(-1) * by_class[targets] * weights).sum()
+    sums = cross_entropy_sums(
+        jnp.float32(logits),
+        jnp.asarray(targets),
+        jnp.float32(weights),
+        label_smoothing=0.1,
+        class_weights=jnp.float32(by_class),
+    )
+    np.testing.assert_allclose(sums["loss"], wanted, rtol=1e-5)
+    assert float(sums["count"]) == 5
+
+
+def test_balanced_classes_weigh_the_same_in_total() -> None:
+    labels = np.array([0] * 12 + [1] * 3 + [3])
+    weights = class_weights("balanced", labels, 4)
+    np.testing.assert_allclose(weights[[0, 1, 3]] * [12, 3, 1], [16 / 3] * 3)
+    assert weights[labels].mean() == pytest.approx(1.0)
+    assert class_weights("none", labels, 4) is None
+
+
 @pytest.mark.parametrize("accumulation", [2, 4, 8])
 def test_accumulation_equals_the_whole_batch(accumulation: int) -> None:
     """Also with parts of unequal counts, some of them empty."""
@@ -65,7 +94,9 @@ def test_accumulation_equals_the_whole_batch(accumulation: int) -> None:
     for parts in (1, accumulation):
         state, optimizer = start(model, TrainConfig(batch_size=8))
         loss = classification_loss(model)
-        step = make_train_step(loss, optimizer, accumulation=parts, redraw_interval=1)
+        step = make_train_step(
+            loss, optimizer, accumulation=parts, redraw_interval=1, loss_scale_steps=1
+        )
         next_state, sums = jax.jit(step)(state, batch())
         results.append((next_state.params, sums))
     (one, one_sums), (other, other_sums) = results
@@ -98,7 +129,7 @@ def test_adamw_step_against_the_rule_in_float64() -> None:
         return np.asarray(p, np.float64) - rate * (m / (np.sqrt(v) + 1e-8) + decay * p)
 
     wanted = jax.tree_util.tree_map_with_path(expected, state.params, grads)
-    step = make_train_step(loss, optimizer, accumulation=1, redraw_interval=1)
+    step = make_train_step(loss, optimizer, accumulation=1, redraw_interval=1, loss_scale_steps=1)
     found, sums = jax.jit(step)(state, batch())
     np.testing.assert_allclose(sums["grad_norm"], norm, rtol=1e-5)
     for a, b in zip(jax.tree.leaves(wanted), jax.tree.leaves(found.params), strict=True):
