@@ -48,6 +48,7 @@ def final_params(folder: Path) -> list[np.ndarray]:
     ("mode", "attention", "number"),
     [
         ("pretrain", "performer_favor", signal.SIGKILL),
+        ("tapt", "reformer_lsh", signal.SIGKILL),
         ("finetune", "reformer_lsh", signal.SIGKILL),
         ("finetune", "sdpa", signal.SIGTERM),
     ],
@@ -55,21 +56,28 @@ def final_params(folder: Path) -> list[np.ndarray]:
 def test_killed_and_resumed_equals_uninterrupted(
     mode: str, attention: str, number: int, tiny_flags: list[str], tmp_path: Path
 ) -> None:
-    flags = [
+    common = [
         *tiny_flags,
-        f"--mode={mode}",
         f"--runs={tmp_path}",
         f"--config.attention.type={attention}",
+        # One program instead of two: most of these processes' time is compiling.
+        "--config.data.length_buckets=32",
+    ]
+    flags = [
+        *common,
+        f"--mode={mode}",
         "--config.train.epochs=100",
         f"--config.train.max_steps={STEPS}",
-        # One program instead of two: most of these nine processes' time is compiling.
-        "--config.data.length_buckets=32",
         # 120 examples make 8 steps an epoch: step 11 is in the middle of one.
         "--config.checkpoint.every_steps=11",
         "--config.checkpoint.keep=2",
     ]
     if mode == "finetune":
         flags.append("--pretrain=none")
+    if mode == "tapt":
+        flags.append("--pretrain=begin")
+        first = start(*common, "--mode=pretrain", "--exp=begin", "--config.train.max_steps=4")
+        assert first.wait() == 0
     assert start(*flags, "--exp=whole").wait() == 0
 
     killed = start(*flags, "--exp=killed")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxattn.config import Config
 from jaxattn.data.batching import BatchPlan, mlm_batch
-from jaxattn.data.corpora import load_texts
+from jaxattn.data.corpora import TextCorpus, load_texts
 from jaxattn.data.wordpiece import (
     encode_pieces,
     load_tokenizer,
@@ -24,7 +25,9 @@ from jaxattn.model.heads import MlmModel
 from jaxattn.modes import environment
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, write_json
+from jaxattn.modes.stage_record import stage_record
 from jaxattn.modes.training import buckets, say, texts_hash, train
+from jaxattn.ops.trees import tree_hash
 from jaxattn.train.loop import NumpyBatch
 from jaxattn.train.state import evaluation_attention_key, init_key
 from jaxattn.train.steps import mlm_loss
@@ -64,10 +67,37 @@ def make_tokenizer(folder: RunFolder, config: Config, texts: list[str]) -> Any:
     return train_wordpiece(texts, config.tokenizer)
 
 
+@dataclasses.dataclass(frozen=True)
+class MlmStart:
+    """What an MLM begins with that does not begin with random weights.
+
+    Attributes:
+      params: random parameters -> the first ones of this training.
+      extra: entries of the saved configuration.
+      results: entries of results.json.
+      stages: the stages before this one.
+    """
+
+    params: Callable[[Any], Any]
+    extra: dict[str, Any]
+    results: dict[str, Any]
+    stages: list[dict[str, Any]]
+
+
 def pretrain(folder: RunFolder, config: Config) -> None:
     """Pretrains in `folder`, or goes on where it stopped."""
     corpus = load_texts(config.data)
-    tokenizer = make_tokenizer(folder, config, corpus.train)
+    train_mlm(folder, config, corpus, make_tokenizer(folder, config, corpus.train))
+
+
+def train_mlm(
+    folder: RunFolder,
+    config: Config,
+    corpus: TextCorpus,
+    tokenizer: Any,
+    start: MlmStart | None = None,
+) -> None:
+    """Trains the MLM on `corpus`, from random weights or from `start`."""
     special, vocab_size = special_ids(tokenizer), tokenizer.get_vocab_size()
     say(f"tokenising {len(corpus.train) + len(corpus.validation):,} texts")
     tokens, stats = encode_pieces(tokenizer, corpus.train, config.data.max_length)
@@ -108,14 +138,19 @@ def pretrain(folder: RunFolder, config: Config) -> None:
         special=special,
     )
     params = init_mlm(model, config.train.seed)
+    at_start = {}
+    if start is not None:
+        params = start.params(params)
+        at_start = {"validation_at_start": evaluator.metrics(params)}
+        say(f"validation loss of the checkpoint: {at_start['validation_at_start']['loss']:.4f}")
     digest = texts_hash(corpus.train, corpus.validation)
-    folder.begin(config, {}, environment.describe(config))
+    folder.begin(config, start.extra if start else {}, environment.describe(config))
     with folder.running():
         save_tokenizer(tokenizer, folder.path / "tokenizer.json")
         outcome = train(
             folder,
             config,
-            stage=f"pretrain {folder.exp}",
+            stage=f"{folder.kind} {folder.exp}",
             loss_fn=mlm_loss(model),
             params=params,
             plan=plan,
@@ -129,7 +164,7 @@ def pretrain(folder: RunFolder, config: Config) -> None:
         write_json(
             folder.path / "results.json",
             {
-                "kind": "pretrain",
+                "kind": folder.kind,
                 "exp": folder.exp,
                 "attention": config.attention.type,
                 "data": config.data.name,
@@ -137,8 +172,15 @@ def pretrain(folder: RunFolder, config: Config) -> None:
                 "seed": config.train.seed,
                 "parameters": outcome.parameters,
                 "best_step": outcome.best_step,
+                "best_hash": tree_hash(outcome.params),
+                **(start.results if start else {}),
+                **at_start,
                 "validation": evaluator.metrics(outcome.params),
                 "cost": outcome.cost,
+                "stages": [
+                    *(start.stages if start else ()),
+                    stage_record(folder, config, outcome.best_step, outcome.cost),
+                ],
                 "compiled_programs": outcome.programs,
                 "tokenizer": dataclasses.asdict(stats) | {"vocabulary": vocab_size},
                 "device": environment.device_name(),
