@@ -8,7 +8,10 @@ Modes, each with an example (`python launch.py` is the same program as `jaxattn`
               jaxattn --mode=study --config=configs/pydocs_quick.py
   pretrain  train a vocabulary and an encoder on text alone (masked language model)
               jaxattn --mode=pretrain --config=configs/lsh_small.py --exp=wiki_lsh
-  finetune  train a classifier from a pretrained encoder (--pretrain=none: from random weights)
+  tapt      go on with the MLM on a task's training texts, from a pretrained encoder
+              jaxattn --mode=tapt --config=configs/imdb.py --exp=imdb_lsh --pretrain=wiki_lsh
+  finetune  train a classifier from a pretrained encoder (--pretrain=none: from random weights;
+            --pretrain=tapt/imdb_lsh: from a TAPT run; --pretrain=wiki_lsh@900: from that step)
               jaxattn --mode=finetune --config=configs/imdb.py --exp=imdb_lsh --pretrain=wiki_lsh
   baseline  TF-IDF + logistic regression on the same data
               jaxattn --mode=baseline --config=configs/imdb.py --exp=imdb_tfidf
@@ -53,6 +56,7 @@ from jaxattn.startup import settle
 MODES = {
     "study": "study",
     "pretrain": "pretrain",
+    "tapt": "tapt",
     "finetune": "finetune",
     "baseline": "baseline",
     "eval": "evaluate",
@@ -69,7 +73,8 @@ MODES = {
 FLAG_TEXTS = {
     "mode": f"What to do: {', '.join(MODES)}.",
     "exp": "Name of the experiment.",
-    "pretrain": "finetune, data, plan, profile: the pretraining experiment, name[@step], or none.",
+    "pretrain": "tapt, finetune, recipe, data, plan, profile: the run to start from, name[@step] "
+    "of a pretraining, tapt/name[@step] of a TAPT, or none.",
     "run": "replay, verify, plan: the run's folder.",
     "input": "predict: a file, or - for standard input.",
     "output": "predict: a file; empty: standard output.",

@@ -218,6 +218,11 @@ class AttentionConfig(_Checked):
 
     PATH: ClassVar[str] = "attention."
     type: str = option("sdpa", "attention of every block", choices=ATTENTION_TYPES)
+    allow_change: bool = option(
+        False,
+        "TAPT and fine-tuning: another attention, or other options of it, than the stage before "
+        "had (and another model.attention_dropout); holds for this stage only",
+    )
     sdpa: SdpaOptions = section(SdpaOptions, "options of sdpa")
     reformer_lsh: LshOptions = section(LshOptions, "options of reformer_lsh")
     performer_favor: FavorOptions = section(FavorOptions, "options of performer_favor")

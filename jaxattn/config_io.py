@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 ARCHITECTURE = ("model", "attention", "tokenizer")
-"""Sections that fine-tuning inherits from its pretraining run and may not change."""
+"""Sections that a later stage inherits from the one before and may not change."""
+OWN = ("attention.allow_change",)
+"""Options in them that are each stage's own: not inherited, and free."""
 
 
 def to_plain(config: Any) -> dict[str, Any]:
@@ -77,7 +79,7 @@ def defaults() -> "ConfigDict":
 
 
 def inherit_architecture(config: "ConfigDict") -> None:
-    """Marks the architecture of a fine-tuning configuration as taken from the pretraining run."""
+    """Marks the architecture of a later stage's configuration as taken from the stage before."""
     from ml_collections import config_dict
 
     kinds = option_types()
@@ -100,7 +102,8 @@ def from_config_dict(config: "ConfigDict", inherited: Config | None = None) -> C
     """The checked `Config` of a ConfigDict; options that are None are taken from `inherited`.
 
     With `inherited` given, an option of the architecture that differs from it is refused, except
-    `model.max_seq_len` (no parameter depends on it unless positions are learned).
+    `model.max_seq_len` (no parameter depends on it unless positions are learned) and, with
+    `attention.allow_change`, the attention.
 
     Raises:
       InputError: unknown option, wrong type, value out of range, changed architecture.
@@ -108,24 +111,29 @@ def from_config_dict(config: "ConfigDict", inherited: Config | None = None) -> C
     given = flatten(config.to_dict())
     kinds = option_types()
     values = {}
+    if inherited is not None:
+        at_default = flatten(to_plain(Config()))
+        values = {path: at_default[path] for path in OWN}
     for path, value in given.items():
         if path not in kinds:
             raise InputError(f"unknown option {path!r}{did_you_mean(path, list(kinds))}")
         if value is None:
             continue
-        if inherited is not None and path.split(".")[0] in ARCHITECTURE:
-            _refuse_change(path, value, inherited)
+        if inherited is not None and path.split(".")[0] in ARCHITECTURE and path not in OWN:
+            _refuse_change(path, value, inherited, bool(given.get("attention.allow_change")))
         values[path] = value
     return replace(inherited or Config(), values)
 
 
-def _refuse_change(path: str, value: Any, inherited: Config) -> None:
+def _refuse_change(path: str, value: Any, inherited: Config, other_attention: bool) -> None:
     kept = flatten(to_plain(inherited))[path]
     free = path == "model.max_seq_len" and inherited.model.positions != "learned"
-    if value != kept and not free:
+    of_attention = path.startswith("attention.") or path == "model.attention_dropout"
+    if value != kept and not free and not (of_attention and other_attention):
+        hint = "; attention.allow_change=true allows another attention" if of_attention else ""
         raise InputError(
-            f"{path}: found {value!r}, but the pretraining run has {kept!r}; fine-tuning inherits "
-            "the architecture, so leave it out or give the same value"
+            f"{path}: found {value!r}, but the pretraining run has {kept!r}; a later stage "
+            f"inherits the architecture, so leave it out or give the same value{hint}"
         )
 
 

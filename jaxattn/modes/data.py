@@ -13,11 +13,11 @@ from jaxattn.data.survey import Lengths, contradictions, duplicates, measure_len
 from jaxattn.errors import InputError
 from jaxattn.modes.data_batches import batches_of_pieces, batches_of_texts
 from jaxattn.modes.data_print import print_report
-from jaxattn.modes.finetune import inherited_tokenizer, pretrained_config
 from jaxattn.modes.plan_workload import spread
 from jaxattn.modes.pretrain import SCRATCH, make_tokenizer
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, write_json
+from jaxattn.modes.starting_point import inherited_tokenizer, pretrained_config
 
 VOCABULARY_CHARACTERS = 8_000_000
 """A vocabulary is made from so much text, about, which takes seconds; a run's is from all of it."""

@@ -11,10 +11,10 @@ from jaxattn.config import Config
 from jaxattn.data.corpora import load_labelled, load_texts
 from jaxattn.data.wordpiece import encode, encode_pieces
 from jaxattn.errors import InputError
-from jaxattn.modes.finetune import inherited_tokenizer, pretrained_config
 from jaxattn.modes.pretrain import make_tokenizer
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, given_run
+from jaxattn.modes.starting_point import inherited_tokenizer, pretrained_config
 from jaxattn.modes.training import make_plan
 
 

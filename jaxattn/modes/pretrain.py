@@ -2,14 +2,14 @@
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxattn.config import Config
-from jaxattn.data.corpora import load_texts
+from jaxattn.data.corpora import TextCorpus, load_texts
 from jaxattn.data.vocabularies import new_tokenizer
 from jaxattn.data.wordpiece import (
     encode_pieces,
@@ -24,7 +24,9 @@ from jaxattn.modes import environment
 from jaxattn.modes.mlm_batches import make_masking, mlm_batches
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, write_json
+from jaxattn.modes.stage_record import stage_record
 from jaxattn.modes.training import buckets, cache_folder, make_plan, say, texts_hash, train
+from jaxattn.ops.trees import tree_hash
 from jaxattn.train.sharding import BatchPlacement, check_batches, make_mesh
 from jaxattn.train.state import evaluation_attention_key, init_key
 from jaxattn.train.steps import mlm_loss
@@ -65,10 +67,39 @@ def make_tokenizer(folder: RunFolder, config: Config, texts: Sequence[str]) -> A
     return new_tokenizer(texts, config.tokenizer)
 
 
+@dataclasses.dataclass(frozen=True)
+class MlmStart:
+    """What an MLM begins with that does not begin with random weights.
+
+    Attributes:
+      params: random parameters -> the first ones of this training.
+      extra: entries of the saved configuration.
+      results: entries of results.json.
+      stages: the stages before this one.
+    """
+
+    params: Callable[[Any], Any]
+    extra: dict[str, Any]
+    results: dict[str, Any]
+    stages: list[dict[str, Any]]
+
+
 def pretrain(folder: RunFolder, config: Config, stop_after: int | None = None) -> None:
     """Pretrains in `folder`, or goes on where it stopped; `stop_after`: see `train`."""
     corpus = load_texts(config.data)
     tokenizer = make_tokenizer(folder, config, corpus.train)
+    train_mlm(folder, config, corpus, tokenizer, stop_after=stop_after)
+
+
+def train_mlm(
+    folder: RunFolder,
+    config: Config,
+    corpus: TextCorpus,
+    tokenizer: Any,
+    start: MlmStart | None = None,
+    stop_after: int | None = None,
+) -> None:
+    """Trains the MLM on `corpus`, from random weights or from `start`."""
     vocab_size = tokenizer.get_vocab_size()
     say(f"tokenising {len(corpus.train) + len(corpus.validation):,} texts")
     cache = cache_folder(config)
@@ -94,14 +125,19 @@ def pretrain(folder: RunFolder, config: Config, stop_after: int | None = None) -
         place=BatchPlacement(mesh),
     )
     params = init_mlm(model, config.train.seed)
+    at_start = {}
+    if start is not None:
+        params = start.params(params)
+        at_start = {"validation_at_start": evaluator.metrics(params)}
+        say(f"validation loss of the checkpoint: {at_start['validation_at_start']['loss']:.4f}")
     digest = texts_hash(corpus.train, corpus.validation)
-    folder.begin(config, {}, environment.describe(config))
+    folder.begin(config, start.extra if start else {}, environment.describe(config))
     with folder.running():
         save_tokenizer(tokenizer, folder.path / "tokenizer.json")
         outcome = train(
             folder,
             config,
-            stage=f"pretrain {folder.exp}",
+            stage=f"{folder.kind} {folder.exp}",
             loss_fn=mlm_loss(model),
             params=params,
             plan=plan,
@@ -117,7 +153,7 @@ def pretrain(folder: RunFolder, config: Config, stop_after: int | None = None) -
         write_json(
             folder.path / "results.json",
             {
-                "kind": "pretrain",
+                "kind": folder.kind,
                 "exp": folder.exp,
                 "attention": config.attention.type,
                 "data": config.data.name,
@@ -125,8 +161,15 @@ def pretrain(folder: RunFolder, config: Config, stop_after: int | None = None) -
                 "seed": config.train.seed,
                 "parameters": outcome.parameters,
                 "best_step": outcome.best_step,
+                "best_hash": tree_hash(outcome.params),
+                **(start.results if start else {}),
+                **at_start,
                 "validation": evaluator.metrics(outcome.params),
                 "cost": outcome.cost,
+                "stages": [
+                    *(start.stages if start else ()),
+                    stage_record(folder, config, outcome.best_step, outcome.cost),
+                ],
                 "compiled_programs": outcome.programs,
                 "tokenizer": dataclasses.asdict(stats) | {"vocabulary": vocab_size},
                 "device": environment.device_name(),

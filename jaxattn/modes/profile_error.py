@@ -15,10 +15,10 @@ from jaxattn.data.wordpiece import encode, load_tokenizer, special_ids
 from jaxattn.errors import InputError
 from jaxattn.model.encoder import Encoder
 from jaxattn.modes.classifier import load_classifier
-from jaxattn.modes.finetune import pinned, pretrained_params
 from jaxattn.modes.pretrain import SCRATCH
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder
+from jaxattn.modes.starting_point import pinned, pretrained_params, source_of
 from jaxattn.profile.activations import LayerInputs, layer_inputs
 from jaxattn.profile.fidelity import fidelity
 from jaxattn.profile.rows import Row
@@ -56,8 +56,7 @@ def load_checkpoint(request: Request) -> Checkpoint | None:
     elif request.pretrain:
         if request.pretrain == SCRATCH:
             raise InputError(f"--pretrain={SCRATCH}: an encoder that was trained is needed")
-        folder = RunFolder(request.runs, "pretrain", request.pretrain.partition("@")[0])
-        folder.must_exist()
+        folder, _ = source_of(request.runs, request.pretrain)
         config, _ = folder.saved_config()
         params = pretrained_params(request.runs, pinned(request.runs, request.pretrain))
         tokenizer = load_tokenizer(folder.path / "tokenizer.json", config.tokenizer.lowercase)

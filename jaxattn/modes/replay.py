@@ -8,6 +8,7 @@ from jaxattn.modes import baseline, pretrain
 from jaxattn.modes.finetune import finetune
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, given_run, read_json
+from jaxattn.modes.tapt import tapt
 
 SAME = ("validation", "test", "parameters", "best_step", "data_hash")
 """Entries of results.json that a replay must give again."""
@@ -16,7 +17,7 @@ SAME = ("validation", "test", "parameters", "best_step", "data_hash")
 def run(request: Request) -> int:
     """Replays runs/<kind>/<exp> into runs/replays/<kind>/<exp>-<n>; 1 when the results differ.
 
-    A fine-tuning starts from its pretraining checkpoint, which must still be there. Replays stand
+    A TAPT or fine-tuning starts from its checkpoint, which must still be there. Replays stand
     beside the runs, not among them, so that no comparison counts a run twice.
     """
     original = given_run(request.needed("run", "runs/finetune/imdb_lsh"))
@@ -29,6 +30,8 @@ def run(request: Request) -> int:
     )
     if kind == "finetune":
         finetune(copy, config, runs, original.pretrained_from())
+    elif kind == "tapt":
+        tapt(copy, config, runs, original.pretrained_from())
     elif kind == "pretrain":
         pretrain.pretrain(copy, config)
     else:

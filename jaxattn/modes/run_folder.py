@@ -16,10 +16,11 @@ from jaxattn.errors import InputError
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 CONFIG_FILES = {
     "pretrain": "config.yaml",
+    "tapt": "config.yaml",
     "finetune": "resolved_config.yaml",
     "baseline": "config.yaml",
 }
-UNBOUND = ("log", "checkpoint", "study", "plan", "profile")
+UNBOUND = ("log", "checkpoint", "study", "recipe", "plan", "profile")
 """Sections that may differ between a run and its continuation: they do not change the result."""
 
 
@@ -73,7 +74,7 @@ class RunFolder:
     """runs/<kind>/<exp>/."""
 
     def __init__(self, root: Path, kind: str, exp: str) -> None:
-        """Names a folder and touches nothing; `kind` is pretrain, finetune or baseline."""
+        """Names a folder and touches nothing; `kind` is one of `CONFIG_FILES`."""
         if not NAME.fullmatch(exp):
             raise InputError(
                 f"experiment name: found {exp!r}, allowed: a letter or digit, then up to 63 "
@@ -124,7 +125,7 @@ class RunFolder:
         return read_yaml(self.config_path)
 
     def pretrained_from(self) -> str:
-        """The pretraining checkpoint that a fine-tuning run was begun from: name@step, or none."""
+        """The checkpoint that a TAPT or fine-tuning run was begun from: name@step, or none."""
         extra = self.saved_config()[1]
         return entry(extra, "pretrain", str, self.config_path)
 

@@ -16,6 +16,7 @@ from jaxattn.modes.finetune import finetune
 from jaxattn.modes.pretrain import pretrain
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, given_run, read_json
+from jaxattn.modes.tapt import tapt
 from jaxattn.modes.training import say
 from jaxattn.ops.trees import path_names
 from jaxattn.train.checkpoints import Checkpoints
@@ -124,4 +125,5 @@ def _train(copy: RunFolder, original: RunFolder, config: Config, end: int) -> No
     if original.kind == "pretrain":
         pretrain(copy, config, stop_after=end)
     else:
-        finetune(copy, config, original.runs, original.pretrained_from(), stop_after=end)
+        stage = tapt if original.kind == "tapt" else finetune
+        stage(copy, config, original.runs, original.pretrained_from(), stop_after=end)

@@ -1,8 +1,10 @@
 """Pytree paths: which parameters are what."""
 
+import hashlib
 from typing import Any
 
 import jax
+import numpy as np
 
 
 def path_names(path: tuple[Any, ...]) -> tuple[str, ...]:
@@ -22,6 +24,16 @@ def decay_mask(params: Any) -> Any:
 def count_parameters(params: Any) -> int:
     """Number of scalars in a pytree of arrays."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def tree_hash(tree: Any) -> str:
+    """SHA-256 over names, types, shapes and contents of a pytree of arrays."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{'/'.join(path_names(path))} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def shapes_differ(wanted: Any, found: Any) -> str:

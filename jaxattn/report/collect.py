@@ -12,11 +12,12 @@ import yaml
 
 from jaxattn.config_io import flatten
 from jaxattn.errors import InputError
-from jaxattn.report.record import BASELINE_ATTENTION, KINDS, RunRecord
+from jaxattn.report.record import BASELINE_ATTENTION, KINDS, MLM_KINDS, RunRecord
 
 STATES = ("running", "finished", "failed", "interrupted")
 CONFIG_FILES = {
     "pretrain": "config.yaml",
+    "tapt": "config.yaml",
     "finetune": "resolved_config.yaml",
     "baseline": "config.yaml",
 }
@@ -60,7 +61,7 @@ def collect(root: Path) -> list[RunRecord]:
 
 
 def _pretrained_from(config: dict[str, Any]) -> str | None:
-    """The pretraining run's name; None where the encoder was not pretrained."""
+    """The run it started from; None where the encoder was not pretrained."""
     name = (_text_or_none(config, "pretrain") or "none").partition("@")[0]
     return None if name == "none" else name
 
@@ -187,8 +188,8 @@ def _read_results(path: Path, kind: str) -> dict[str, Any]:
         "peak_memory_mib": _number(results, "cost.peak_memory_MiB"),
         "memory_kind": _text(results, "cost.peak_memory_kind"),
         "pretrain_seconds": _number(results, "pretrain_cost.train_seconds"),
-    }
-    decisive = "validation.loss" if kind == "pretrain" else "test.macro_f1"
+    } | _stages(results)
+    decisive = "validation.loss" if kind in MLM_KINDS else "test.macro_f1"
     if fields[decisive.replace(".", "_")] is None:
         raise InputError(f"{decisive} is missing")
     if fields["memory_kind"] not in (None, "resident", "device"):
@@ -196,6 +197,24 @@ def _read_results(path: Path, kind: str) -> dict[str, Any]:
             f"cost.peak_memory_kind is {fields['memory_kind']!r}, expected resident or device"
         )
     return fields
+
+
+def _stages(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The stages that led to a run in words, and the seconds of those before it.
+
+    Empty for a run of a version that did not record them.
+    """
+    stages = results.get("stages")
+    if not isinstance(stages, list) or not all(isinstance(stage, Mapping) for stage in stages):
+        return {}
+    names = [
+        f"{_text(stage, 'kind')} {_text(stage, 'exp')} ({_text(stage, 'attention')})"
+        for stage in stages
+    ]
+    seconds = [_number(stage, "cost.train_seconds") for stage in stages[:-1]]
+    known = [value for value in seconds if value is not None]
+    total = sum(known) if known and len(known) == len(seconds) else None
+    return {"stages": " > ".join(names), "pretrain_seconds": total}
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:

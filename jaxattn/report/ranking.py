@@ -52,7 +52,7 @@ def rank(records: Sequence[RunRecord], by: str = "test_macro_f1") -> list[Ranked
     """All runs: for each data set the ranked ones (ties: the faster first), then the others.
 
     Ranked are finished fine-tuning and baseline runs that have the measure; a failed,
-    interrupted or running one never is. Pretraining runs come last.
+    interrupted or running one never is. Pretraining and TAPT runs come last.
 
     Raises:
       InputError: unknown measure.
@@ -91,7 +91,7 @@ def _places(records: Sequence[RunRecord], field: str, is_cost: bool) -> dict:
     headings = data_headings(records)
     fields: dict[tuple, list[RunRecord]] = {}
     for record in records:
-        if record.finished and record.kind != "pretrain" and getattr(record, field) is not None:
+        if record.finished and not record.is_mlm and getattr(record, field) is not None:
             # Seconds and bytes of different devices are not comparable; qualities are.
             device = record.device if is_cost else None
             fields.setdefault((headings[record.folder], device), []).append(record)
@@ -126,4 +126,4 @@ def _against_sdpa(
 def _order(row: Ranked) -> tuple:
     place = math.inf if row.rank is None else row.rank
     unfinished = not row.record.finished
-    return row.record.kind == "pretrain", row.data, unfinished, place, row.record.exp
+    return row.record.is_mlm, row.record.kind == "tapt", row.data, unfinished, place, row.record.exp

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-KINDS = ("pretrain", "finetune", "baseline")
+KINDS = ("pretrain", "tapt", "finetune", "baseline")
+MLM_KINDS = ("pretrain", "tapt")
+"""Runs whose quality is a validation loss; they are never ranked."""
 BASELINE_ATTENTION = "tfidf+logreg"
 """What stands in the attention column of a TF-IDF + logistic regression run."""
 
@@ -31,6 +33,8 @@ class RunRecord:
     `state` is finished, failed, interrupted or running; `reason` says why it is not finished.
     Only a finished run carries qualities and costs. `implementation` says how exact attention was
     computed for the longest inputs: xla, blockwise or cudnn. `config`: 'section.option' -> value.
+    `pretrain` is the run it started from, tapt/<exp> for a TAPT run; `stages` are all stages to it,
+    with their attentions; `pretrain_seconds` are those of all stages before it.
     """
 
     folder: Path
@@ -58,6 +62,7 @@ class RunRecord:
     compile_seconds: float | None = None
     steps: int | None = None
     pretrain_seconds: float | None = None
+    stages: str | None = None
     tokens_per_second: float | None = None
     peak_memory_mib: float | None = None
     memory_kind: str | None = None
@@ -67,6 +72,11 @@ class RunRecord:
     def finished(self) -> bool:
         """Whether the run ended well and its results could be read."""
         return self.state == "finished"
+
+    @property
+    def is_mlm(self) -> bool:
+        """Whether the run trained the MLM and has no classification results."""
+        return self.kind in MLM_KINDS
 
     @property
     def settings(self) -> dict[str, Any]:

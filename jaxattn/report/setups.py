@@ -9,7 +9,7 @@ from statistics import fmean
 from jaxattn.report.record import RunRecord
 
 # Options that are no part of what is measured, or say the same thing in another way.
-_BOOKKEEPING = ("log.", "checkpoint.", "study.", "plan.", "profile.", "attention.")
+_BOOKKEEPING = ("log.", "checkpoint.", "study.", "recipe.", "plan.", "profile.", "attention.")
 _NOT_THE_SETUP = ("train.seed", "data.path", "tokenizer.path")
 # Options that may be chosen anew for each attention without changing what a step costs.
 _FREE_PER_ATTENTION = (
@@ -62,7 +62,7 @@ def data_headings(records: Sequence[RunRecord]) -> dict[Path, str]:
 
     A run that never came to record its hash goes with the others of its name if these agree.
     """
-    hashes: dict[tuple[bool, str | None], set[str]] = {}
+    hashes: dict[tuple[str, str | None], set[str]] = {}
     for record in records:
         found = hashes.setdefault(_corpus(record), set())
         if record.data_hash is not None:
@@ -76,30 +76,32 @@ def data_headings(records: Sequence[RunRecord]) -> dict[Path, str]:
     return headings
 
 
-def _corpus(record: RunRecord) -> tuple[bool, str | None]:
-    # Pretraining reads other splits of a corpus, and so has another hash under the same name.
-    return record.kind == "pretrain", record.data
+def _corpus(record: RunRecord) -> tuple[str, str | None]:
+    # The MLM reads other splits of a corpus, and so has another hash under the same name.
+    return record.kind if record.is_mlm else "", record.data
 
 
 def group_setups(records: Sequence[RunRecord]) -> list[Setup]:
-    """The pretraining and fine-tuning runs of known attention, gathered by setup, in their order.
+    """The pretraining, TAPT and fine-tuning runs of known attention, by setup, in their order.
 
-    Two fine-tuning runs from different pretraining runs are one setup only if those are one too,
-    which is seen if they are among `records`.
+    Two runs that started from different runs are one setup only if those are one too, which is
+    seen if they are among `records`.
     """
     headings = data_headings(records)
-    origins = {
-        record.exp: _setup_key(record, headings, record.pretrain)
-        for record in records
-        if record.kind == "pretrain"
-    }
+    mlm = {_reference(record): record for record in records if record.is_mlm}
+
+    def key(record: RunRecord, followed: tuple[str, ...] = ()) -> Key:
+        origin: object = record.pretrain
+        name = record.pretrain or ""
+        # A run folder may say anything, even that a run started from itself.
+        if record.kind != "pretrain" and name in mlm and name not in followed:
+            origin = key(mlm[name], (*followed, name))
+        return _setup_key(record, headings, origin)
+
     gathered: dict[Key, list[RunRecord]] = {}
     for record in records:
         if record.kind != "baseline" and record.attention is not None:
-            origin: object = record.pretrain
-            if record.pretrain in origins and record.kind != "pretrain":
-                origin = origins[record.pretrain]
-            gathered.setdefault(_setup_key(record, headings, origin), []).append(record)
+            gathered.setdefault(key(record), []).append(record)
     return [
         Setup(
             headings[runs[0].folder],
@@ -125,8 +127,8 @@ def sdpa_reference(setup: Setup, setups: Sequence[Setup]) -> Setup | None:
 
 
 def validation_score(setup: Setup) -> float:
-    """Larger is better: mean validation macro-F1, for pretraining the negative validation loss."""
-    if setup.runs[0].kind == "pretrain":
+    """Larger is better: mean validation macro-F1, for the MLM the negative validation loss."""
+    if setup.runs[0].is_mlm:
         loss = setup.mean("validation_loss")
         return -math.inf if loss is None else -loss
     score = setup.mean("validation_macro_f1")
@@ -174,7 +176,14 @@ def _shape_key(record: RunRecord, headings: dict[Path, str]) -> Key:
         free = (*_NOT_THE_SETUP, *_FREE_PER_ATTENTION)
         return not path.startswith(_BOOKKEEPING) and path not in free
 
-    return *_place(record, headings), record.pretrain is None, _options(record, kept)
+    # A classifier that had TAPT is no yardstick for one that had none.
+    origin = record.pretrain and record.pretrain.startswith("tapt/")
+    return *_place(record, headings), origin, _options(record, kept)
+
+
+def _reference(record: RunRecord) -> str:
+    """What a run that started from `record` calls it."""
+    return record.exp if record.kind == "pretrain" else f"{record.kind}/{record.exp}"
 
 
 def _place(record: RunRecord, headings: dict[Path, str]) -> Key:

@@ -43,6 +43,7 @@ def results_rows(records: Sequence[RunRecord], by: str = "test_macro_f1") -> lis
                 "attention_options": options,
                 "attention_implementation": run.implementation,
                 "pretrain": run.pretrain,
+                "stages": run.stages,
                 "seed": run.seed,
                 "test_macro_f1": run.test_macro_f1,
                 "test_accuracy": run.test_accuracy,
@@ -127,6 +128,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Ranked], Any], Callable[[Any], str], Any], 
     ("parameters", lambda row: row.record.parameters, _number(0), "right"),
     ("WNF", lambda row: row.pass_wnf or None, _text, "left"),
 )
+_MLM_TITLES = {"pretrain": "Pretraining on ", "tapt": "TAPT on "}
 _LOSS_COLUMN = ("MLM\nloss", lambda row: row.record.validation_loss, _number(4), "right")
 
 
@@ -135,25 +137,25 @@ def format_tables(records: Sequence[RunRecord], by: str = "test_macro_f1") -> li
 
     Runs that are not finished stand at the end, without a rank; `causes` says why.
     """
-    groups: dict[tuple[bool, str, str], list[Ranked]] = {}
+    groups: dict[tuple[str, str, str], list[Ranked]] = {}
     for row in rank(records, by):
         device = row.record.device or "unknown device"
-        key = row.record.kind == "pretrain", row.data, device
+        key = _MLM_TITLES.get(row.record.kind, ""), row.data, device
         groups.setdefault(key, []).append(row)
     return [
-        _table(f"{'Pretraining on ' if pretrain else ''}{data}, {device}", rows, pretrain)
-        for (pretrain, data, device), rows in groups.items()
+        _table(f"{kind}{data}, {device}", rows, bool(kind))
+        for (kind, data, device), rows in groups.items()
     ]
 
 
-def _table(title: str, rows: Sequence[Ranked], pretrain: bool) -> "Table":
+def _table(title: str, rows: Sequence[Ranked], mlm: bool) -> "Table":
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     # Texts come from run folders: as `Text`, "[...]" in them is no markup.
     table = Table(title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    columns = [*_COLUMNS[:4], _LOSS_COLUMN, *_COLUMNS[4:]] if pretrain else list(_COLUMNS)
+    columns = [*_COLUMNS[:4], _LOSS_COLUMN, *_COLUMNS[4:]] if mlm else list(_COLUMNS)
     columns = [column for column in columns if any(column[1](row) is not None for row in rows)]
     for heading, _, _, side in columns:
         table.add_column(heading, justify=side, overflow="fold")
