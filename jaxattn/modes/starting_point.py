@@ -91,7 +91,8 @@ def unchanged_params(folder: RunFolder, runs: Path, pretrain: str) -> tuple[Any,
     """
     params = pretrained_params(runs, pretrain)
     digest = tree_hash(params)
-    begun_with = folder.saved_config()[1].get("pretrain_hash") if folder.begun else None
+    begun = folder.config_path.exists()
+    begun_with = folder.saved_config()[1].get("pretrain_hash") if begun else None
     if begun_with not in (None, digest):
         raise InputError(
             f"--pretrain={pretrain}: this checkpoint is no longer the one that {folder.path} was "
