@@ -319,6 +319,14 @@ class TokenizerConfig(_Checked):
     vocab_size: int = option(8192, "size of a trained vocabulary", low=100, high=1_000_000)
     lowercase: bool = option(True, "lower-case and strip accents")
     min_frequency: int = option(2, "rarest pair that is merged in training", low=1)
+    extend: int = option(
+        0, "TAPT and fine-tuning: add up to so many tokens, learned on the task's training texts, "
+        "to the inherited WordPiece vocabulary; for this stage only, later ones inherit the result",
+        low=0, high=100_000,
+    )  # fmt: skip
+    extra_tokens: str = option(
+        "", "TAPT and fine-tuning: a file of words and ##subwords to add, one a line"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

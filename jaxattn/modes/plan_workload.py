@@ -17,6 +17,7 @@ from jaxattn.errors import InputError
 from jaxattn.modes.pretrain import SCRATCH, make_tokenizer
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, given_run
+from jaxattn.modes.stage_vocabulary import stage_vocabulary
 from jaxattn.modes.starting_point import inherited_tokenizer, pretrained_config
 from jaxattn.modes.training import buckets
 
@@ -136,6 +137,10 @@ def _from_data(subject: Subject) -> Workload:
     trained = tokenizer is None
     if trained:
         tokenizer = make_tokenizer(folder, config, sample)
+    elif subject.pretrain:
+        tokenizer = stage_vocabulary(
+            folder, config, folder.runs, subject.pretrain, sample
+        ).tokenizer
     lengths = cut(tokenizer, sample, config.data.max_length)[0].lengths
     counted, origin = len(sample) == len(texts), f"counted: {len(texts):,} texts"
     vocab_size = tokenizer.get_vocab_size()

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxattn.config import Config
 from jaxattn.data.batching import BatchPlan, mlm_batch
 from jaxattn.data.corpora import TextCorpus, load_texts
+from jaxattn.data.extend_vocabulary import refuse_extension
 from jaxattn.data.wordpiece import (
     encode_pieces,
     load_tokenizer,
@@ -86,6 +87,7 @@ class MlmStart:
 
 def pretrain(folder: RunFolder, config: Config) -> None:
     """Pretrains in `folder`, or goes on where it stopped."""
+    refuse_extension(config.tokenizer)
     corpus = load_texts(config.data)
     train_mlm(folder, config, corpus, make_tokenizer(folder, config, corpus.train))
 
