@@ -6,6 +6,8 @@ Modes, each with an example (`python launch.py` is the same program as `jaxattn`
 
   study     the main job: pretrain and fine-tune with every attention, baseline, comparison
               jaxattn --mode=study --config=configs/pydocs_quick.py
+  recipe    pretrain -> tapt -> finetune under one name, each stage once
+              jaxattn --mode=recipe --config=configs/recipe_quick.py --exp=quick
   pretrain  train a vocabulary and an encoder on text alone (masked language model)
               jaxattn --mode=pretrain --config=configs/lsh_small.py --exp=wiki_lsh
   tapt      go on with the MLM on a task's training texts, from a pretrained encoder
@@ -35,26 +37,24 @@ Modes, each with an example (`python launch.py` is the same program as `jaxattn`
 Any option of jaxattn/config.py can be overridden: --config.train.learning_rate=3e-4
 """
 
-import ast
 import importlib
 import os
 import sys
-import typing
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 from jaxattn.config import did_you_mean
-from jaxattn.config_io import option_types
 from jaxattn.errors import InputError
-from jaxattn.modes.request import Request
+from jaxattn.modes.config_file import config_dict
+from jaxattn.modes.request import STAGES, Request
 from jaxattn.startup import settle
 
 MODES = {
     "study": "study",
+    "recipe": "recipe",
     "pretrain": "pretrain",
     "tapt": "tapt",
     "finetune": "finetune",
@@ -75,6 +75,8 @@ FLAG_TEXTS = {
     "exp": "Name of the experiment.",
     "pretrain": "tapt, finetune, recipe, data, plan, profile: the run to start from, name[@step] "
     "of a pretraining, tapt/name[@step] of a TAPT, or none.",
+    "stage": f"data, plan: which training of --config: {', '.join(STAGES)}; default: pretrain, "
+    "with --pretrain finetune.",
     "run": "replay, verify, plan: the run's folder.",
     "input": "predict: a file, or - for standard input.",
     "output": "predict: a file; empty: standard output.",
@@ -190,7 +192,7 @@ def parse(argv: Sequence[str]) -> Request | None:
         )
     return Request(
         mode=values.mode,
-        config=_config_dict(config_args, _stage(values)) if config_args else None,
+        config=config_dict(config_args, _stage(values)) if config_args else None,
         config_args=tuple(config_args),
         resume=values.resume,
         trace=values.trace,
@@ -203,68 +205,9 @@ def parse(argv: Sequence[str]) -> Request | None:
 
 def _stage(values: flags.FlagValues) -> str:
     """The mode whose settings a configuration file is asked for: here that of a training."""
-    if values.mode in ("data", "plan") and values.pretrain:
-        return "finetune"
-    return "pretrain" if values.mode in ("data", "plan", "profile") else values.mode
-
-
-def _config_dict(config_args: Sequence[str], mode: str) -> typing.Any:
-    """The ConfigDict of --config=<file> with its overrides."""
-    # Of a flag given twice the last one counts; a list would be given both values.
-    last = {arg.partition("=")[0]: _normalized(arg, mode) for arg in config_args}
-    normalized = list(last.values())
-    if not any(arg.startswith("--config=") for arg in normalized):
-        raise InputError("options are overridden on top of a file: give --config=<file> too")
-    values = flags.FlagValues()
-    # The file has to be read before options of it can be overridden.
-    normalized.sort(key=lambda arg: not arg.startswith("--config="))
-    argv = ["jaxattn", *normalized]
-    holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
-    try:
-        values(argv)
-        return holder.value
-    except InputError:
-        raise
-    except Exception as error:
-        # Whatever a configuration file may raise when it is run: told in one line, by its name.
-        file = next(arg for arg in normalized if arg.startswith("--config="))
-        detail = " ".join(str(error).split())
-        raise InputError(f"{file}: {type(error).__name__}: {detail}") from None
-
-
-def _normalized(arg: str, mode: str) -> str:
-    """One --config flag: file and option checked, lists as Python tuples, the mode handed on."""
-    flag, equals, value = arg.partition("=")
-    if not equals:
-        raise InputError(f"{flag}: needs a value, as {flag}=<value>")
-    if flag == "--config":
-        return f"{arg}:{mode}" if _takes_mode(value) else arg
-    kinds, name = option_types(), flag.removeprefix("--config.")
-    if name not in kinds:
-        raise InputError(f"unknown option {name!r}{did_you_mean(name, list(kinds))}")
-    if typing.get_origin(kinds[name]) is tuple and not value.startswith(("(", "[")):
-        kind = typing.get_args(kinds[name])[0]
-        items = [item.strip() for item in value.split(",") if item.strip()]
-        value = "".join(f"{item!r}," if kind is str else f"{item}," for item in items)
-        return f"{flag}=({value})"
-    return arg
-
-
-def _takes_mode(path: str) -> bool:
-    """Whether get_config of a configuration file has a parameter; checks that there is such a file.
-
-    A file that gives each mode other settings (another learning rate for fine-tuning, say) has
-    `get_config(mode)`.
-    """
-    try:
-        tree = ast.parse(Path(path).read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        if Path(path.rpartition(":")[0]).is_file():
-            return False
-        raise InputError(f"--config={path}: no such file") from None
-    except (SyntaxError, UnicodeDecodeError) as error:
-        raise InputError(f"--config={path}: not a Python file ({error})") from None
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name == "get_config":
-            return bool(node.args.args)
-    raise InputError(f"--config={path}: defines no function get_config")
+    if values.stage not in ("", *STAGES):
+        hint = did_you_mean(values.stage, STAGES)
+        raise InputError(f"--stage: found {values.stage!r}, allowed: {', '.join(STAGES)}{hint}")
+    if values.mode in ("data", "plan"):
+        return values.stage or ("finetune" if values.pretrain else "pretrain")
+    return "pretrain" if values.mode == "profile" else values.mode

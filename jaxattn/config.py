@@ -331,6 +331,14 @@ class TokenizerConfig(_Checked):
     min_frequency: int = option(
         2, "rarest pair that is merged in training, or rarest word that is kept", low=1
     )
+    extend: int = option(
+        0, "TAPT and fine-tuning: add up to so many tokens, learned on the task's training texts, "
+        "to the inherited WordPiece vocabulary; for this stage only, later ones inherit the result",
+        low=0, high=100_000,
+    )  # fmt: skip
+    extra_tokens: str = option(
+        "", "TAPT and fine-tuning: a file of words and ##subwords to add, one a line"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -564,9 +572,32 @@ class StudyConfig(_Checked):
     attentions: tuple[str, ...] = option(
         ATTENTION_TYPES, "attentions to compare", choices=ATTENTION_TYPES
     )
+    tapt: bool = option(False, "TAPT between pretraining and fine-tuning")
 
     def _rules(self) -> None:
         _require_distinct(self.PATH, self.attentions)
+
+
+@dataclasses.dataclass(frozen=True)
+class RecipeConfig(_Checked):
+    """What `--mode=recipe` runs."""
+
+    PATH: ClassVar[str] = "recipe."
+    stages: tuple[str, ...] = option(
+        ("pretrain", "tapt", "finetune"), "stages to run, each from the one before",
+        choices=("pretrain", "tapt", "finetune"),
+    )  # fmt: skip
+    pretrain_path: str = option(
+        "", "data.path of the pretraining, where it reads other files than the later stages"
+    )
+
+    def _rules(self) -> None:
+        order = ("pretrain", "tapt", "finetune")
+        if not self.stages or list(self.stages) != [s for s in order if s in self.stages]:
+            raise InputError(
+                f"recipe.stages: found {list(self.stages)}, allowed: one or more of "
+                f"{', '.join(order)}, each once and in this order"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -635,6 +666,7 @@ class Config(_Checked):
     checkpoint: CheckpointConfig = section(CheckpointConfig, "saving")
     log: LogConfig = section(LogConfig, "logging")
     study: StudyConfig = section(StudyConfig, "comparison")
+    recipe: RecipeConfig = section(RecipeConfig, "the stages of a recipe")
     plan: PlanConfig = section(PlanConfig, "looking ahead")
     profile: ProfileConfig = section(ProfileConfig, "measuring costs")
 

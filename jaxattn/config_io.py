@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ARCHITECTURE = ("model", "attention", "tokenizer")
 """Sections that a later stage inherits from the one before and may not change."""
-OWN = ("attention.allow_change",)
+OWN = ("attention.allow_change", "tokenizer.extend", "tokenizer.extra_tokens")
 """Options in them that are each stage's own: not inherited, and free."""
 
 

@@ -1,5 +1,6 @@
 """Every configuration file builds, and every kind of bad option is told in one sentence."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -44,11 +45,14 @@ def test_every_config_opens_with_its_command(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
-def test_fine_tuning_inherits_the_architecture(path: Path) -> None:
+@pytest.mark.parametrize("mode", ["tapt", "finetune"])
+def test_later_stages_inherit_the_architecture(path: Path, mode: str) -> None:
     pretrained = parsed("--mode=pretrain", f"--config={path}").resolved()
-    request = parsed("--mode=finetune", f"--config={path}")
-    inherited = request.resolved(pretrained)
-    for name in config_io.ARCHITECTURE:
+    inherited = parsed(f"--mode={mode}", f"--config={path}").resolved(pretrained)
+    # Only how long an input may be is free.
+    length = pretrained.model.max_seq_len
+    assert dataclasses.replace(inherited.model, max_seq_len=length) == pretrained.model
+    for name in set(config_io.ARCHITECTURE) - {"model"}:
         assert getattr(inherited, name) == getattr(pretrained, name)
 
 

@@ -16,20 +16,17 @@ from jaxattn.evaluate.metrics import classification_metrics
 from jaxattn.model.heads import ClassifierModel
 from jaxattn.modes import environment
 from jaxattn.modes.classifier import data_hash, make_predictor, report_on_test
-from jaxattn.modes.pretrain import SCRATCH, make_tokenizer
+from jaxattn.modes.pretrain import SCRATCH
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, write_json
 from jaxattn.modes.stage_record import stage_record
-from jaxattn.modes.starting_point import (
-    begun_or_new,
-    inherited_tokenizer,
-    stages_before,
-    unchanged_params,
-)
+from jaxattn.modes.stage_vocabulary import stage_vocabulary
+from jaxattn.modes.starting_point import begun_or_new, stages_before, unchanged_params
 from jaxattn.modes.training import buckets, cache_folder, say, train
 from jaxattn.ops.trees import tree_hash
 from jaxattn.train.carry_over import carried_over
 from jaxattn.train.feed import NumpyBatch
+from jaxattn.train.grow_vocabulary import grown
 from jaxattn.train.loop import NonFiniteError
 from jaxattn.train.sharding import BatchPlacement, check_batches, make_mesh
 from jaxattn.train.state import init_key
@@ -51,9 +48,8 @@ def finetune(
 ) -> None:
     """Fine-tunes in `folder`, or goes on where it stopped; `stop_after`: see `train`."""
     corpus = load_labelled(config.data)
-    tokenizer = inherited_tokenizer(folder, config, runs, pretrain)
-    if tokenizer is None:
-        tokenizer = make_tokenizer(folder, config, corpus.train.texts)
+    vocabulary = stage_vocabulary(folder, config, runs, pretrain, corpus.train.texts)
+    tokenizer = vocabulary.tokenizer
     special, vocab_size = special_ids(tokenizer), tokenizer.get_vocab_size()
     data, cache = config.data, cache_folder(config)
     tokens, stats = encode(
@@ -83,6 +79,7 @@ def finetune(
     params, pretrain_hash = init_classifier(model, config.train.seed), None
     if pretrain != SCRATCH:
         found, pretrain_hash = unchanged_params(folder, runs, pretrain)
+        found = grown(found, vocabulary.origins)
         encoder = carried_over(params["encoder"], found["encoder"], pretrain)
         params = {**params, "encoder": encoder}
         say("the classification head is new: its weights are random")
@@ -157,6 +154,7 @@ def finetune(
                 "compiled_programs": outcome.programs,
                 "truncated_share": stats.truncated_share,
                 "unknown_share": stats.unknown_share,
+                "vocabulary": vocabulary.report,
                 "device": environment.device_name(),
             },
         )

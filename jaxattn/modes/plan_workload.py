@@ -9,11 +9,13 @@ import numpy as np
 
 from jaxattn.config import Config
 from jaxattn.data.corpora import load_labelled, load_texts
+from jaxattn.data.task_texts import load_task_texts
 from jaxattn.data.wordpiece import encode, encode_pieces
 from jaxattn.errors import InputError
-from jaxattn.modes.pretrain import make_tokenizer
+from jaxattn.modes.pretrain import SCRATCH, make_tokenizer
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, given_run
+from jaxattn.modes.stage_vocabulary import stage_vocabulary
 from jaxattn.modes.starting_point import inherited_tokenizer, pretrained_config
 from jaxattn.modes.training import make_plan
 
@@ -23,9 +25,9 @@ class Subject:
     """The run that is planned.
 
     Attributes:
-      folder: runs/<pretrain or finetune>/<exp>, whether it is there or not.
+      folder: runs/<pretrain, tapt or finetune>/<exp>, whether it is there or not.
       config: its configuration.
-      pretrain: what a fine-tuning starts from, name[@step] or none; "" for a pretraining.
+      pretrain: what a later stage starts from, name[@step] or none; "" for a pretraining.
     """
 
     folder: RunFolder
@@ -75,18 +77,21 @@ def subject_of(request: Request) -> Subject:
         folder = given_run(request.run)
         if folder.kind == "baseline":
             raise InputError(f"--run={request.run}: a baseline has no training steps to plan")
-        pretrain = folder.pretrained_from() if folder.kind == "finetune" else ""
+        pretrain = "" if folder.kind == "pretrain" else folder.pretrained_from()
         return Subject(folder, folder.saved_config()[0], pretrain)
     if request.config is None:
         raise InputError(
             "--mode=plan needs --config=<file>, for example configs/lsh_small.py, or --run=<folder>"
         )
     pretrain = request.pretrain
+    kind = request.stage or ("finetune" if pretrain else "pretrain")
+    if (kind == "pretrain") == bool(pretrain) or (kind == "tapt" and pretrain == SCRATCH):
+        wanted = "no --pretrain" if kind == "pretrain" else "the --pretrain it starts from"
+        raise InputError(f"--mode=plan --stage={kind} needs {wanted}")
     config = request.resolved(pretrained_config(request.runs, pretrain) if pretrain else None)
     file = next(arg for arg in request.config_args if arg.startswith("--config="))
     name = request.exp or Path(file.partition("=")[2]).stem
-    folder = RunFolder(request.runs, "finetune" if pretrain else "pretrain", name)
-    return Subject(folder, config, pretrain)
+    return Subject(RunFolder(request.runs, kind, name), config, pretrain)
 
 
 def workload_of(subject: Subject) -> Workload:
@@ -120,7 +125,8 @@ def _from_data(subject: Subject) -> Workload:
     config, folder = subject.config, subject.folder
     num_classes, cut = 2, encode_pieces
     if subject.task == "mlm":
-        texts: Sequence[str] = load_texts(config.data).train
+        load = load_task_texts if folder.kind == "tapt" else load_texts
+        texts: Sequence[str] = load(config.data).train
     else:
         corpus = load_labelled(config.data)
         texts, num_classes, cut = corpus.train.texts, len(corpus.label_names), encode
@@ -129,6 +135,10 @@ def _from_data(subject: Subject) -> Workload:
     trained = tokenizer is None
     if trained:
         tokenizer = make_tokenizer(folder, config, sample)
+    elif subject.pretrain:
+        tokenizer = stage_vocabulary(
+            folder, config, folder.runs, subject.pretrain, sample
+        ).tokenizer
     lengths = cut(tokenizer, sample, config.data.max_length)[0].lengths
     counted, origin = len(sample) == len(texts), f"counted: {len(texts):,} texts"
     vocab_size = tokenizer.get_vocab_size()

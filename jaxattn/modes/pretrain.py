@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jaxattn.config import Config
 from jaxattn.data.corpora import TextCorpus, load_texts
+from jaxattn.data.extend_vocabulary import refuse_extension
 from jaxattn.data.vocabularies import new_tokenizer
 from jaxattn.data.wordpiece import (
     encode_pieces,
@@ -86,6 +87,7 @@ class MlmStart:
 
 def pretrain(folder: RunFolder, config: Config, stop_after: int | None = None) -> None:
     """Pretrains in `folder`, or goes on where it stopped; `stop_after`: see `train`."""
+    refuse_extension(config.tokenizer)
     corpus = load_texts(config.data)
     tokenizer = make_tokenizer(folder, config, corpus.train)
     train_mlm(folder, config, corpus, tokenizer, stop_after=stop_after)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 
+STAGES = ("pretrain", "tapt", "finetune")
+"""The modes that train, in the order in which one follows from the other."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Request:
     """The flags of one call, already parsed.
@@ -21,7 +25,7 @@ class Request:
       mode: the name given as --mode.
       config: the ConfigDict of --config with its overrides, or None.
       config_args: those flags as they were given, to hand on to another process.
-      exp, pretrain, run, input, output, format: the flags of these names; "" when not given.
+      exp, pretrain, stage, run, input, output, format: the flags of these names; "" when not given.
       resume: whether to continue an existing experiment.
       trace: whether to record a trace.
       compilation_cache: whether compiled programs are kept for later runs.
@@ -34,6 +38,7 @@ class Request:
     config_args: tuple[str, ...]
     exp: str
     pretrain: str
+    stage: str
     run: str
     input: str
     output: str

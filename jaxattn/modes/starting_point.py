@@ -101,12 +101,17 @@ def unchanged_params(folder: RunFolder, runs: Path, pretrain: str) -> tuple[Any,
     return params, digest
 
 
+def source_tokenizer(config: Config, runs: Path, pretrain: str) -> Any:
+    """The tokenizer of the earlier stage."""
+    path = source_of(runs, pretrain)[0].path / "tokenizer.json"
+    return load_tokenizer(path, config.tokenizer.lowercase)
+
+
 def inherited_tokenizer(folder: RunFolder, config: Config, runs: Path, pretrain: str) -> Any:
     """The tokenizer of the earlier stage; None for a run that has, or makes, one of its own."""
     if pretrain == SCRATCH or (folder.path / "tokenizer.json").exists():
         return None
-    path = source_of(runs, pretrain)[0].path / "tokenizer.json"
-    return load_tokenizer(path, config.tokenizer.lowercase)
+    return source_tokenizer(config, runs, pretrain)
 
 
 def stages_before(runs: Path, pretrain: str) -> list[dict[str, Any]]:

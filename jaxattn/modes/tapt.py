@@ -9,16 +9,13 @@ from pathlib import Path
 from jaxattn.config import Config
 from jaxattn.data.task_texts import load_task_texts
 from jaxattn.errors import InputError
-from jaxattn.modes.pretrain import SCRATCH, MlmStart, make_tokenizer, train_mlm
+from jaxattn.modes.pretrain import SCRATCH, MlmStart, train_mlm
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder
-from jaxattn.modes.starting_point import (
-    begun_or_new,
-    inherited_tokenizer,
-    stages_before,
-    unchanged_params,
-)
+from jaxattn.modes.stage_vocabulary import stage_vocabulary
+from jaxattn.modes.starting_point import begun_or_new, stages_before, unchanged_params
 from jaxattn.train.carry_over import carried_over
+from jaxattn.train.grow_vocabulary import grown
 
 
 def run(request: Request) -> None:
@@ -42,14 +39,16 @@ def tapt(
     `stop_after`: see `train`.
     """
     corpus = load_task_texts(config.data)
-    tokenizer = inherited_tokenizer(folder, config, runs, pretrain)
-    if tokenizer is None:
-        tokenizer = make_tokenizer(folder, config, corpus.train)
+    vocabulary = stage_vocabulary(folder, config, runs, pretrain, corpus.train)
     found, digest = unchanged_params(folder, runs, pretrain)
     start = MlmStart(
-        params=lambda fresh: carried_over(fresh, found, pretrain),
+        params=lambda fresh: carried_over(fresh, grown(found, vocabulary.origins), pretrain),
         extra={"pretrain": pretrain, "pretrain_hash": digest},
-        results={"pretrain": pretrain.partition("@")[0], "pretrain_hash": digest},
+        results={
+            "pretrain": pretrain.partition("@")[0],
+            "pretrain_hash": digest,
+            "vocabulary": vocabulary.report,
+        },
         stages=stages_before(runs, pretrain),
     )
-    train_mlm(folder, config, corpus, tokenizer, start, stop_after)
+    train_mlm(folder, config, corpus, vocabulary.tokenizer, start, stop_after)

@@ -218,6 +218,16 @@ def test_fine_tuning_is_planned_from_its_pretraining(planned: list[str], runs: P
     assert found.vocab_size == plan_of(runs)["workload"]["vocab_size"]
 
 
+def test_tapt_is_planned_as_the_mlm_on_the_task(planned: list[str], runs: Path) -> None:
+    flags = [flag for flag in planned if flag != "--exp=x"]
+    again = subject(*flags, "--mode=plan", "--pretrain=x", "--stage=tapt")
+    assert (again.folder.kind, again.task) == ("tapt", "mlm")
+    found = workload_of(again)
+    assert found.counted
+    assert found.steps_per_epoch == plan_of(runs)["steps_per_epoch"]
+    assert found.vocab_size == plan_of(runs)["workload"]["vocab_size"]
+
+
 def test_a_large_corpus_is_sampled(tiny_flags: list[str], tmp_path: Path) -> None:
     flags = [*tiny_flags, "--mode=plan", f"--runs={tmp_path}"]
     whole = workload_of(subject(*flags))
@@ -257,6 +267,8 @@ def test_a_configuration_is_asked_for_the_stage_that_is_planned() -> None:
         (["--run=runs/pretrain/nothing"], ["no such pretrain run"]),
         (["--config=configs/base.py", "--run=runs/pretrain/x"], ["not both"]),
         (["--config=configs/base.py", "--pretrain=nothing"], ["no such pretrain run"]),
+        (["--config=configs/base.py", "--stage=tapt"], ["--stage=tapt", "--pretrain"]),
+        (["--config=configs/base.py", "--stage=tatp"], ["--stage", "did you mean 'tapt'"]),
         (["--config=configs/base.py", "--config.plan.timed_steps=0"], ["plan.timed_steps"]),
     ],
 )

@@ -22,6 +22,13 @@ def test_stages_follow_from_the_attentions() -> None:
     ]
 
 
+def test_tapt_comes_between_where_it_is_asked_for() -> None:
+    assert stages("x", ("sdpa",), tapt=True)[1:3] == [
+        ("--mode=tapt", "--exp=x_sdpa", "--pretrain=x_sdpa"),
+        ("--mode=finetune", "--exp=x_sdpa", "--pretrain=tapt/x_sdpa"),
+    ]
+
+
 def study(*flags: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "launch.py", "--mode=study", *flags]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
