@@ -45,19 +45,11 @@ class ClassPredictor:
 
     def probabilities(self, params: Any, tokens: TokenArray) -> np.ndarray:
         """Softmax over classes, float64 [len(tokens), classes], in the order of `tokens`."""
-        plan = BatchPlan(
-            tokens.lengths,
-            buckets=self._buckets,
-            batch_size=self._batch_size,
-            seed=0,
-            shuffle=False,
-        )
+        plan = self._plan(tokens)
         results: list[tuple[np.ndarray, jax.Array]] = []
         for step in range(plan.steps_per_epoch):
-            length, indices = plan.batch_indices(step)
-            batch = classification_batch(tokens, None, indices, length, self._pad_id)
-            inputs = {"ids": batch["ids"], "mask": batch["mask"]}
-            results.append((indices, self.programs(params, inputs)))
+            indices = plan.batch_indices(step)[1]
+            results.append((indices, self.programs(params, self._inputs(plan, tokens, step))))
         classes = results[0][1].shape[-1]
         logits_nC = np.empty((len(tokens), classes), np.float64)
         for indices, batch_logits in results:
@@ -65,6 +57,34 @@ class ClassPredictor:
             logits_nC[indices[real]] = np.asarray(batch_logits)[real]
         shifted = np.exp(logits_nC - logits_nC.max(axis=1, keepdims=True))
         return shifted / shifted.sum(axis=1, keepdims=True)
+
+    def compile(self, params: Any, tokens: TokenArray) -> None:
+        """Compiles what `probabilities` will need for these tokens."""
+        plan = self._plan(tokens)
+        for step in first_steps(plan, 0, plan.steps_per_epoch):
+            self.programs.prepare(params, self._inputs(plan, tokens, step))
+
+    def _plan(self, tokens: TokenArray) -> BatchPlan:
+        return BatchPlan(
+            tokens.lengths,
+            buckets=self._buckets,
+            batch_size=self._batch_size,
+            seed=0,
+            shuffle=False,
+        )
+
+    def _inputs(self, plan: BatchPlan, tokens: TokenArray, step: int) -> dict[str, np.ndarray]:
+        length, indices = plan.batch_indices(step)
+        batch = classification_batch(tokens, None, indices, length, self._pad_id)
+        return {"ids": batch["ids"], "mask": batch["mask"]}
+
+
+def first_steps(plan: BatchPlan, start: int, end: int) -> list[int]:
+    """The first step of every padded length from `start` on; an epoch has all of them."""
+    first: dict[int, int] = {}
+    for step in range(start, min(end, start + plan.steps_per_epoch)):
+        first.setdefault(plan.batch_indices(step)[0], step)
+    return [first[length] for length in sorted(first)]
 
 
 class MlmEvaluator:
@@ -101,23 +121,29 @@ class MlmEvaluator:
     def metrics(self, params: Any) -> dict[str, float | None]:
         """`loss` in nats per masked token and `accuracy`."""
         total = {"loss": 0.0, "correct": 0.0, "count": 0.0}
-        results = []
-        for step in range(self._plan.steps_per_epoch):
-            length, indices = self._plan.batch_indices(step)
-            batch = mlm_batch(
-                self._tokens,
-                indices,
-                length,
-                seed=0,
-                epoch=0,
-                rate=self._mask_rate,
-                vocab_size=self._vocab_size,
-                special=self._special,
-            )
-            results.append(self.programs(params, batch))
+        steps = range(self._plan.steps_per_epoch)
+        results = [self.programs(params, self._batch(step)) for step in steps]
         # Fetched after the last batch: the device never waits for the host in between.
         for sums in jax.device_get(results):
             for name, value in sums.items():
                 total[name] += float(value)
         count = max(total["count"], 1.0)
         return {"loss": total["loss"] / count, "accuracy": total["correct"] / count}
+
+    def compile(self, params: Any) -> None:
+        """Compiles what `metrics` will need."""
+        for step in first_steps(self._plan, 0, self._plan.steps_per_epoch):
+            self.programs.prepare(params, self._batch(step))
+
+    def _batch(self, step: int) -> dict[str, np.ndarray]:
+        length, indices = self._plan.batch_indices(step)
+        return mlm_batch(
+            self._tokens,
+            indices,
+            length,
+            seed=0,
+            epoch=0,
+            rate=self._mask_rate,
+            vocab_size=self._vocab_size,
+            special=self._special,
+        )

@@ -124,6 +124,7 @@ def pretrain(folder: RunFolder, config: Config, stop_after: int | None = None) -
             params=params,
             plan=plan,
             batch=batch,
+            prepare=evaluator.compile,
             validate=evaluator.metrics,
             select="loss",
             higher_is_better=False,

@@ -12,6 +12,7 @@ from jaxattn.config import Config, FinetuneConfig, replace
 from jaxattn.config_io import flatten, to_plain
 from jaxattn.data.batching import BatchPlan, default_buckets
 from jaxattn.errors import InputError
+from jaxattn.evaluate.predict import first_steps
 from jaxattn.modes import environment
 from jaxattn.modes.run_folder import RunFolder
 from jaxattn.ops.programs import Programs
@@ -22,7 +23,7 @@ from jaxattn.train.loop import InterruptedRun, Job, NumpyBatch, Tally, fit
 from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.precision import first_scale
 from jaxattn.train.schedules import learning_rate_schedule
-from jaxattn.train.sharding import BatchPlacement, gathered, place, sharded_step, shardings
+from jaxattn.train.sharding import BatchPlacement, gathered, place, sharded_step, shardings, whole
 from jaxattn.train.state import create_state
 from jaxattn.train.steps import LossFn, make_train_step
 
@@ -69,14 +70,6 @@ def total_steps(config: Config, steps_per_epoch: int) -> int:
     return min(steps, config.train.max_steps) if config.train.max_steps else steps
 
 
-def program_steps(plan: BatchPlan, start: int, end: int) -> list[int]:
-    """The first step of every padded length from `start` on; an epoch has all of them."""
-    first: dict[int, int] = {}
-    for step in range(start, min(end, start + plan.steps_per_epoch)):
-        first.setdefault(plan.batch_indices(step)[0], step)
-    return [first[length] for length in sorted(first)]
-
-
 def train(
     folder: RunFolder,
     config: Config,
@@ -86,6 +79,7 @@ def train(
     params: Any,
     plan: BatchPlan,
     batch: Callable[[int], NumpyBatch],
+    prepare: Callable[[Any], None],
     validate: Callable[[Any], dict[str, float | None]],
     select: str,
     higher_is_better: bool,
@@ -105,6 +99,7 @@ def train(
       params: at step 0.
       plan: of the training examples.
       batch: step -> batch.
+      prepare: params -> None; compiles what `validate` needs.
       validate: params -> metrics.
       select: the metric that picks the best checkpoint.
       higher_is_better: its direction.
@@ -158,8 +153,9 @@ def train(
         total_steps=steps,
         steps_per_epoch=plan.steps_per_epoch,
         last_step=last_step,
-        program_steps=program_steps(plan, done, last_step),
-        validate=validate,
+        program_steps=first_steps(plan, done, last_step),
+        prepare=lambda params: prepare(whole(mesh, params)),
+        validate=lambda params: validate(whole(mesh, params)),
         select=select,
         higher_is_better=higher_is_better,
         patience=finetune.patience if finetune else 0,
@@ -199,5 +195,5 @@ def train(
     run_log.event("finished", programs=job.step.count, best_step=tally.best_step, **cost)
     run_log.close()
     assert tally.best_step is not None
-    best = place(mesh, checkpoints.load_params(tally.best_step))
+    best = whole(mesh, checkpoints.load_params(tally.best_step))
     return Outcome(best, tally.best_step, tally.stopped_step, parameters, job.step.count, cost)

@@ -87,6 +87,7 @@ class Setup:
             steps_per_epoch=EPOCH,
             last_step=last_step,
             program_steps=[0],
+            prepare=lambda params: None,
             validate=validate,
             select="macro_f1",
             higher_is_better=True,
