@@ -1,7 +1,10 @@
 """A tiny corpus and a tiny model, shared by the tests of whole runs."""
 
+import atexit
 import json
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,10 @@ import pytest
 
 # The tests' tolerances are those of float32 on a CPU; the processes they start inherit this.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# The processes that tests start compile the same few programs; the user's own cache is left alone.
+_PROGRAMS = tempfile.mkdtemp(prefix="jaxattn-tests-")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _PROGRAMS
+atexit.register(shutil.rmtree, _PROGRAMS, ignore_errors=True)
 
 WORDS = {
     "cats": ["whisker", "purring", "kitten", "meow", "claw"],

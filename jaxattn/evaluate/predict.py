@@ -16,6 +16,8 @@ from jaxattn.ops.programs import Programs
 
 Placement = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """Puts the arrays of a batch on the devices."""
+Batches = list[tuple[int, np.ndarray]]
+"""Padded length and row numbers of each batch, as `batches_in_order` gives them."""
 
 
 class ClassPredictor:
@@ -46,14 +48,10 @@ class ClassPredictor:
 
     def probabilities(self, params: Any, tokens: TokenRows) -> np.ndarray:
         """Softmax over classes, float64 [len(tokens), classes], in the order of `tokens`."""
-        batches = batches_in_order(
-            tokens.lengths, buckets=self._buckets, batch_size=self._batch_size
-        )
-        results: list[tuple[np.ndarray, jax.Array]] = []
-        for length, indices in batches:
-            batch = classification_batch(tokens, None, indices, length, self._pad_id)
-            inputs = {"ids": batch["ids"], "mask": batch["mask"]}
-            results.append((indices, self.programs(params, inputs)))
+        results: list[tuple[np.ndarray, jax.Array]] = [
+            (indices, self.programs(params, self._inputs(tokens, length, indices)))
+            for length, indices in self._batches(tokens)
+        ]
         classes = results[0][1].shape[-1]
         logits_nC = np.empty((len(tokens), classes), np.float64)
         for indices, batch_logits in results:
@@ -61,6 +59,23 @@ class ClassPredictor:
             logits_nC[indices[real]] = np.asarray(batch_logits)[real]
         shifted = np.exp(logits_nC - logits_nC.max(axis=1, keepdims=True))
         return shifted / shifted.sum(axis=1, keepdims=True)
+
+    def compile(self, params: Any, tokens: TokenRows) -> None:
+        """Compiles what `probabilities` will need for these tokens."""
+        for length, indices in first_of_each(self._batches(tokens)):
+            self.programs.prepare(params, self._inputs(tokens, length, indices))
+
+    def _batches(self, tokens: TokenRows) -> Batches:
+        return batches_in_order(tokens.lengths, buckets=self._buckets, batch_size=self._batch_size)
+
+    def _inputs(self, tokens: TokenRows, length: int, indices: np.ndarray) -> dict[str, np.ndarray]:
+        batch = classification_batch(tokens, None, indices, length, self._pad_id)
+        return {"ids": batch["ids"], "mask": batch["mask"]}
+
+
+def first_of_each(batches: Batches) -> Batches:
+    """The first batch of every padded length."""
+    return list({length: (length, indices) for length, indices in reversed(batches)}.values())
 
 
 class MlmEvaluator:
@@ -92,22 +107,27 @@ class MlmEvaluator:
     def metrics(self, params: Any) -> dict[str, float | None]:
         """`loss` in nats per masked token and `accuracy`."""
         total = {"loss": 0.0, "correct": 0.0, "count": 0.0}
-        results = []
-        for length, indices in self._batches:
-            batch = mlm_batch(
-                self._tokens,
-                singly(indices),
-                length,
-                slots=num_slots(length, self._masking.rate),
-                packed=False,
-                masking=self._masking,
-                seed=0,
-                epoch=0,
-            )
-            results.append(self.programs(params, batch))
+        results = [self.programs(params, self._batch(*each)) for each in self._batches]
         # Fetched after the last batch: the device never waits for the host in between.
         for sums in jax.device_get(results):
             for name, value in sums.items():
                 total[name] += float(value)
         count = max(total["count"], 1.0)
         return {"loss": total["loss"] / count, "accuracy": total["correct"] / count}
+
+    def compile(self, params: Any) -> None:
+        """Compiles what `metrics` will need."""
+        for each in first_of_each(self._batches):
+            self.programs.prepare(params, self._batch(*each))
+
+    def _batch(self, length: int, indices: np.ndarray) -> dict[str, np.ndarray]:
+        return mlm_batch(
+            self._tokens,
+            singly(indices),
+            length,
+            slots=num_slots(length, self._masking.rate),
+            packed=False,
+            masking=self._masking,
+            seed=0,
+            epoch=0,
+        )

@@ -117,6 +117,7 @@ def finetune(
             params=params,
             plan=plan,
             batch=batch,
+            prepare=lambda params: predictor.compile(params, validation),
             validate=validate,
             select="macro_f1",
             higher_is_better=True,

@@ -144,6 +144,7 @@ def train_mlm(
             params=params,
             plan=plan,
             batch=batch,
+            prepare=evaluator.compile,
             validate=evaluator.metrics,
             select="loss",
             higher_is_better=False,

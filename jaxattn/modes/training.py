@@ -27,7 +27,7 @@ from jaxattn.train.loop import InterruptedRun, Job, Tally, fit
 from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.precision import first_scale
 from jaxattn.train.schedules import learning_rate_schedule
-from jaxattn.train.sharding import BatchPlacement, gathered, place, sharded_step, shardings
+from jaxattn.train.sharding import BatchPlacement, gathered, place, sharded_step, shardings, whole
 from jaxattn.train.state import create_state
 from jaxattn.train.steps import LossFn, make_train_step
 
@@ -106,6 +106,7 @@ def train(
     params: Any,
     plan: BatchPlan | PackedPlan,
     batch: Callable[[int], NumpyBatch],
+    prepare: Callable[[Any], None],
     validate: Callable[[Any], dict[str, float | None]],
     select: str,
     higher_is_better: bool,
@@ -125,6 +126,7 @@ def train(
       params: at step 0.
       plan: of the training examples.
       batch: step -> batch.
+      prepare: params -> None; compiles what `validate` needs.
       validate: params -> metrics.
       select: the metric that picks the best checkpoint.
       higher_is_better: its direction.
@@ -179,7 +181,8 @@ def train(
         steps_per_epoch=plan.steps_per_epoch,
         last_step=last_step,
         program_steps=program_steps(plan, done, last_step),
-        validate=validate,
+        prepare=lambda params: prepare(whole(mesh, params)),
+        validate=lambda params: validate(whole(mesh, params)),
         select=select,
         higher_is_better=higher_is_better,
         patience=finetune.patience if finetune else 0,
@@ -219,5 +222,5 @@ def train(
     run_log.event("finished", programs=job.step.count, best_step=tally.best_step, **cost)
     run_log.close()
     assert tally.best_step is not None
-    best = place(mesh, checkpoints.load_params(tally.best_step))
+    best = whole(mesh, checkpoints.load_params(tally.best_step))
     return Outcome(best, tally.best_step, tally.stopped_step, parameters, job.step.count, cost)

@@ -64,10 +64,14 @@ class Programs:
         """Compiles for these shapes."""
         self._compiled[self._shapes(batch)] = compiled(self.lower(first, self.place(batch)))
 
-    def __call__(self, first: Any, batch: Mapping[str, Any]) -> Any:
-        """Runs the program for this batch's shapes, compiling it if need be."""
+    def prepare(self, first: Any, batch: Mapping[str, Any]) -> None:
+        """Compiles for these shapes unless that is done."""
         if not self.has(batch):
             self.compile(first, batch)
+
+    def __call__(self, first: Any, batch: Mapping[str, Any]) -> Any:
+        """Runs the program for this batch's shapes, compiling it if need be."""
+        self.prepare(first, batch)
         return self._compiled[self._shapes(batch)](first, self.place(batch))
 
     @staticmethod

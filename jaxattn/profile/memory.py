@@ -54,7 +54,7 @@ class MemoryParts:
 
     Attributes:
       parameters: float32.
-      optimizer: both moments of AdamW and its counters.
+      optimizer: its state, such as both moments of AdamW.
       gradients: one more tree like the parameters, among the compiler's temporaries.
       activations: the rest of the temporaries: activations and work space.
       batch: the inputs, and what the step returns beside the next state.

@@ -79,6 +79,7 @@ class Job:
       total_steps, steps_per_epoch: lengths.
       last_step: where to stop with the state saved; `total_steps` but to repeat part of a run.
       program_steps: steps whose batches have all the shapes there are, to compile for them ahead.
+      prepare: params -> None; compiles what `validate` needs.
       validate: params -> metrics of the validation split.
       select: the metric of `validate` that picks the best checkpoint.
       higher_is_better: its direction.
@@ -96,6 +97,7 @@ class Job:
     steps_per_epoch: int
     last_step: int
     program_steps: Sequence[int]
+    prepare: Callable[[Any], None]
     validate: Callable[[Any], dict[str, float | None]]
     select: str
     higher_is_better: bool
@@ -103,6 +105,10 @@ class Job:
     eval_params: Callable[[TrainState], Any] | None
     document: dict[str, Any]
     peak_memory: Callable[[], float]
+
+    def evaluated(self, state: TrainState) -> Any:
+        """The parameters to validate."""
+        return state.params if self.eval_params is None else self.eval_params(state)
 
 
 @contextmanager
@@ -173,8 +179,7 @@ class _Loop:
 
     def run_validation(self, done: int, state: TrainState, progress: Progress) -> bool:
         """Validates; True when this is the best state so far."""
-        evaluated = state.params if self.job.eval_params is None else self.job.eval_params(state)
-        values = self.job.validate(evaluated)
+        values = self.job.validate(self.job.evaluated(state))
         self.log.metrics(done, done / self.job.steps_per_epoch, "validation", values)
         value = values[self.job.select]
         if value is None or not math.isfinite(value):
@@ -214,7 +219,7 @@ class _Loop:
 
 
 def _compile_ahead(job: Job, state: TrainState, progress: Progress) -> float:
-    """Compiles the programs of all batch shapes; the seconds that took."""
+    """Compiles all programs of the run; the seconds that those of the steps took."""
     began = time.monotonic()
     count = len(job.program_steps)
     for number, step in enumerate(job.program_steps, 1):
@@ -223,7 +228,10 @@ def _compile_ahead(job: Job, state: TrainState, progress: Progress) -> float:
             length = batch["ids"].shape[1]
             progress.say(f"{job.stage}: compiling program {number} of {count}: length {length}")
             job.step.compile(state, batch)
-    return time.monotonic() - began
+    seconds = time.monotonic() - began
+    progress.say(f"{job.stage}: compiling the programs of validation")
+    job.prepare(job.evaluated(state))
+    return seconds
 
 
 def fit(

@@ -92,6 +92,11 @@ def place(mesh: Mesh, tree: Any) -> Any:
     return jax.device_put(tree, shardings(mesh, tree))
 
 
+def whole(mesh: Mesh, params: Any) -> Any:
+    """Parameters with all of each on every device, as evaluation takes them."""
+    return jax.device_put(params, NamedSharding(mesh, P()))
+
+
 def gathered(mesh: Mesh, loss_fn: LossFn) -> LossFn:
     """`loss_fn` on whole parameters, gathered from the devices they are cut over.
 

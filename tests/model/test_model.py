@@ -9,6 +9,7 @@ import pytest
 from jaxattn.config import ATTENTION_TYPES, Config, replace
 from jaxattn.errors import InputError
 from jaxattn.model.heads import ClassifierModel, MlmModel, pool
+from jaxattn.ops.programs import compiled
 from jaxattn.ops.trees import count_parameters
 
 POSITIONS = ("sinusoidal", "learned", "relative", "rope")
@@ -130,10 +131,18 @@ def test_a_longer_input_is_refused_with_both_numbers() -> None:
         apply(model, params, ids, jnp.ones_like(ids, bool))
 
 
-def test_remat_changes_neither_values_nor_gradients() -> None:
+@pytest.mark.parametrize(
+    "attention",
+    [
+        "sdpa",
+        pytest.param("reformer_lsh", marks=pytest.mark.slow),
+        pytest.param("performer_favor", marks=pytest.mark.slow),
+    ],
+)
+def test_remat_changes_neither_values_nor_gradients(attention: str) -> None:
     results = []
-    for remat in (False, True):
-        model, params = classifier(config(train__remat=remat))
+    for remat in ("none", "block", "attention"):
+        model, params = classifier(config(train__remat=remat, attention__type=attention))
         rngs = {"attention": jax.random.key(5), "dropout": jax.random.key(6)}
 
         def loss(p, model=model, rngs=rngs):
@@ -141,8 +150,36 @@ def test_remat_changes_neither_values_nor_gradients() -> None:
             out = model.apply({"params": p}, ids, mask, deterministic=False, rngs=rngs)
             return (out**2).sum()
 
-        results.append(jax.jit(jax.value_and_grad(loss))(params))
-    chex.assert_trees_all_close(*results, rtol=1e-5, atol=1e-6)
+        lowered = jax.jit(jax.value_and_grad(loss)).lower(params)
+        results.append(compiled(lowered)(params))
+    for other in results[1:]:
+        chex.assert_trees_all_close(results[0], other, rtol=1e-5, atol=1e-6)
+
+
+def test_remat_of_the_attention_saves_what_it_keeps() -> None:
+    """Queries, keys, values and outputs [B, N, H K] of every block, here far wider than D."""
+
+    def temporaries(remat: str) -> int:
+        c = config(
+            train__remat=remat,
+            model__num_layers=4,
+            model__qkv_dim=512,
+            model__max_seq_len=256,
+        )
+        model = ClassifierModel(c, VOCABULARY, 3)
+        ids, mask = jnp.ones((2, 128), jnp.int32), jnp.ones((2, 128), bool)
+        params = jax.eval_shape(
+            lambda: model.init(jax.random.key(0), ids, mask, deterministic=True)["params"]
+        )
+
+        def loss(p):
+            out = model.apply({"params": p}, ids, mask, deterministic=True)
+            return (out**2).sum()
+
+        program = compiled(jax.jit(jax.grad(loss)).lower(params))
+        return program.memory_analysis().temp_size_in_bytes
+
+    assert temporaries("attention") < 0.8 * temporaries("none")
 
 
 @pytest.mark.parametrize("attention", ATTENTION_TYPES)
