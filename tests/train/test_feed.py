@@ -1,5 +1,8 @@
 """Batches made ahead come in order, are those of their step, and errors are not lost."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -56,3 +59,46 @@ def test_no_thread_is_left_behind():
     del batches
     time.sleep(0.5)
     assert threading.active_count() <= before + 1
+
+
+PROGRAM = """
+import hashlib, sys
+import numpy as np
+from jaxattn.config import Config, replace
+from jaxattn.data.batching import BatchPlan
+from jaxattn.data.masking import Masking
+from jaxattn.data.packing import PackedPlan
+from jaxattn.data.tokens import SpecialIds, TokenArray
+from jaxattn.modes.mlm_batches import mlm_batches
+from jaxattn.train import feed
+
+feed._THREADS, feed._AHEAD = int(sys.argv[1]), 2 * int(sys.argv[1])
+rng = np.random.default_rng(0)
+lengths = rng.integers(3, 60, 200)
+tokens = TokenArray.from_rows(rng.integers(5, 99, n).astype(np.int32) for n in lengths)
+masking = Masking(0.15, 100, SpecialIds(0, 1, 2, 3, 4))
+config = replace(Config(), {"data.max_length": 64})
+digest = hashlib.sha256()
+for plan in (
+    BatchPlan(tokens.lengths, buckets=(16, 32, 64), batch_size=8, seed=7),
+    PackedPlan(tokens.lengths, length=64, batch_size=8, seed=7),
+):
+    for fed in feed.feed(mlm_batches(config, tokens, plan, masking), 3, 60):
+        for name in sorted(fed.batch):
+            digest.update(np.asarray(fed.batch[name]).tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_threads_and_hash_seeds_change_no_batch(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    found = [
+        subprocess.run(
+            [sys.executable, str(tmp_path / "program.py"), threads],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for threads, seed in (("1", "1"), ("8", "2"))
+    ]
+    assert found[0] == found[1] and len(found[0]) == 65
