@@ -91,10 +91,14 @@ def averaged_params(opt_state: Any, params: Any) -> Any:
     """
     is_free = lambda node: isinstance(node, optax.contrib.ScheduleFreeState)  # noqa: E731
     nodes = [node for node in jax.tree.leaves(opt_state, is_leaf=is_free) if is_free(node)]
+
+    def average(z: jax.Array, y: jax.Array, b1: jax.Array) -> jax.Array:
+        return jnp.where(y == z, y, y + (y - z) * ((1.0 - b1) / b1))
+
     is_hole = lambda node: isinstance(node, optax.MaskedNode)  # noqa: E731
     for node in nodes:
         params = jax.tree.map(
-            lambda z, y, b1=node.b1: y if is_hole(z) else y + (y - z) * ((1.0 - b1) / b1),
+            lambda z, y, b1=node.b1: y if is_hole(z) else average(z, y, b1),
             node.z,
             params,
             is_leaf=is_hole,

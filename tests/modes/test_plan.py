@@ -160,7 +160,7 @@ def test_a_plan_holds_the_parts_of_memory(planned: list[str], runs: Path) -> Non
     plan = plan_of(runs)
     memory = plan["memory"]
     assert memory["parameters"] == memory["gradients"] == 4 * plan["parameters"]
-    assert memory["optimizer"] == 8 * plan["parameters"] + 8  # two moments, two counters
+    assert memory["optimizer"] == 8 * plan["parameters"] + 4  # two moments, one counter
     assert memory["batch"] >= 16 * 32 * 5  # ids and mask
     assert memory["total"] == sum(value for name, value in memory.items() if name != "total")
     given, *devices = plan["devices"]
