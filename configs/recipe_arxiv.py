@@ -22,7 +22,7 @@ from jaxattn.presets import wikipedia_pretraining
 
 def get_config(mode: str) -> ConfigDict:
     """10 epochs at 5e-4, then TAPT 2 at 2e-4 (batches of 64), then 4 at 3e-4 (batches of 16)."""
-    if mode not in ("tapt", "finetune"):
+    if mode in ("recipe", "study", "pretrain"):
         return wikipedia_pretraining("bert_small")
     config = defaults()
     inherit_architecture(config)

@@ -17,7 +17,7 @@ from jaxattn.presets import wikipedia_pretraining
 
 def get_config(mode: str) -> ConfigDict:
     """10 epochs at 5e-4, then TAPT 15 at 2e-4, then 8 at 3e-5; batches of 64."""
-    if mode not in ("tapt", "finetune"):
+    if mode in ("recipe", "study", "pretrain"):
         return wikipedia_pretraining("bert_small")
     config = defaults()
     inherit_architecture(config)

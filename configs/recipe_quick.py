@@ -2,7 +2,9 @@
 
     python launch.py --mode=recipe --config=configs/recipe_quick.py --exp=quick
 
-Run time: @@TIME@@. Result: @@RESULT@@.
+Run time: 9 min 33 s on 2 CPU cores shared with other work (pretraining 47 s, TAPT 31 s, fine-tuning
+231 s, the rest tokenising and compiling). Result: validation MLM loss 5.81, after TAPT 5.67; test
+macro-F1 79.1, with exact attention and one seed.
 All stages read one corpus here, so TAPT is little more than a longer pretraining: this file shows
 how a recipe is written, not what TAPT is good for.
 """

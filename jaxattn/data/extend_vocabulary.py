@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 _MOST_CHARACTERS = 50_000_000
 """Of a larger corpus so many characters are read, in texts evenly spaced over it."""
-_SAMPLE = 2000
+_SAMPLE_CHARACTERS = 5_000_000
+_RAREST_CHARACTER = 1e-5
+"""Share of words that a missing character has to occur in: rarer ones are not worth a token."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,17 +148,17 @@ def read_extra_tokens(path: str, tokenizer: "Tokenizer") -> list[str]:
 
 def word_counts(tokenizer: "Tokenizer", texts: Sequence[str]) -> Counter[str]:
     """How often each word occurs in `texts`."""
-    characters = sum(len(text) for text in texts)
-    share = min(1.0, _MOST_CHARACTERS / max(characters, 1))
     counts: Counter[str] = Counter()
-    for text in _spread(texts, max(1, int(share * len(texts)))):
+    for text in _spread(texts, _MOST_CHARACTERS):
         counts.update(_words(tokenizer, text))
     return counts
 
 
-def _spread(texts: Sequence[str], count: int) -> list[str]:
-    """At most `count` texts, evenly spaced: files are often sorted."""
-    places = np.linspace(0, len(texts) - 1, min(count, len(texts))).round().astype(int)
+def _spread(texts: Sequence[str], characters: int) -> list[str]:
+    """The texts, or of more about so many characters, evenly spaced: files are often sorted."""
+    share = min(1.0, characters / max(1, sum(len(text) for text in texts)))
+    count = max(1, int(share * len(texts)))
+    places = np.linspace(0, len(texts) - 1, count).round().astype(int)
     return [texts[place] for place in places]
 
 
@@ -165,9 +167,9 @@ def learned_tokens(
 ) -> list[str]:
     """Up to `count` new tokens for words of these counts, in the order in which they were made.
 
-    First the characters for want of which words are [UNK] (at most a quarter of the tokens), then
-    merged pairs. A token that later ones leave without use (fewer than `min_frequency`) is dropped.
-    Ties go by the text of the tokens.
+    First the characters for want of which words are [UNK] (at most a quarter of the tokens, each in
+    one of 100,000 words), then merged pairs. A token that later ones leave without use (fewer than
+    `min_frequency`) is dropped. Ties go by the text of the tokens.
     """
     characters = _missing_characters(pieces, counts, count // 4, min_frequency)
     known = {*pieces.vocab, *characters}
@@ -189,13 +191,14 @@ def _missing_characters(
     pieces: WordPieces, counts: Mapping[str, int], most: int, min_frequency: int
 ) -> list[str]:
     """Forms c and ##c that are no tokens, the most frequent in [UNK] words first."""
+    least = max(min_frequency, _RAREST_CHARACTER * sum(counts.values()))
     missing: Counter[str] = Counter()
     for word, frequency in counts.items():
         if len(word) <= pieces.longest and pieces.split(word) is None:
             forms = {pieces.prefix * (place > 0) + char for place, char in enumerate(word)}
             missing.update({form: frequency for form in forms if form not in pieces.vocab})
     ranked = sorted(missing, key=lambda form: (-missing[form], form))
-    return [form for form in ranked if missing[form] >= min_frequency][:most]
+    return [form for form in ranked if missing[form] >= least][:most]
 
 
 class _Splits:
@@ -286,9 +289,12 @@ def origins(before: "Tokenizer", after: "Tokenizer") -> list[list[int]]:
 
 
 def usage(tokenizer: "Tokenizer", texts: Sequence[str]) -> dict[str, float]:
-    """Tokens a text needs, without [CLS] and [SEP], and the share of [UNK]; of 2000 texts."""
+    """Tokens a text needs, without [CLS] and [SEP], and the share of [UNK].
+
+    Of a large corpus 5 million characters are looked at, in texts evenly spaced over it.
+    """
     unk = tokenizer.token_to_id("[UNK]")
-    sample = _spread(texts, _SAMPLE)
+    sample = _spread(texts, _SAMPLE_CHARACTERS)
     encodings = tokenizer.encode_batch_fast(sample, add_special_tokens=False)
     ids = np.concatenate([np.asarray(encoding.ids, np.int64) for encoding in encodings])
     unknown = int(np.count_nonzero(ids == unk))

@@ -105,6 +105,12 @@ def workload_of(subject: Subject) -> Workload:
         size, known = subject.config.tokenizer.vocab_size, "vocabulary as configured"
     else:
         size, known = tokenizer.get_vocab_size(), "vocabulary of the tokenizer given"
+        if (
+            subject.config.tokenizer.extend
+            and not (subject.folder.path / "tokenizer.json").exists()
+        ):
+            size += subject.config.tokenizer.extend
+            known += ", extended as configured"
     origin = f"the data could not be read ({problem}); {known}"
     return Workload(size, max(2, len(data.label_names)), None, False, origin)
 

@@ -33,7 +33,7 @@ def pretrained(flags: list[str], runs: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def adapted(flags: list[str], runs: Path, pretrained: Path) -> Path:
-    more = ["--config.tokenizer.extend=12", *STILL]
+    more = ["--config.tokenizer.extend=3", *STILL]
     assert cli.run([*flags, *more, "--mode=tapt", "--exp=t", "--pretrain=p"]) == 0
     return runs / "tapt" / "t"
 
@@ -54,7 +54,7 @@ def vocabulary(folder: Path) -> dict[str, int]:
 
 def test_new_words_are_appended_and_reported(pretrained: Path, adapted: Path) -> None:
     old, new = vocabulary(pretrained), vocabulary(adapted)
-    assert len(new) == len(old) + 12
+    assert len(new) == len(old) + 3
     assert {token: new[token] for token in old} == old
     report = read(adapted / "results.json")["vocabulary"]
     assert (report["size_before"], report["size_after"]) == (len(old), len(new))
@@ -65,7 +65,7 @@ def test_new_words_are_appended_and_reported(pretrained: Path, adapted: Path) ->
 def test_the_checkpoint_grows_with_them(pretrained: Path, adapted: Path) -> None:
     """The rate is so small that the parameters are those of the start."""
     old, new = table(pretrained), table(adapted)
-    assert new.shape == (len(old) + 12, old.shape[1])
+    assert new.shape == (len(old) + 3, old.shape[1])
     np.testing.assert_allclose(new[: len(old)], old, atol=1e-9)
     before = load_tokenizer(pretrained / "tokenizer.json", True)
     words = {number: word for word, number in vocabulary(adapted).items()}

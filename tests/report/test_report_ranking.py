@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from jaxattn.errors import InputError
+from jaxattn.report.setups import group_setups, sdpa_reference
 from jaxattn.report.table import format_tables, print_tables, rank, write_results_csv
 
 
@@ -168,3 +169,29 @@ def test_no_runs_give_an_empty_file_and_no_table(tmp_path):
     """Nothing to compare is no error here."""
     write_results_csv([], tmp_path / "results.csv")
     assert (tmp_path / "results.csv").read_text() == "" and format_tables([]) == []
+
+
+def test_tapt_is_a_stage_between_and_never_ranked(record) -> None:
+    """Seeds that went through TAPT are one setup; TAPT is compared with TAPT only."""
+    records = [
+        *(
+            record(f"{kind}{s}", "sdpa", None, kind=kind, seed=s, validation_loss=2.0, pretrain=o)
+            for s in (0, 1)
+            for kind, o in (("pretrain", None), ("tapt", f"pretrain{s}"))
+        ),
+        record("plain", "sdpa", 0.80, pretrain="pretrain0"),
+        record("a0", "sdpa", 0.90, seed=0, pretrain="tapt/tapt0"),
+        record("a1", "sdpa", 0.92, seed=1, pretrain="tapt/tapt1"),
+        record("itself", "sdpa", 0.70, pretrain="tapt/none"),
+        record("lsh", "reformer_lsh", 0.91, 50.0, pretrain="tapt/tapt0"),
+    ]
+    rows = {row.record.exp: row for row in rank(records)}
+    assert [row.record.exp for row in rank(records)][-2:] == ["tapt0", "tapt1"]
+    assert rows["tapt0"].rank is None
+    assert (rows["a0"].seeds, rows["a1"].seeds, rows["plain"].seeds) == (2, 2, 1)
+    assert rows["lsh"].time_vs_sdpa == 0.5
+    setups = group_setups(records)
+    lsh = next(setup for setup in setups if setup.attention == "reformer_lsh")
+    reference = sdpa_reference(lsh, setups)
+    assert reference is not None
+    assert {run.exp for run in reference.runs} == {"a0", "a1"}
