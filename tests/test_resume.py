@@ -93,6 +93,7 @@ def test_killed_and_resumed_equals_uninterrupted(
         f"--config.attention.type={attention}",
         # One program instead of two: most of these processes' time is compiling.
         "--config.data.length_buckets=32",
+        "--config.tokenizer.vocab_size=100",
     ]
     flags = [
         *common,
@@ -107,9 +108,11 @@ def test_killed_and_resumed_equals_uninterrupted(
     if mode == "finetune":
         flags.append("--pretrain=none")
     if mode == "tapt":
-        flags.append("--pretrain=begin")
-        first = start(*common, "--mode=pretrain", "--exp=begin", "--config.train.max_steps=4")
-        assert first.wait() == 0
+        # With another attention than before, and words that the checkpoint does not know.
+        flags += ["--pretrain=begin", "--config.attention.allow_change=true"]
+        flags.append("--config.tokenizer.extend=3")
+        exact = ["--config.attention.type=sdpa", "--config.train.max_steps=4"]
+        assert start(*common, *exact, "--mode=pretrain", "--exp=begin").wait() == 0
     assert start(*flags, "--exp=whole").wait() == 0
 
     killed = start(*flags, "--exp=killed")

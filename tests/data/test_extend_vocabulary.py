@@ -12,14 +12,8 @@ import numpy as np
 import pytest
 
 from jaxattn.config import TokenizerConfig
-from jaxattn.data.extend_vocabulary import (
-    WordPieces,
-    extended,
-    learned_tokens,
-    origins,
-    read_extra_tokens,
-    usage,
-)
+from jaxattn.data.extend_vocabulary import extended, origins, read_extra_tokens, usage
+from jaxattn.data.learn_pieces import WordPieces, learned_tokens
 from jaxattn.data.wordpiece import train_wordpiece
 from jaxattn.errors import InputError
 
