@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("path")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=60)
+    parser.add_argument("--attention", default="sdpa", help="of the small encoder")
     args = parser.parse_args()
     config = replace(
         Config(),
@@ -162,7 +163,8 @@ def main() -> None:
         for n in drawn
     ]
     for name, rows in (("these texts", tokens), ("log-normal lengths", _array(made))):
-        rates = padding_rates(replace(config, SMALL), rows, masking, 8, args.repeats)
+        small = replace(config, SMALL | {"attention.type": args.attention})
+        rates = padding_rates(small, rows, masking, 8, args.repeats)
         base = rates["to the longest"][1]
         for way, (share, speed) in rates.items():
             print(f"{name}, {way}: {share:.1%} of all places useful, "
