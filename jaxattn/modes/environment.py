@@ -109,7 +109,10 @@ def attention_implementations(config: Config) -> dict[str, str]:
     if config.attention.type != "sdpa":
         return {}
     model = config.model
-    plain = model.positions != "relative" and not model.attention_dropout
+    # What cuDNN's kernel cannot do is computed in another way, packed texts among it.
+    plain = (
+        model.positions != "relative" and not model.attention_dropout and not config.data.packing
+    )
     found = {}
     for length in config.data.length_buckets or default_buckets(config.data.max_length):
         implementation, reason = choose(

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxattn.config import Config
 from jaxattn.data.corpora import TextCorpus, load_texts
 from jaxattn.data.extend_vocabulary import refuse_extension
+from jaxattn.data.packing import PackedPlan
 from jaxattn.data.vocabularies import new_tokenizer
 from jaxattn.data.wordpiece import (
     encode_pieces,
@@ -112,6 +113,8 @@ def train_mlm(
     say(f"{len(tokens):,} pieces of text, {stats.tokens:,} tokens, vocabulary of {vocab_size:,}")
     masking = make_masking(config, tokenizer)
     plan = make_plan(config, tokens.lengths, packed=config.data.packing)
+    if isinstance(plan, PackedPlan):
+        say(f"packed into {plan.rows:,} rows, {plan.useful_share:.1%} of their places useful")
     batch = mlm_batches(config, tokens, plan, masking)
 
     model = MlmModel(config, vocab_size)
