@@ -8,7 +8,8 @@ configuration says it.
 import html
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import overload
+
+from jaxattn.data.sequences import Indexed
 
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _UNSEEN = re.compile(r"<!--.*?-->|<(script|style)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
@@ -58,7 +59,7 @@ def joined_text(cells: Iterable[str | None]) -> str:
     return " ".join(cell for cell in cells if cell and cell.strip())
 
 
-class DerivedTexts(Sequence[str]):
+class DerivedTexts(Indexed[str]):
     """Texts computed from other sequences when they are asked for: no second copy is held."""
 
     def __init__(self, derive: Callable[..., str], *columns: Sequence[str | None]) -> None:
@@ -69,14 +70,8 @@ class DerivedTexts(Sequence[str]):
         """Number of texts."""
         return len(self._columns[0])
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        """One text, or a list of those of a slice."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def at(self, index: int) -> str:
+        """One text."""
         return self._derive(*(column[index] for column in self._columns))
 
     def __iter__(self) -> Iterator[str]:

@@ -4,10 +4,11 @@ import dataclasses
 import logging
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
+from jaxattn.data.sequences import Indexed
 from jaxattn.data.texts import Texts, TextsWriter
 from jaxattn.errors import InputError
 
@@ -19,7 +20,7 @@ _UNLABELLED = (None, "", -1, "-1")
 Label = int | str | None
 
 
-class Places(Sequence[tuple[str, int]]):
+class Places(Indexed[tuple[str, int]]):
     """Pairs (what is counted, number), such as ("train.csv line", 7), in little memory."""
 
     def __init__(self, whats: Sequence[str], which: np.ndarray, numbers: np.ndarray) -> None:
@@ -44,24 +45,9 @@ class Places(Sequence[tuple[str, int]]):
         """Number of pairs."""
         return len(self._which)
 
-    @overload
-    def __getitem__(self, index: int) -> tuple[str, int]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[tuple[str, int]]: ...
-
-    def __getitem__(self, index: int | slice) -> tuple[str, int] | list[tuple[str, int]]:
-        """One pair, or a list of those of a slice."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def at(self, index: int) -> tuple[str, int]:
+        """One pair."""
         return self._whats[self._which[index]], int(self._numbers[index])
-
-    def __eq__(self, other: object) -> bool:
-        """Whether `other` is a sequence of the same pairs."""
-        if not isinstance(other, Sequence):
-            return NotImplemented
-        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
-
-    __hash__ = None  # type: ignore[assignment]  # compared by content
 
 
 @dataclasses.dataclass(frozen=True)

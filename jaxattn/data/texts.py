@@ -5,15 +5,17 @@ import mmap
 import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import IO, overload
+from typing import IO
 
 import numpy as np
+
+from jaxattn.data.sequences import Indexed
 
 _IN_MEMORY = 2**26
 """Bytes of text that are kept in memory; what is more goes to a temporary file."""
 
 
-class Texts(Sequence[str]):
+class Texts(Indexed[str]):
     """Read-only texts; taking some of them, or joining several, copies none."""
 
     def __init__(
@@ -70,28 +72,13 @@ class Texts(Sequence[str]):
         """Number of texts."""
         return len(self._starts)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        """A text, or a list of those of a slice."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def at(self, index: int) -> str:
+        """Text `index`."""
         return str(self.encoded(index), "utf-8")
 
     def __iter__(self) -> Iterator[str]:
         """The texts, decoded one at a time."""
-        return (self[i] for i in range(len(self)))
-
-    def __eq__(self, other: object) -> bool:
-        """Whether `other` is a sequence of the same texts."""
-        if not isinstance(other, Sequence) or isinstance(other, str):
-            return NotImplemented
-        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
-
-    __hash__ = None  # type: ignore[assignment]  # compared by content
+        return (self.at(i) for i in range(len(self)))
 
     def __repr__(self) -> str:
         """How many there are, and the first."""
