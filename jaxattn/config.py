@@ -682,6 +682,11 @@ class Config(_Checked):
                 f"finetune.freeze_blocks: found {self.finetune.freeze_blocks}, allowed: at most "
                 f"model.num_layers = {self.model.num_layers}"
             )
+        if self.data.whole_words and self.tokenizer.kind == "bytes":
+            raise InputError(
+                "data.whole_words: found True, allowed with tokenizer.kind = bytes: False (bytes "
+                "do not say where a word begins)"
+            )
         if self.model.attention_dropout and self.attention.type != "sdpa":
             raise InputError(
                 f"model.attention_dropout: found {self.model.attention_dropout}, allowed with "

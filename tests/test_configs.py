@@ -205,3 +205,8 @@ def test_long_range_arena_at_its_published_sizes() -> None:
     assert (text.data.clean, text.data.hub) == ("none", "stanfordnlp/imdb")
     assert listops.train.epochs * 96_000 // 32 >= 5000
     assert text.train.epochs * (24_000 // 32) >= 20_000
+
+
+def test_bytes_have_no_whole_words() -> None:
+    with pytest.raises(InputError, match="data.whole_words"):
+        replace(Config(), {"data.whole_words": True, "tokenizer.kind": "bytes"})

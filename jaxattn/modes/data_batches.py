@@ -9,7 +9,7 @@ from jaxattn.config import Config
 from jaxattn.data.batching import BatchPlan, singly
 from jaxattn.data.encoding import encode, encode_pieces
 from jaxattn.data.packing import PackedPlan
-from jaxattn.modes.training import make_plan
+from jaxattn.modes.training import bucket_plan, mlm_plan
 
 BATCHES = 3
 ROWS = 3
@@ -31,7 +31,7 @@ def batches_of_texts(
       labels: their labels.
     """
     data = config.data
-    plan = make_plan(config, np.minimum(lengths, data.max_length), packed=False)
+    plan = bucket_plan(config, np.minimum(lengths, data.max_length))
 
     def ids(index: int) -> list[int]:
         rows, _ = encode(tokenizer, [texts[index]], data.max_length, truncate=data.truncate)
@@ -43,7 +43,7 @@ def batches_of_texts(
 def batches_of_pieces(tokenizer: Any, config: Config, texts: Sequence[str]) -> list[dict[str, Any]]:
     """The first batches of pretraining, of pieces of at most `data.max_length`."""
     pieces, _ = encode_pieces(tokenizer, texts, config.data.max_length)
-    plan = make_plan(config, pieces.lengths, packed=config.data.packing)
+    plan = mlm_plan(config, pieces.lengths)
     return _batches(tokenizer, plan, lambda index: pieces[index].tolist(), [])
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxattn.config import Config
-from jaxattn.data.batching import BatchPlan, classification_batch
+from jaxattn.data.batching import classification_batch
 from jaxattn.data.corpora import load_labelled
 from jaxattn.data.wordpiece import encode, save_tokenizer, special_ids, unknown_warning
 from jaxattn.evaluate.metrics import classification_metrics
@@ -22,7 +22,7 @@ from jaxattn.modes.run_folder import RunFolder, write_json
 from jaxattn.modes.stage_record import stage_record
 from jaxattn.modes.stage_vocabulary import stage_vocabulary
 from jaxattn.modes.starting_point import begun_or_new, stages_before, unchanged_params
-from jaxattn.modes.training import buckets, cache_folder, say, train
+from jaxattn.modes.training import bucket_plan, cache_folder, say, train
 from jaxattn.ops.trees import tree_hash
 from jaxattn.train.carry_over import carried_over
 from jaxattn.train.feed import NumpyBatch
@@ -47,6 +47,8 @@ def finetune(
     folder: RunFolder, config: Config, runs: Path, pretrain: str, stop_after: int | None = None
 ) -> None:
     """Fine-tunes in `folder`, or goes on where it stopped; `stop_after`: see `train`."""
+    mesh = make_mesh(config.train)
+    check_batches(config.train, mesh)
     corpus = load_labelled(config.data)
     vocabulary = stage_vocabulary(folder, config, runs, pretrain, corpus.train.texts)
     tokenizer = vocabulary.tokenizer
@@ -64,12 +66,7 @@ def finetune(
         f"{len(tokens):,} training texts of {len(corpus.label_names)} classes, "
         f"{stats.truncated_share:.1%} cut at {config.data.max_length} tokens"
     )
-    plan = BatchPlan(
-        tokens.lengths,
-        buckets=buckets(config),
-        batch_size=config.train.batch_size,
-        seed=config.train.seed,
-    )
+    plan = bucket_plan(config, tokens.lengths)
 
     def batch(step: int) -> NumpyBatch:
         length, indices = plan.batch_indices(step)
@@ -83,8 +80,6 @@ def finetune(
         encoder = carried_over(params["encoder"], found["encoder"], pretrain)
         params = {**params, "encoder": encoder}
         say("the classification head is new: its weights are random")
-    mesh = make_mesh(config.train)
-    check_batches(config.train, mesh)
     predictor = make_predictor(config, model, special.pad, BatchPlacement(mesh))
 
     def validate(state_params: Any) -> dict[str, float | None]:

@@ -17,7 +17,7 @@ from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, given_run
 from jaxattn.modes.stage_vocabulary import stage_vocabulary
 from jaxattn.modes.starting_point import inherited_tokenizer, pretrained_config
-from jaxattn.modes.training import make_plan
+from jaxattn.modes.training import bucket_plan, mlm_plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,4 +165,5 @@ def spread(texts: Sequence[str], count: int) -> list[str]:
 
 def _steps(config: Config, task: str, lengths: np.ndarray) -> dict[int, int]:
     """Padded length -> steps of an epoch, as training plans them; every epoch has the same."""
-    return make_plan(config, lengths, packed=task == "mlm" and config.data.packing).steps_by_length
+    plan = mlm_plan if task == "mlm" else bucket_plan
+    return plan(config, lengths).steps_by_length

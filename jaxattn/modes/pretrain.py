@@ -27,7 +27,7 @@ from jaxattn.modes.mlm_batches import make_masking, mlm_batches
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, write_json
 from jaxattn.modes.stage_record import stage_record
-from jaxattn.modes.training import buckets, cache_folder, make_plan, say, texts_hash, train
+from jaxattn.modes.training import buckets, cache_folder, mlm_plan, say, texts_hash, train
 from jaxattn.ops.trees import tree_hash
 from jaxattn.train.sharding import BatchPlacement, check_batches, make_mesh
 from jaxattn.train.state import evaluation_attention_key, init_key
@@ -103,6 +103,8 @@ def train_mlm(
     stop_after: int | None = None,
 ) -> None:
     """Trains the MLM on `corpus`, from random weights or from `start`."""
+    mesh = make_mesh(config.train)
+    check_batches(config.train, mesh)
     vocab_size = tokenizer.get_vocab_size()
     say(f"tokenising {len(corpus.train) + len(corpus.validation):,} texts")
     cache = cache_folder(config)
@@ -112,14 +114,12 @@ def train_mlm(
         warnings.warn(warning, stacklevel=1)
     say(f"{len(tokens):,} pieces of text, {stats.tokens:,} tokens, vocabulary of {vocab_size:,}")
     masking = make_masking(config, tokenizer)
-    plan = make_plan(config, tokens.lengths, packed=config.data.packing)
+    plan = mlm_plan(config, tokens.lengths)
     if isinstance(plan, PackedPlan):
         say(f"packed into {plan.rows:,} rows, {plan.useful_share:.1%} of their places useful")
     batch = mlm_batches(config, tokens, plan, masking)
 
     model = MlmModel(config, vocab_size)
-    mesh = make_mesh(config.train)
-    check_batches(config.train, mesh)
     evaluator = MlmEvaluator(
         model,
         evaluation_attention_key(config.train.seed),

@@ -68,12 +68,18 @@ def buckets(config: Config) -> tuple[int, ...]:
     return config.data.length_buckets or default_buckets(config.data.max_length)
 
 
-def make_plan(config: Config, lengths: np.ndarray, *, packed: bool) -> BatchPlan | PackedPlan:
-    """The batches of training on rows, or packed texts, of these int [n] lengths."""
+def bucket_plan(config: Config, lengths: np.ndarray) -> BatchPlan:
+    """The batches of training on rows of these int [n] lengths."""
     size, seed = config.train.batch_size, config.train.seed
-    if packed:
-        return PackedPlan(lengths, length=config.data.max_length, batch_size=size, seed=seed)
     return BatchPlan(lengths, buckets=buckets(config), batch_size=size, seed=seed)
+
+
+def mlm_plan(config: Config, lengths: np.ndarray) -> BatchPlan | PackedPlan:
+    """The batches of an MLM on texts of these int [n] lengths, packed if the options say so."""
+    if not config.data.packing:
+        return bucket_plan(config, lengths)
+    size, seed = config.train.batch_size, config.train.seed
+    return PackedPlan(lengths, length=config.data.max_length, batch_size=size, seed=seed)
 
 
 def cache_folder(config: Config) -> Path | None:
