@@ -438,6 +438,9 @@ class TrainConfig(_Checked):
     )
     epochs: int = option(3, "passes over the training data", low=1)
     max_steps: int = option(0, "stop after this many steps; 0: as many as the epochs hold", low=0)
+    validate_every_steps: int = option(
+        0, "steps between validations; 0: validate after every epoch", low=0
+    )
     batch_size: int = option(64, "examples per optimizer step", low=1)
     eval_batch_size: int = option(0, "examples per evaluation batch; 0: train.batch_size", low=0)
     accumulation: int = option(1, "micro-batches a step is computed in", low=1)

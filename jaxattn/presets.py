@@ -65,7 +65,7 @@ def quick_classification(
         corpus: a name of `jaxattn.data.known_corpora`, which says where and how it is read.
         max_length: tokens per example.
         batch_size: examples per step.
-        epochs: of fine-tuning; pretraining has 150 steps.
+        epochs: of fine-tuning; pretraining and TAPT have 150 steps.
     """
     config = defaults()
     config.data.name = corpus
@@ -74,8 +74,10 @@ def quick_classification(
     config.train.batch_size = batch_size
     config.train.learning_rate = 1e-3
     config.train.epochs = epochs
-    if mode == "finetune":
+    if mode in ("tapt", "finetune"):
         inherit_architecture(config)
+        if mode == "tapt":
+            config.train.max_steps = 150
         return config
     set_architecture(config, "quick")
     config.model.max_seq_len = max_length

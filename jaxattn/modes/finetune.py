@@ -27,7 +27,7 @@ from jaxattn.ops.trees import tree_hash
 from jaxattn.train.carry_over import carried_over
 from jaxattn.train.feed import NumpyBatch
 from jaxattn.train.grow_vocabulary import grown
-from jaxattn.train.loop import NonFiniteError
+from jaxattn.train.job import NonFiniteError
 from jaxattn.train.sharding import BatchPlacement, check_batches, make_mesh
 from jaxattn.train.state import init_key
 from jaxattn.train.steps import classification_loss

@@ -22,8 +22,9 @@ from jaxattn.ops.programs import Programs
 from jaxattn.ops.trees import count_parameters
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.feed import NumpyBatch
+from jaxattn.train.job import InterruptedRun, Job, Tally
 from jaxattn.train.log import RunLog
-from jaxattn.train.loop import InterruptedRun, Job, Tally, fit
+from jaxattn.train.loop import fit
 from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.precision import first_scale
 from jaxattn.train.schedules import learning_rate_schedule
@@ -185,6 +186,7 @@ def train(
         learning_rate=lambda step: float(schedule(step)),
         total_steps=steps,
         steps_per_epoch=plan.steps_per_epoch,
+        validate_every=config.train.validate_every_steps,
         last_step=last_step,
         program_steps=program_steps(plan, done, last_step),
         prepare=lambda params: prepare(whole(mesh, params)),

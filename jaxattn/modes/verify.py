@@ -20,7 +20,7 @@ from jaxattn.modes.tapt import tapt
 from jaxattn.modes.training import say
 from jaxattn.ops.trees import path_names
 from jaxattn.train.checkpoints import Checkpoints
-from jaxattn.train.loop import InterruptedRun
+from jaxattn.train.job import InterruptedRun
 
 VERSIONS = ("jaxattn", "jax", "jaxlib", "flax", "optax", "numpy")
 """Packages whose versions may change a bit of the result."""

@@ -4,111 +4,18 @@ import dataclasses
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import jax
 
 from jaxattn.config import CheckpointConfig, LogConfig
-from jaxattn.ops.programs import Programs
 from jaxattn.train.checkpoints import Checkpoints
-from jaxattn.train.feed import NumpyBatch, feed
+from jaxattn.train.feed import feed
+from jaxattn.train.job import InterruptedRun, Job, NonFiniteError, Tally
 from jaxattn.train.log import Progress, RunLog
 from jaxattn.train.precision import SMALLEST
 from jaxattn.train.state import TrainState
-
-
-class NonFiniteError(RuntimeError):
-    """The loss or the gradients are NaN or infinite."""
-
-
-class InterruptedRun(RuntimeError):
-    """The run was asked to stop, and has saved its state."""
-
-
-@dataclasses.dataclass
-class Tally:
-    """What the loop has to remember between steps; saved with every checkpoint.
-
-    Sums are since the last row of metrics.csv. Times are in seconds and leave out compiling,
-    validating and saving. The peak of memory, in MiB, is over all processes of a resumed run.
-    `skipped` counts the steps without an update, of float16; `stopped_step` is the step after which
-    early stopping ended the run.
-    """
-
-    loss: float = 0.0
-    correct: float = 0.0
-    count: float = 0.0
-    grad_norm: float = 0.0
-    best_step: int | None = None
-    best_value: float | None = None
-    train_seconds: float = 0.0
-    compile_seconds: float = 0.0
-    tokens: int = 0
-    padded_tokens: int = 0
-    peak_memory: float = 0.0
-    skipped: int = 0
-    stopped_step: int | None = None
-
-    def add(self, sums: dict[str, float]) -> None:
-        """Adds the sums of one step."""
-        self.loss += sums["loss"]
-        self.correct += sums["correct"]
-        self.count += sums["count"]
-        self.grad_norm = sums["grad_norm"]
-
-    def drain(self) -> dict[str, float]:
-        """Means since the last call, and the last gradient norm; {} where all were skipped."""
-        if not self.count:
-            return {}
-        means = {"loss": self.loss / self.count, "accuracy": self.correct / self.count}
-        self.loss = self.correct = self.count = 0.0
-        return means | {"grad_norm": self.grad_norm}
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """Everything `fit` needs, as functions of the step or the state.
-
-    Attributes:
-      stage: shown in the progress.
-      step: compiled (state, batch) -> (state, sums).
-      batch: step -> the batch, as NumPy arrays; a pure function.
-      learning_rate: step -> the rate used in it.
-      total_steps, steps_per_epoch: lengths.
-      last_step: where to stop with the state saved; `total_steps` but to repeat part of a run.
-      program_steps: steps whose batches have all the shapes there are, to compile for them ahead.
-      prepare: params -> None; compiles what `validate` needs.
-      validate: params -> metrics of the validation split.
-      select: the metric of `validate` that picks the best checkpoint.
-      higher_is_better: its direction.
-      patience: stop after so many epochs without a better one; 0: never.
-      eval_params: state -> the parameters to validate and to export; None: `state.params`.
-      document: saved in every checkpoint (configuration, tokenizer).
-      peak_memory: the peak of this process so far, in MiB.
-    """
-
-    stage: str
-    step: Programs
-    batch: Callable[[int], NumpyBatch]
-    learning_rate: Callable[[int], float]
-    total_steps: int
-    steps_per_epoch: int
-    last_step: int
-    program_steps: Sequence[int]
-    prepare: Callable[[Any], None]
-    validate: Callable[[Any], dict[str, float | None]]
-    select: str
-    higher_is_better: bool
-    patience: int
-    eval_params: Callable[[TrainState], Any] | None
-    document: dict[str, Any]
-    peak_memory: Callable[[], float]
-
-    def evaluated(self, state: TrainState) -> Any:
-        """The parameters to validate."""
-        return state.params if self.eval_params is None else self.eval_params(state)
 
 
 @contextmanager
@@ -243,7 +150,7 @@ def fit(
     checkpoints: Checkpoints,
     saving: CheckpointConfig,
 ) -> tuple[TrainState, Tally]:
-    """Runs from `state.step` to `job.last_step`; validates after every epoch and at the end.
+    """Runs from `state.step` to `job.last_step`; validates when it is due and at the end.
 
     `tally` is that of the checkpoint `state` is from, or a new one. A run that has stopped early
     stays where it is.
@@ -281,16 +188,16 @@ def fit(
             # Decided once: time and signals may change the answer from one line to the next.
             stopping = bool(stop)
             saving_now = stopping or loop.save_due(done)
-            epoch_ends = done % job.steps_per_epoch == 0 or done == job.total_steps
-            if epoch_ends or saving_now:
+            validating = job.validation_due(done)
+            if validating or saving_now:
                 loop.collect()
             tally.train_seconds += time.monotonic() - began
             # The first loss is known one step late; until then there is nothing to show.
             if not math.isnan(loop.last_loss):
                 rate = tally.tokens / max(tally.train_seconds, 1e-9)
                 progress.update(done, loop.last_loss, rate)
-            better = epoch_ends and loop.run_validation(done, state, progress)
-            if epoch_ends and done < job.total_steps and loop.out_of_patience(done):
+            better = validating and loop.run_validation(done, state, progress)
+            if validating and done < job.total_steps and loop.out_of_patience(done):
                 tally.stopped_step = done
                 progress.say(f"{job.stage}: stopped early, best after step {tally.best_step}")
             if better or saving_now or tally.stopped_step:

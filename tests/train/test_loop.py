@@ -12,8 +12,9 @@ import pytest
 from jaxattn.config import CheckpointConfig, LogConfig, TrainConfig
 from jaxattn.ops.programs import Programs
 from jaxattn.train.checkpoints import Checkpoints
+from jaxattn.train.job import Job, NonFiniteError, Tally
 from jaxattn.train.log import RunLog
-from jaxattn.train.loop import Job, NonFiniteError, Tally, fit
+from jaxattn.train.loop import fit
 from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.precision import first_scale
 from jaxattn.train.state import TrainState, create_state
@@ -42,6 +43,7 @@ class Setup:
         self.scores = scores or [0.01 * epoch for epoch in range(EPOCHS)]
         self.patience = settings.pop("patience", 0)
         self.bombs = settings.pop("bombs", ())
+        self.validate_every = settings.pop("validate_every", 0)
         self.config = TrainConfig(batch_size=4, learning_rate=0.05, **settings)
         self.optimizer = make_optimizer(self.config, EPOCH * EPOCHS)
         self.checkpoints = Checkpoints(folder / "checkpoints", keep=20)
@@ -85,6 +87,7 @@ class Setup:
             learning_rate=lambda step: 0.0,
             total_steps=EPOCH * EPOCHS,
             steps_per_epoch=EPOCH,
+            validate_every=self.validate_every,
             last_step=last_step,
             program_steps=[0],
             prepare=lambda params: None,
@@ -190,3 +193,11 @@ def test_schedule_free_validates_and_exports_the_average(tmp_path: Path) -> None
     # The trained point is what training goes on from.
     loaded = setup.checkpoints.load(EPOCH * EPOCHS, setup.first_state())
     assert_same(loaded, state)
+
+
+def test_validation_is_due_every_so_many_steps_and_at_the_end(tmp_path: Path) -> None:
+    setup = Setup(tmp_path, validate_every=15)
+    setup.run()
+    rows = (tmp_path / "metrics.csv").read_text().splitlines()
+    validated = [int(row.split(",")[0]) for row in rows if ",validation," in row]
+    assert validated == [15, 30, 40]

@@ -1,0 +1,29 @@
+"""MLM on Wikipedia articles with an encoder that two CPU cores can train.
+
+    python launch.py --mode=pretrain --exp=wiki_sdpa --config=configs/wiki_quick.py \\
+        --config.data.path=<folder> --config.attention.type=sdpa
+
+The folder holds train and validation files with the column text. RoPE and `model.max_seq_len` let a
+later stage read 8,192 tokens: configs/novels.py and configs/neurips.py start from it.
+"""
+
+from ml_collections import ConfigDict
+
+from jaxattn.config_io import defaults
+from jaxattn.presets import set_architecture
+
+
+def get_config() -> ConfigDict:
+    """Two blocks of width 128; 1,600 steps of 16 pieces of at most 256 tokens."""
+    config = defaults()
+    set_architecture(config, "quick")
+    config.model.max_seq_len = 8192
+    config.attention.reformer_lsh.num_hashes = 2
+    config.data.name = "wiki"
+    config.data.max_length = 256
+    config.data.length_buckets = (256,)
+    config.train.batch_size = 16
+    config.train.learning_rate = 2e-3
+    config.train.max_steps = 1600
+    config.train.validate_every_steps = 200
+    return config
