@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("path")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=60)
+    parser.add_argument("--rows", type=int, default=32, help="of a batch of the small encoder")
     parser.add_argument("--attention", default="sdpa", help="of the small encoder")
     args = parser.parse_args()
     config = replace(
@@ -164,7 +165,7 @@ def main() -> None:
     ]
     for name, rows in (("these texts", tokens), ("log-normal lengths", _array(made))):
         small = replace(config, SMALL | {"attention.type": args.attention})
-        rates = padding_rates(small, rows, masking, 8, args.repeats)
+        rates = padding_rates(small, rows, masking, args.rows, args.repeats)
         base = rates["to the longest"][1]
         for way, (share, speed) in rates.items():
             print(f"{name}, {way}: {share:.1%} of all places useful, "

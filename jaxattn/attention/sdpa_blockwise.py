@@ -27,6 +27,8 @@ from jaxattn.attention.sdpa_dense import Visibility, live_rows
 
 # Longest blocks; measured on a CPU, where larger ones leave the cache.
 _QUERIES, _KEYS = 512, 1024
+# With packed documents; small ones are passed over more often where documents do not meet.
+_PACKED_QUERIES, _PACKED_KEYS = 128, 256
 
 
 class _Plan(NamedTuple):
@@ -46,11 +48,15 @@ class _Biases(NamedTuple):
     relative: Array | None
 
 
-def _plan(q: Array, k: Array) -> _Plan:
-    query_blocks, queries = even_blocks(q.shape[1], _QUERIES)
-    key_blocks, keys = even_blocks(k.shape[1], _KEYS)
+def _plan(q: Array, k: Array, packed: bool) -> _Plan:
+    query_blocks, queries = even_blocks(q.shape[1], _PACKED_QUERIES if packed else _QUERIES)
+    key_blocks, keys = even_blocks(k.shape[1], _PACKED_KEYS if packed else _KEYS)
     # Half of the numbers: scores and weights are alive together.
-    groups = RowGroups.of(q.shape[0], q.shape[2], numbers_at_a_time() // (2 * queries * keys))
+    most = numbers_at_a_time() // (2 * queries * keys)
+    if packed and jax.default_backend() == "cpu":
+        # Batch rows are packed differently: together they would pass over fewer blocks.
+        most = min(most, q.shape[2])
+    groups = RowGroups.of(q.shape[0], q.shape[2], most)
     return _Plan(queries, query_blocks, keys, key_blocks, groups)
 
 
@@ -64,7 +70,7 @@ def blockwise(
     seen: Visibility,
 ) -> Array:
     """As `sdpa_dense.dense`, with O(N + M) memory; dropout draws other numbers."""
-    plan = _plan(q, k)
+    plan = _plan(q, k, packed=seen.documents is not None)
     length, keys = q.shape[1], k.shape[1]
     # Where blocks do not divide a length, the last one is filled up with hidden keys.
     more_q = plan.queries * plan.query_blocks - length
@@ -84,7 +90,11 @@ def blockwise(
         seen._replace(
             key_mask=_filled(seen.key_mask, {1: more_k}),
             attn_mask=_filled(seen.attn_mask, {2: more_q, 3: more_k}),
-            documents=_filled(seen.documents, {1: max(more_q, more_k)}),
+            documents=(
+                None
+                if seen.documents is None
+                else jnp.pad(seen.documents, ((0, 0), (0, max(more_q, more_k))), mode="edge")
+            ),
         ),
     )
     return out[:, :length]
@@ -176,6 +186,31 @@ def _logits(plan: _Plan, rows: _Rows, qT_bhKn: Array, i: Array, j: Array) -> Arr
     return logits
 
 
+def _reach(plan: _Plan, rows: _Rows) -> tuple[Array, Array] | None:
+    """Which blocks share a document, where documents are packed; None: all blocks count.
+
+    Documents are runs, so the key blocks that matter to a query block are neighbours, and so are
+    the query blocks that matter to a key block.
+
+    Returns:
+        int [query_blocks, 2] and int [key_blocks, 2], first and one past the last block of the
+        other side that shares a document in any row of the group.
+    """
+    if rows.documents is None:
+        return None
+    b = rows.documents.shape[0]
+    of_q = rows.documents[:, :, : plan.queries * plan.query_blocks]
+    of_k = rows.documents[:, :, : plan.keys * plan.key_blocks]
+    of_q = of_q.reshape(b, plan.query_blocks, 1, plan.queries)
+    of_k = of_k.reshape(b, 1, plan.key_blocks, plan.keys)
+    meet = ((of_q.max(-1) >= of_k.min(-1)) & (of_q.min(-1) <= of_k.max(-1))).any(0)
+
+    def ends(meet: Array) -> Array:
+        return jnp.stack([meet.argmax(1), meet.shape[1] - meet[:, ::-1].argmax(1)], 1)
+
+    return ends(meet), ends(meet.T)
+
+
 def _drop(weights: Array, rate: float, plan: _Plan, rows: _Rows, i: Array, j: Array) -> Array:
     """Weights of block (i, j) after dropout; the backward pass draws the same numbers again."""
     if rate == 0.0 or rows.dropout_key is None:
@@ -212,8 +247,10 @@ def _forward(rate, plan, q, k, v, biases, seen):  # type: ignore[no-untyped-def]
         rows = _rows(plan, k, v, biases, seen, group)
         qT = transposed(plan.groups.take(q, group) * q.shape[-1] ** -0.5)
         vT = transposed(rows.v_bhMV)
+        reach = _reach(plan, rows)
 
         def query_block(i: Array, carry: Any) -> Any:
+            first, end = (0, plan.key_blocks) if reach is None else reach[0][i]
             qT_i = _part(qT, i, plan.queries, 3)
 
             def key_block(j: Array, carry: Any) -> Any:
@@ -233,7 +270,7 @@ def _forward(rate, plan, q, k, v, biases, seen):  # type: ignore[no-untyped-def]
 
             none = jnp.zeros((*qT.shape[:2], plan.queries), dtype)
             begin = none - jnp.inf, none, jnp.zeros((*vT.shape[:3], plan.queries), dtype)
-            top, total, outT = jax.lax.fori_loop(0, plan.key_blocks, key_block, begin)
+            top, total, outT = jax.lax.fori_loop(first, end, key_block, begin)
             safe = jnp.where(total == 0, 1.0, total)
             outT = (outT / safe[:, :, None]).astype(q.dtype)
             log_total = jnp.where(total == 0, -jnp.inf, _finite(top) + jnp.log(safe))
@@ -275,8 +312,10 @@ def _backward(rate, plan, residuals, cotangent):  # type: ignore[no-untyped-def]
         log_total = _finite(log_total)
         delta = jnp.where(live_bhN1[..., 0], plan.groups.block(deltas, group), 0)
         qT, doT = transposed(q_bhNK), transposed(do_bhNV)
+        reach = _reach(plan, rows)
 
         def key_block(j: Array, carry: Any) -> Any:
+            first, end = (0, plan.query_blocks) if reach is None else reach[1][j]
             v_bhmV = _part(rows.v_bhMV, j, plan.keys, 2)
             kT_bhKm = transposed(_part(rows.k_bhMK, j, plan.keys, 2))
 
@@ -299,7 +338,7 @@ def _backward(rate, plan, residuals, cotangent):  # type: ignore[no-untyped-def]
             dqT, dk, dv, dbiases = carry
             none_k, none_v = jnp.zeros(kT_bhKm.shape, dtype), jnp.zeros(v_bhmV.shape, dtype)
             begin = dqT, jnp.swapaxes(none_k, 2, 3), none_v, dbiases
-            dqT, dk_j, dv_j, dbiases = jax.lax.fori_loop(0, plan.query_blocks, query_block, begin)
+            dqT, dk_j, dv_j, dbiases = jax.lax.fori_loop(first, end, query_block, begin)
             put = functools.partial(plan.groups.put, index=group, first=j * plan.keys)
             return dqT, put(dk, rows_bhNX=dk_j), put(dv, rows_bhNX=dv_j), dbiases
 
