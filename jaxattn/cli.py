@@ -46,7 +46,7 @@ from pathlib import Path
 
 from absl import flags
 
-from jaxattn.config import did_you_mean
+from jaxattn.checked import did_you_mean
 from jaxattn.errors import InputError
 from jaxattn.modes.config_file import config_dict
 from jaxattn.modes.request import STAGES, Request

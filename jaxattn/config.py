@@ -6,111 +6,17 @@ An option is declared here once; nothing else in the package holds a default.
 """
 
 import dataclasses
-import difflib
-import types
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from jaxattn.checked import Checked, did_you_mean, option, section
 from jaxattn.errors import InputError
 
 MAX_SEQ_LEN = 16384
 
 
-def option(
-    default: Any,
-    doc: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    choices: Sequence[str] | None = None,
-) -> Any:
-    """A dataclass field with its description and its allowed values (bounds are inclusive)."""
-    metadata = {"doc": doc, "low": low, "high": high, "choices": choices}
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-def section(kind: type, doc: str) -> Any:
-    """A dataclass field that holds a nested section of options."""
-    return dataclasses.field(default_factory=kind, metadata={"doc": doc})
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """'' or "; did you mean 'x'?" for a misspelt `name`."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _converted(value: Any, annotation: Any) -> Any:
-    """`value` as the annotated type, or TypeError. Only lossless conversions are made."""
-    if isinstance(annotation, types.UnionType):
-        for member in typing.get_args(annotation):
-            try:
-                return _converted(value, member)
-            except TypeError:
-                continue
-        raise TypeError
-    if typing.get_origin(annotation) is tuple:
-        if isinstance(value, str) or not isinstance(value, Sequence):
-            raise TypeError
-        return tuple(_converted(item, typing.get_args(annotation)[0]) for item in value)
-    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, annotation) or (annotation is int and isinstance(value, bool)):
-        raise TypeError
-    return value
-
-
-def _type_name(annotation: Any) -> str:
-    if typing.get_origin(annotation) is tuple:
-        return f"a list of {typing.get_args(annotation)[0].__name__}"
-    if isinstance(annotation, types.UnionType):
-        return " or ".join(member.__name__ for member in typing.get_args(annotation))
-    return annotation.__name__
-
-
-class _Checked:
-    """Checks the types and ranges of a section as it is built; subclasses add rules in `_rules`."""
-
-    PATH: ClassVar[str] = ""
-
-    def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
-            if dataclasses.is_dataclass(hints[field.name]):
-                continue
-            value = self._checked_value(field, hints[field.name])
-            object.__setattr__(self, field.name, value)
-        self._rules()
-
-    def _checked_value(self, field: dataclasses.Field, annotation: Any) -> Any:
-        name, found = self.PATH + field.name, getattr(self, field.name)
-        low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
-        try:
-            value = _converted(found, annotation)
-        except TypeError:
-            wanted = _type_name(annotation)
-            raise InputError(
-                f"{name}: found {found!r} ({type(found).__name__}), expected {wanted}"
-            ) from None
-        for item in value if isinstance(value, tuple) else (value,):
-            if choices is not None and item not in choices:
-                hint = did_you_mean(str(item), choices)
-                raise InputError(
-                    f"{name}: found {item!r}, allowed: {', '.join(map(str, choices))}{hint}"
-                )
-            # `not (low <= item)` rather than `item < low`: NaN must be refused too.
-            if not (low is None or low <= item) or not (high is None or item <= high):
-                bounds = f"at least {low}" if high is None else f"{low} to {high}"
-                raise InputError(f"{name}: found {item!r}, allowed: {bounds}")
-        return value
-
-    def _rules(self) -> None:
-        """Conditions between fields; raises InputError."""
-
-
 @dataclasses.dataclass(frozen=True)
-class SdpaOptions(_Checked):
+class SdpaOptions(Checked):
     """Exact scaled dot-product attention."""
 
     PATH: ClassVar[str] = "attention.sdpa."
@@ -128,7 +34,7 @@ class SdpaOptions(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class LshOptions(_Checked):
+class LshOptions(Checked):
     """Reformer LSH attention (Kitaev et al. 2020)."""
 
     PATH: ClassVar[str] = "attention.reformer_lsh."
@@ -160,7 +66,7 @@ class LshOptions(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class FavorOptions(_Checked):
+class FavorOptions(Checked):
     """Performer FAVOR+ attention (Choromanski et al. 2021)."""
 
     PATH: ClassVar[str] = "attention.performer_favor."
@@ -213,7 +119,7 @@ ATTENTION_TYPES = ("sdpa", "reformer_lsh", "performer_favor")
 
 
 @dataclasses.dataclass(frozen=True)
-class AttentionConfig(_Checked):
+class AttentionConfig(Checked):
     """Which attention the whole model uses, and the options of each."""
 
     PATH: ClassVar[str] = "attention."
@@ -234,7 +140,7 @@ class AttentionConfig(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig(_Checked):
+class ModelConfig(Checked):
     """The encoder. Defaults: BERT_SMALL ("Well-Read Students Learn Better")."""
 
     PATH: ClassVar[str] = "model."
@@ -301,7 +207,7 @@ class ModelConfig(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class HeadConfig(_Checked):
+class HeadConfig(Checked):
     """The classification head."""
 
     PATH: ClassVar[str] = "head."
@@ -311,7 +217,7 @@ class HeadConfig(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class TokenizerConfig(_Checked):
+class TokenizerConfig(Checked):
     """The vocabulary."""
 
     PATH: ClassVar[str] = "tokenizer."
@@ -342,7 +248,7 @@ class TokenizerConfig(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig(_Checked):
+class DataConfig(Checked):
     """What is read, how it is split, and how it is batched."""
 
     PATH: ClassVar[str] = "data."
@@ -429,7 +335,7 @@ class DataConfig(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig(_Checked):
+class TrainConfig(Checked):
     """Optimisation: optimizer, learning rate, precision, devices."""
 
     PATH: ClassVar[str] = "train."
@@ -506,7 +412,7 @@ class TrainConfig(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class FinetuneConfig(_Checked):
+class FinetuneConfig(Checked):
     """What fine-tuning does otherwise than pretraining; pretraining ignores it."""
 
     PATH: ClassVar[str] = "finetune."
@@ -539,7 +445,7 @@ class FinetuneConfig(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class CheckpointConfig(_Checked):
+class CheckpointConfig(Checked):
     """When the state is saved. Any of the three may trigger; the end of a run always does."""
 
     PATH: ClassVar[str] = "checkpoint."
@@ -550,7 +456,7 @@ class CheckpointConfig(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class LogConfig(_Checked):
+class LogConfig(Checked):
     """What is written while a run goes on."""
 
     PATH: ClassVar[str] = "log."
@@ -568,7 +474,7 @@ def _require_distinct(path: str, attentions: tuple[str, ...]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class StudyConfig(_Checked):
+class StudyConfig(Checked):
     """What `--mode=study` compares."""
 
     PATH: ClassVar[str] = "study."
@@ -582,7 +488,7 @@ class StudyConfig(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class RecipeConfig(_Checked):
+class RecipeConfig(Checked):
     """What `--mode=recipe` runs."""
 
     PATH: ClassVar[str] = "recipe."
@@ -604,7 +510,7 @@ class RecipeConfig(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class PlanConfig(_Checked):
+class PlanConfig(Checked):
     """How `--mode=plan` looks ahead."""
 
     PATH: ClassVar[str] = "plan."
@@ -624,7 +530,7 @@ class PlanConfig(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class ProfileConfig(_Checked):
+class ProfileConfig(Checked):
     """What `--mode=profile` measures."""
 
     PATH: ClassVar[str] = "profile."
@@ -656,7 +562,7 @@ class ProfileConfig(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(_Checked):
+class Config(Checked):
     """Everything a run depends on."""
 
     model: ModelConfig = section(ModelConfig, "the encoder")

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxattn.config import Config, did_you_mean, replace
+from jaxattn.checked import did_you_mean
+from jaxattn.config import Config, replace
 from jaxattn.errors import InputError
 
 if TYPE_CHECKING:

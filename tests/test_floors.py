@@ -19,6 +19,7 @@ FLOORS = [
     {"presets"},
     {"config_io"},
     {"config", "pictures"},
+    {"checked"},
     {"errors"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}

@@ -5,7 +5,8 @@ import re
 
 import numpy as np
 
-from jaxattn.config import DataConfig, did_you_mean
+from jaxattn.checked import did_you_mean
+from jaxattn.config import DataConfig
 from jaxattn.data.rows import Label, Rows
 from jaxattn.errors import InputError
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxattn.config import did_you_mean
+from jaxattn.checked import did_you_mean
 from jaxattn.data.rows import Rows, checked_rows, joined
 from jaxattn.errors import InputError
 

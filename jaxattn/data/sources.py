@@ -5,7 +5,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from jaxattn.config import DataConfig, did_you_mean
+from jaxattn.checked import did_you_mean
+from jaxattn.config import DataConfig
 from jaxattn.data import listops, pydocs
 from jaxattn.data.cache import default_cache
 from jaxattn.data.hub import open_hub

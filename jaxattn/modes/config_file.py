@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from jaxattn.config import did_you_mean
+from jaxattn.checked import did_you_mean
 from jaxattn.config_io import option_types
 from jaxattn.errors import InputError
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from jaxattn.config import did_you_mean
+from jaxattn.checked import did_you_mean
 from jaxattn.data.derived import joined_text, text_columns
 from jaxattn.errors import InputError
 from jaxattn.modes.classifier import load_classifier

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from statistics import stdev
 
-from jaxattn.config import did_you_mean
+from jaxattn.checked import did_you_mean
 from jaxattn.errors import InputError
 from jaxattn.report.criteria import pass_wnf
 from jaxattn.report.record import RunRecord
