@@ -7,7 +7,7 @@ Modes, each with an example (`python launch.py` is the same program as `jaxattn`
   study     the main job: pretrain and fine-tune with every attention, baseline, comparison
               jaxattn --mode=study --config=configs/pydocs_quick.py
   recipe    pretrain -> tapt -> finetune under one name, each stage once
-              jaxattn --mode=recipe --config=configs/recipe_quick.py --exp=quick
+              jaxattn --mode=recipe --config=configs/pydocs_quick.py --exp=quick
   pretrain  train a vocabulary and an encoder on text alone (masked language model)
               jaxattn --mode=pretrain --config=configs/lsh_small.py --exp=wiki_lsh
   tapt      go on with the MLM on a task's training texts, from a pretrained encoder
