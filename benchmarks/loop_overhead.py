@@ -81,7 +81,7 @@ def main() -> None:
         last_step=args.steps,
         program_steps=[0],
         prepare=lambda params: None,
-        validate=lambda params: {"loss": 0.0},
+        validate=lambda params, step: {"loss": 0.0},
         select="loss",
         higher_is_better=False,
         patience=0,

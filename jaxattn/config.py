@@ -82,7 +82,7 @@ class FavorOptions(Checked):
     dense_masks: bool = option(
         False, "honour masks and biases that depend on the query, at quadratic cost"
     )
-    redraw_interval: int = option(1, "training steps between new random features", low=1)
+    redraw_interval: int = option(1000, "training steps between new random features", low=1)
 
     def _rules(self) -> None:
         self.count(64)

@@ -1,7 +1,7 @@
 """Runs of a trained model over many texts: class probabilities, and the MLM's loss."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -20,36 +20,38 @@ Batches = list[tuple[int, np.ndarray]]
 """Padded length and row numbers of each batch, as `batches_in_order` gives them."""
 
 
+class Trained(NamedTuple):
+    """What a trained model is: parameters, and the key of their hashes and random features."""
+
+    params: Any
+    attention_key: jax.Array
+
+
 class ClassPredictor:
     """Class probabilities; every length bucket is compiled once, whatever the parameters."""
 
     def __init__(
         self,
         model: nn.Module,
-        attention_key: jax.Array,
         *,
         buckets: tuple[int, ...],
         batch_size: int,
         pad_id: int,
         place: Placement | None = None,
     ) -> None:
-        """`attention_key` draws hashes and random features, the same for every call.
+        """`place` puts a batch on several devices, over which parameters lie then; None: on one."""
 
-        `place` puts a batch on several devices, over which `params` lie then; None: on one.
-        """
-
-        rngs = {"attention": attention_key}
-
-        def logits(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
-            return class_logits(model, params, batch, rngs, deterministic=True)
+        def logits(trained: Trained, batch: dict[str, jax.Array]) -> jax.Array:
+            rngs = {"attention": trained.attention_key}
+            return class_logits(model, trained.params, batch, rngs, deterministic=True)
 
         self.programs = Programs(logits, donate=False, place=place)
         self._buckets, self._batch_size, self._pad_id = buckets, batch_size, pad_id
 
-    def probabilities(self, params: Any, tokens: TokenRows) -> np.ndarray:
+    def probabilities(self, trained: Trained, tokens: TokenRows) -> np.ndarray:
         """Softmax over classes, float64 [len(tokens), classes], in the order of `tokens`."""
         results: list[tuple[np.ndarray, jax.Array]] = [
-            (indices, self.programs(params, self._inputs(tokens, length, indices)))
+            (indices, self.programs(trained, self._inputs(tokens, length, indices)))
             for length, indices in self._batches(tokens)
         ]
         classes = results[0][1].shape[-1]
@@ -60,10 +62,10 @@ class ClassPredictor:
         shifted = np.exp(logits_nC - logits_nC.max(axis=1, keepdims=True))
         return shifted / shifted.sum(axis=1, keepdims=True)
 
-    def compile(self, params: Any, tokens: TokenRows) -> None:
+    def compile(self, trained: Trained, tokens: TokenRows) -> None:
         """Compiles what `probabilities` will need for these tokens."""
         for length, indices in first_of_each(self._batches(tokens)):
-            self.programs.prepare(params, self._inputs(tokens, length, indices))
+            self.programs.prepare(trained, self._inputs(tokens, length, indices))
 
     def _batches(self, tokens: TokenRows) -> Batches:
         return batches_in_order(tokens.lengths, buckets=self._buckets, batch_size=self._batch_size)
@@ -84,7 +86,6 @@ class MlmEvaluator:
     def __init__(
         self,
         model: MlmModel,
-        attention_key: jax.Array,
         tokens: TokenRows,
         *,
         buckets: tuple[int, ...],
@@ -94,20 +95,19 @@ class MlmEvaluator:
     ) -> None:
         """`tokens`: the validation pieces; `place`: as of `ClassPredictor`."""
 
-        rngs = {"attention": attention_key}
-
-        def sums(params: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            logits_BSV = mlm_logits(model, params, batch, rngs, deterministic=True)
+        def sums(trained: Trained, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+            rngs = {"attention": trained.attention_key}
+            logits_BSV = mlm_logits(model, trained.params, batch, rngs, deterministic=True)
             return cross_entropy_sums(logits_BSV, batch["targets"], batch["weights"])
 
         self.programs = Programs(sums, donate=False, place=place)
         self._tokens, self._masking = tokens, masking
         self._batches = batches_in_order(tokens.lengths, buckets=buckets, batch_size=batch_size)
 
-    def metrics(self, params: Any) -> dict[str, float | None]:
+    def metrics(self, trained: Trained) -> dict[str, float | None]:
         """`loss` in nats per masked token and `accuracy`."""
         total = {"loss": 0.0, "correct": 0.0, "count": 0.0}
-        results = [self.programs(params, self._batch(*each)) for each in self._batches]
+        results = [self.programs(trained, self._batch(*each)) for each in self._batches]
         # Fetched after the last batch: the device never waits for the host in between.
         for sums in jax.device_get(results):
             for name, value in sums.items():
@@ -115,10 +115,10 @@ class MlmEvaluator:
         count = max(total["count"], 1.0)
         return {"loss": total["loss"] / count, "accuracy": total["correct"] / count}
 
-    def compile(self, params: Any) -> None:
+    def compile(self, trained: Trained) -> None:
         """Compiles what `metrics` will need."""
         for each in first_of_each(self._batches):
-            self.programs.prepare(params, self._batch(*each))
+            self.programs.prepare(trained, self._batch(*each))
 
     def _batch(self, length: int, indices: np.ndarray) -> dict[str, np.ndarray]:
         return mlm_batch(

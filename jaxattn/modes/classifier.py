@@ -15,12 +15,11 @@ from jaxattn.data.derived import CLEANERS
 from jaxattn.data.wordpiece import encode, load_tokenizer, special_ids
 from jaxattn.errors import InputError
 from jaxattn.evaluate.metrics import classification_metrics, confusion
-from jaxattn.evaluate.predict import ClassPredictor, Placement
+from jaxattn.evaluate.predict import ClassPredictor, Placement, Trained
 from jaxattn.model.heads import ClassifierModel
 from jaxattn.modes.run_folder import RunFolder, entry
-from jaxattn.modes.training import buckets, cache_folder, texts_hash
+from jaxattn.modes.training import buckets, cache_folder, texts_hash, trained_by
 from jaxattn.train.checkpoints import Checkpoints
-from jaxattn.train.state import evaluation_attention_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Classifier:
     label_names: tuple[str, ...]
     tokenizer: Any
     predictor: ClassPredictor
-    params: Any
+    trained: Trained
 
     def probabilities(self, texts: list[str]) -> Any:
         """Class probabilities, float64 [len(texts), classes], of texts as they come.
@@ -41,16 +40,15 @@ class Classifier:
         data = self.config.data
         cleaned = [CLEANERS[data.clean](text) for text in texts]
         tokens, _ = encode(self.tokenizer, cleaned, data.max_length, truncate=data.truncate)
-        return self.predictor.probabilities(self.params, tokens)
+        return self.predictor.probabilities(self.trained, tokens)
 
 
 def make_predictor(
     config: Config, model: ClassifierModel, pad_id: int, place: Placement | None = None
 ) -> ClassPredictor:
-    """The predictor of a model; hashes and random features follow from the run's seed."""
+    """The predictor of a model."""
     return ClassPredictor(
         model,
-        evaluation_attention_key(config.train.seed),
         buckets=buckets(config),
         batch_size=config.train.eval_batch_size or config.train.batch_size,
         pad_id=pad_id,
@@ -74,7 +72,7 @@ def load_classifier(folder: RunFolder) -> Classifier:
     params = jax.tree.map(jax.numpy.asarray, checkpoints.load_params(best))
     model = ClassifierModel(config, tokenizer.get_vocab_size(), len(label_names))
     predictor = make_predictor(config, model, special_ids(tokenizer).pad)
-    return Classifier(config, label_names, tokenizer, predictor, params)
+    return Classifier(config, label_names, tokenizer, predictor, trained_by(config, params, best))
 
 
 def data_hash(corpus: LabelledCorpus) -> str:
@@ -88,7 +86,7 @@ def report_on_test(
     folder: RunFolder,
     config: Config,
     predictor: ClassPredictor,
-    params: Any,
+    trained: Trained,
     tokenizer: Any,
     corpus: LabelledCorpus,
     predictions_file: str,
@@ -103,7 +101,7 @@ def report_on_test(
             truncate=config.data.truncate,
             cache=cache_folder(config),
         )
-        probabilities = predictor.probabilities(params, tokens)
+        probabilities = predictor.probabilities(trained, tokens)
         report[name] = classification_metrics(probabilities, examples.labels)
     report["confusion"] = confusion(probabilities, corpus.test.labels)
     buffer = io.StringIO()

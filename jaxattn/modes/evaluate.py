@@ -25,7 +25,7 @@ def run(request: Request) -> None:
         folder,
         config,
         classifier.predictor,
-        classifier.params,
+        classifier.trained,
         classifier.tokenizer,
         corpus,
         "evaluation_test.csv",

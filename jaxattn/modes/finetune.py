@@ -13,6 +13,7 @@ from jaxattn.data.batching import classification_batch
 from jaxattn.data.corpora import load_labelled
 from jaxattn.data.wordpiece import encode, save_tokenizer, special_ids, unknown_warning
 from jaxattn.evaluate.metrics import classification_metrics
+from jaxattn.evaluate.predict import Trained
 from jaxattn.model.heads import ClassifierModel
 from jaxattn.modes import environment
 from jaxattn.modes.classifier import data_hash, make_predictor, report_on_test
@@ -82,8 +83,8 @@ def finetune(
         say("the classification head is new: its weights are random")
     predictor = make_predictor(config, model, special.pad, BatchPlacement(mesh))
 
-    def validate(state_params: Any) -> dict[str, float | None]:
-        probabilities = predictor.probabilities(state_params, validation)
+    def validate(trained: Trained) -> dict[str, float | None]:
+        probabilities = predictor.probabilities(trained, validation)
         if not np.isfinite(probabilities).all():
             raise NonFiniteError("the logits on the validation split are not finite")
         return dict(classification_metrics(probabilities, corpus.validation.labels))
@@ -112,7 +113,7 @@ def finetune(
             params=params,
             plan=plan,
             batch=batch,
-            prepare=lambda params: predictor.compile(params, validation),
+            prepare=lambda trained: predictor.compile(trained, validation),
             validate=validate,
             select="macro_f1",
             higher_is_better=True,
@@ -123,7 +124,7 @@ def finetune(
             stop_after=stop_after,
         )
         tested = report_on_test(
-            folder, config, predictor, outcome.params, tokenizer, corpus, "predictions_test.csv"
+            folder, config, predictor, outcome.trained, tokenizer, corpus, "predictions_test.csv"
         )
         write_json(
             folder.path / "results.json",
@@ -139,7 +140,7 @@ def finetune(
                 "parameters": outcome.parameters,
                 "best_step": outcome.best_step,
                 "stopped_step": outcome.stopped_step,
-                "best_hash": tree_hash(outcome.params),
+                "best_hash": tree_hash(outcome.trained.params),
                 **tested,
                 "cost": outcome.cost,
                 "pretrain_cost": before[-1]["cost"] if before else None,

@@ -27,10 +27,18 @@ from jaxattn.modes.mlm_batches import make_masking, mlm_batches
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, write_json
 from jaxattn.modes.stage_record import stage_record
-from jaxattn.modes.training import buckets, cache_folder, mlm_plan, say, texts_hash, train
+from jaxattn.modes.training import (
+    buckets,
+    cache_folder,
+    mlm_plan,
+    say,
+    texts_hash,
+    train,
+    trained_by,
+)
 from jaxattn.ops.trees import tree_hash
 from jaxattn.train.sharding import BatchPlacement, check_batches, make_mesh
-from jaxattn.train.state import evaluation_attention_key, init_key
+from jaxattn.train.state import init_key
 from jaxattn.train.steps import mlm_loss
 
 SCRATCH = "none"
@@ -122,7 +130,6 @@ def train_mlm(
     model = MlmModel(config, vocab_size)
     evaluator = MlmEvaluator(
         model,
-        evaluation_attention_key(config.train.seed),
         validation,
         buckets=buckets(config),
         batch_size=config.train.eval_batch_size or config.train.batch_size,
@@ -133,7 +140,7 @@ def train_mlm(
     at_start = {}
     if start is not None:
         params = start.params(params)
-        at_start = {"validation_at_start": evaluator.metrics(params)}
+        at_start = {"validation_at_start": evaluator.metrics(trained_by(config, params, 0))}
         say(f"validation loss of the checkpoint: {at_start['validation_at_start']['loss']:.4f}")
     digest = texts_hash(corpus.train, corpus.validation)
     folder.begin(config, start.extra if start else {}, environment.describe(config))
@@ -167,10 +174,10 @@ def train_mlm(
                 "seed": config.train.seed,
                 "parameters": outcome.parameters,
                 "best_step": outcome.best_step,
-                "best_hash": tree_hash(outcome.params),
+                "best_hash": tree_hash(outcome.trained.params),
                 **(start.results if start else {}),
                 **at_start,
-                "validation": evaluator.metrics(outcome.params),
+                "validation": evaluator.metrics(outcome.trained),
                 "cost": outcome.cost,
                 "stages": [
                     *(start.stages if start else ()),

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,11 +20,11 @@ from jaxattn.modes.pretrain import SCRATCH
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder
 from jaxattn.modes.starting_point import pinned, pretrained_params, source_of
+from jaxattn.modes.training import trained_by
 from jaxattn.profile.activations import LayerInputs, layer_inputs
 from jaxattn.profile.fidelity import fidelity
 from jaxattn.profile.rows import Row
 from jaxattn.profile.variants import EXACT
-from jaxattn.train.state import evaluation_attention_key
 
 LONGEST = 512
 """Tokens of a text; all weights of a row of this length still fit in little memory."""
@@ -37,6 +38,7 @@ class Checkpoint:
     config: Config
     tokenizer: Any
     encoder_params: Any
+    attention_key: jax.Array
     texts: Sequence[str]
 
 
@@ -52,18 +54,22 @@ def load_checkpoint(request: Request) -> Checkpoint | None:
         folder = RunFolder(request.runs, "finetune", request.exp)
         classifier = load_classifier(folder)
         texts = load_labelled(classifier.config.data).validation.texts
-        params, tokenizer, config = classifier.params, classifier.tokenizer, classifier.config
+        trained, tokenizer, config = classifier.trained, classifier.tokenizer, classifier.config
     elif request.pretrain:
         if request.pretrain == SCRATCH:
             raise InputError(f"--pretrain={SCRATCH}: an encoder that was trained is needed")
         folder, _ = source_of(request.runs, request.pretrain)
         config, _ = folder.saved_config()
-        params = pretrained_params(request.runs, pinned(request.runs, request.pretrain))
+        source = pinned(request.runs, request.pretrain)
+        _, step = source_of(request.runs, source)
+        trained = trained_by(config, pretrained_params(request.runs, source), step or 0)
         tokenizer = load_tokenizer(folder.path / "tokenizer.json", config.tokenizer.lowercase)
         texts = load_texts(config.data).validation
     else:
         return None
-    return Checkpoint(folder, config, tokenizer, params["encoder"], texts)
+    return Checkpoint(
+        folder, config, tokenizer, trained.params["encoder"], trained.attention_key, texts
+    )
 
 
 def errors_by_layer(checkpoint: Checkpoint, options: Config) -> list[Row]:
@@ -71,7 +77,7 @@ def errors_by_layer(checkpoint: Checkpoint, options: Config) -> list[Row]:
 
     Seen are the longest validation texts, cut at `LONGEST` tokens: there is most to lose.
     """
-    key = evaluation_attention_key(checkpoint.config.train.seed)
+    key = checkpoint.attention_key
     layers = _inputs(checkpoint, options.profile.texts)
     table = []
     for attention in options.profile.attentions:
@@ -99,5 +105,5 @@ def _inputs(checkpoint: Checkpoint, count: int) -> list[LayerInputs]:
         checkpoint.encoder_params,
         jnp.asarray(batch["ids"]),
         jnp.asarray(batch["mask"]),
-        evaluation_attention_key(config.train.seed),
+        checkpoint.attention_key,
     )

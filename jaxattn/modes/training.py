@@ -16,6 +16,7 @@ from jaxattn.data.batching import BatchPlan, default_buckets
 from jaxattn.data.cache import default_cache
 from jaxattn.data.packing import PackedPlan
 from jaxattn.errors import InputError
+from jaxattn.evaluate.predict import Trained
 from jaxattn.modes import environment
 from jaxattn.modes.run_folder import RunFolder
 from jaxattn.ops.programs import Programs
@@ -29,18 +30,18 @@ from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.precision import first_scale
 from jaxattn.train.schedules import learning_rate_schedule
 from jaxattn.train.sharding import BatchPlacement, gathered, place, sharded_step, shardings, whole
-from jaxattn.train.state import create_state
+from jaxattn.train.state import create_state, evaluation_attention_key
 from jaxattn.train.steps import LossFn, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """A finished training: the parameters of the best checkpoint, and what it took.
+    """A finished training: what the best checkpoint holds, and what it took.
 
     `stopped_step` is the step after which it was stopped early, or None.
     """
 
-    params: Any
+    trained: Trained
     best_step: int
     stopped_step: int | None
     parameters: int
@@ -62,6 +63,12 @@ def texts_hash(*groups: Iterable[str]) -> str:
             raw = text.encode("utf-8", "surrogatepass")
             digest.update(f"{len(raw)}:".encode() + raw)
     return digest.hexdigest()
+
+
+def trained_by(config: Config, params: Any, step: int) -> Trained:
+    """`params` of after `step` steps of a run of `config`, to be evaluated."""
+    interval = config.attention.options.redraw_interval
+    return Trained(params, evaluation_attention_key(config.train.seed, step, interval))
 
 
 def buckets(config: Config) -> tuple[int, ...]:
@@ -113,8 +120,8 @@ def train(
     params: Any,
     plan: BatchPlan | PackedPlan,
     batch: Callable[[int], NumpyBatch],
-    prepare: Callable[[Any], None],
-    validate: Callable[[Any], dict[str, float | None]],
+    prepare: Callable[[Trained], None],
+    validate: Callable[[Trained], dict[str, float | None]],
     select: str,
     higher_is_better: bool,
     tokenizer_json: str,
@@ -133,8 +140,8 @@ def train(
       params: at step 0.
       plan: of the training examples.
       batch: step -> batch.
-      prepare: params -> None; compiles what `validate` needs.
-      validate: params -> metrics.
+      prepare: compiles what `validate` needs.
+      validate: gives the metrics.
       select: the metric that picks the best checkpoint.
       higher_is_better: its direction.
       tokenizer_json: kept in every checkpoint.
@@ -189,8 +196,8 @@ def train(
         validate_every=config.train.validate_every_steps,
         last_step=last_step,
         program_steps=program_steps(plan, done, last_step),
-        prepare=lambda params: prepare(whole(mesh, params)),
-        validate=lambda params: validate(whole(mesh, params)),
+        prepare=lambda params: prepare(trained_by(config, whole(mesh, params), 0)),
+        validate=lambda params, step: validate(trained_by(config, whole(mesh, params), step)),
         select=select,
         higher_is_better=higher_is_better,
         patience=finetune.patience if finetune else 0,
@@ -231,4 +238,5 @@ def train(
     run_log.close()
     assert tally.best_step is not None
     best = whole(mesh, checkpoints.load_params(tally.best_step))
+    best = trained_by(config, best, tally.best_step)
     return Outcome(best, tally.best_step, tally.stopped_step, parameters, job.step.count, cost)

@@ -71,7 +71,7 @@ class Job:
       last_step: where to stop with the state saved; `total_steps` but to repeat part of a run.
       program_steps: steps whose batches have all the shapes there are, to compile for them ahead.
       prepare: params -> None; compiles what `validate` needs.
-      validate: params -> metrics of the validation split.
+      validate: params, step they are from -> metrics of the validation split.
       select: the metric of `validate` that picks the best checkpoint.
       higher_is_better: its direction.
       patience: stop after so many epochs without a better one; 0: never.
@@ -90,7 +90,7 @@ class Job:
     last_step: int
     program_steps: Sequence[int]
     prepare: Callable[[Any], None]
-    validate: Callable[[Any], dict[str, float | None]]
+    validate: Callable[[Any, int], dict[str, float | None]]
     select: str
     higher_is_better: bool
     patience: int

@@ -86,7 +86,7 @@ class _Loop:
 
     def run_validation(self, done: int, state: TrainState, progress: Progress) -> bool:
         """Validates; True when this is the best state so far."""
-        values = self.job.validate(self.job.evaluated(state))
+        values = self.job.validate(self.job.evaluated(state), done)
         self.log.metrics(done, done / self.job.steps_per_epoch, "validation", values)
         value = values[self.job.select]
         if value is None or not math.isfinite(value):

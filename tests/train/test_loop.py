@@ -76,7 +76,7 @@ class Setup:
         )
         averages, eval_params = self.optimizer.averages, self.optimizer.eval_params
 
-        def validate(params: Any) -> dict[str, float | None]:
+        def validate(params: Any, step: int) -> dict[str, float | None]:
             self.validated.append(np.asarray(weights_of(params)))
             return {"macro_f1": self.scores[(len(self.validated) - 1) % EPOCHS]}
 

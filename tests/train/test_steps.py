@@ -13,7 +13,12 @@ from jaxattn.ops.programs import Programs
 from jaxattn.ops.trees import decay_mask
 from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.schedules import learning_rate_schedule
-from jaxattn.train.state import attention_key, create_state, dropout_key
+from jaxattn.train.state import (
+    attention_key,
+    create_state,
+    dropout_key,
+    evaluation_attention_key,
+)
 from jaxattn.train.steps import classification_loss, make_train_step
 
 
@@ -174,3 +179,11 @@ def test_one_program_per_shape() -> None:
         programs(jnp.zeros(()), {"x": np.ones(length, np.float32)})
     assert traces == [(2,), (3,)]
     assert programs.count == 2
+
+
+@pytest.mark.parametrize(("step", "last"), [(0, 0), (1, 0), (10, 9), (11, 10)])
+def test_evaluation_uses_the_draw_of_the_last_step(step: int, last: int) -> None:
+    trained_with = attention_key(jax.random.key(5), jnp.asarray(last), 10)
+    evaluated_with = evaluation_attention_key(5, step, 10)
+    data = jax.random.key_data
+    assert (data(trained_with) == data(evaluated_with)).all()
