@@ -42,15 +42,14 @@ def test_batches_give_what_each_text_gives_alone(attention: str) -> None:
     found = predictor.probabilities(Trained(params, KEY), tokens)
     assert predictor.programs.count <= 3
     np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-12)
+
+    @jax.jit
+    def logits_of(ids: jax.Array) -> jax.Array:
+        mask, rngs = jnp.ones_like(ids, bool), {"attention": KEY}
+        return model.apply({"params": params}, ids, mask, deterministic=True, rngs=rngs)
+
     for index in range(len(tokens)):
-        ids = jnp.asarray(tokens[index])[None]
-        logits = model.apply(
-            {"params": params},
-            ids,
-            jnp.ones_like(ids, bool),
-            deterministic=True,
-            rngs={"attention": KEY},
-        )
+        logits = logits_of(jnp.asarray(tokens[index])[None])
         np.testing.assert_allclose(found[index], jax.nn.softmax(logits[0]), atol=1e-5)
 
 
