@@ -55,7 +55,7 @@ case "${1:-}" in
     .venv/bin/ruff check .
     .venv/bin/ruff format --check .
     .venv/bin/mypy
-    exec .venv/bin/python -m pytest "${@:2}"
+    exec .venv/bin/python -m pytest --numprocesses=auto --dist=loadfile "${@:2}"
     ;;
   *)
     if [ ! -d "$1" ]; then

@@ -13,9 +13,11 @@ import pytest
 # The tests' tolerances are those of float32 on a CPU; the processes they start inherit this.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # The processes that tests start compile the same few programs; the user's own cache is left alone.
-_PROGRAMS = tempfile.mkdtemp(prefix="jaxattn-tests-")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _PROGRAMS
-atexit.register(shutil.rmtree, _PROGRAMS, ignore_errors=True)
+# A worker of pytest-xdist has inherited the folder from the process that started it.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _PROGRAMS = tempfile.mkdtemp(prefix="jaxattn-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _PROGRAMS
+    atexit.register(shutil.rmtree, _PROGRAMS, ignore_errors=True)
 
 WORDS = {
     "cats": ["whisker", "purring", "kitten", "meow", "claw"],
