@@ -12,6 +12,8 @@ import yaml
 
 from jaxattn.config_io import flatten
 from jaxattn.errors import InputError
+from jaxattn.predictions.files import NAME, Predictions, read_predictions
+from jaxattn.predictions.intervals import macro_f1
 from jaxattn.report.record import BASELINE_ATTENTION, KINDS, MLM_KINDS, RunRecord
 
 STATES = ("running", "finished", "failed", "interrupted")
@@ -25,6 +27,8 @@ MARKS = ("status.json", "results.json", "environment.json", *CONFIG_FILES.values
 """A folder that holds one of these is a run."""
 IDENTITY = ("data", "data_hash", "attention", "pretrain", "seed", "device")
 """Fields that say what a run is."""
+_SAME_SCORE = 1e-9
+"""Sums in another order may differ in their last digits."""
 
 
 def collect(root: Path) -> list[RunRecord]:
@@ -117,7 +121,23 @@ def _read_run(folder: Path, exp: str, kind: str) -> RunRecord:
     }
     if state == "failed" and not reason:
         reason = "; ".join(causes) or "no reason recorded"
-    return RunRecord(folder, kind, exp, state, reason, config=config, **known)
+    if state == "finished" and kind not in MLM_KINDS:
+        found, fault = _read_predictions(folder, known["test_macro_f1"])
+        known |= {"predictions": found, "predictions_fault": fault}
+    return RunRecord(
+        folder, kind, exp, state, reason, config=config, environment=environment, **known
+    )
+
+
+def _read_predictions(folder: Path, score: float) -> tuple[Predictions | None, str]:
+    """The saved predictions, or None and why not; those of another model are none."""
+    try:
+        found = read_predictions(folder / NAME)
+    except InputError as error:
+        return None, f"{NAME}: {error}"
+    if abs(macro_f1(found) - score) > _SAME_SCORE:
+        return None, f"{NAME}: macro-F1 {macro_f1(found):.6f}, but results.json has {score:.6f}"
+    return found, ""
 
 
 def _implementation(environment: Mapping[str, Any]) -> str | None:
