@@ -20,8 +20,10 @@ CONFIG_FILES = {
     "finetune": "resolved_config.yaml",
     "baseline": "config.yaml",
 }
-UNBOUND = ("log", "checkpoint", "study", "recipe", "plan", "profile")
-"""Sections that may differ between a run and its continuation: they do not change the result."""
+UNBOUND = ("log", "checkpoint", "study", "recipe", "plan", "profile", "baseline")
+"""Sections that may differ between a run and its continuation: they do not change the result.
+
+That of a baseline depends on its own section nevertheless."""
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -143,7 +145,9 @@ class RunFolder:
     def must_agree(self, begun_with: dict[str, Any], given: dict[str, Any]) -> None:
         """Raises InputError naming the first of the flat options that would change the result."""
         for name, value in given.items():
-            if name.split(".")[0] not in UNBOUND and value != begun_with.get(name):
+            section = name.split(".")[0]
+            bound = section not in UNBOUND or section == self.kind
+            if bound and value != begun_with.get(name):
                 raise InputError(
                     f"{name}: found {value!r}, but {self.path} was begun with "
                     f"{begun_with.get(name)!r}; a run is resumed with its own options, or begun "

@@ -11,7 +11,9 @@ from jaxattn.predictions.intervals import Interval, comparable, macro_f1_differe
 from jaxattn.report.record import RunRecord
 
 # Options that are no part of what is measured, or say the same thing in another way.
-_BOOKKEEPING = ("log.", "checkpoint.", "study.", "recipe.", "plan.", "profile.", "attention.")
+_BOOKKEEPING = (
+    "log.", "checkpoint.", "study.", "recipe.", "plan.", "profile.", "baseline.", "attention.",
+)  # fmt: skip
 _NOT_THE_SETUP = ("train.seed", "data.path", "tokenizer.path")
 # Options that may be chosen anew for each attention without changing what a step costs.
 _FREE_PER_ATTENTION = (
