@@ -4,6 +4,7 @@ import math
 
 from jaxattn.predictions.intervals import macro_f1_interval
 from jaxattn.report.groups import Group
+from jaxattn.report.record import BASELINE_ATTENTION
 from jaxattn.report.setups import Setup, lead, ratio
 
 WITHIN_PP = 1.0
@@ -75,7 +76,8 @@ def label(setup: Setup, group: Group) -> str:
     same = [
         other for other in (*group.setups, *group.baselines) if other.attention == setup.attention
     ]
-    return setup.attention if len(same) == 1 else f"{setup.attention} ({setup.runs[0].exp})"
+    name = setup.attention.replace(BASELINE_ATTENTION, "TF-IDF + LogReg")
+    return name if len(same) == 1 else f"{name} ({setup.runs[0].exp})"
 
 
 def figures(setup: Setup) -> str:

@@ -20,63 +20,59 @@ NAMED = 12
 _POINTS = 300
 
 
-def quality_chart(group: Group, salt: str) -> str:
-    """Macro-F1 against time and memory of the fine-tuned runs; "" if none has both values."""
+def quality_charts(group: Group, salt: str) -> list[str]:
+    """Macro-F1 of the fine-tuned runs against time, then memory; none where none was measured."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     runs = [run for run in group.runs if run.kind == "finetune" and run.test_macro_f1 is not None]
     scores = [setup.mean("test_macro_f1") for setup in group.baselines]
     level = max((score for score in scores if score is not None), default=None)
-    panels = []
+    charts = []
     for cost in (TIME, DEVICE_MEMORY, RESIDENT_MEMORY):
         measured = [run for run in runs if getattr(run, cost[0]) is not None]
-        if measured:
-            panels.append((cost, measured))
-    if not panels:
-        return ""
-    with svg_style(salt):
-        figure, all_axes = _panels(len(panels))
-        canvas = FigureCanvasAgg(figure)
-        for axes, (cost, measured) in zip(all_axes, panels, strict=True):
+        if not measured:
+            continue
+        with svg_style(f"{salt}{cost[0]}"):
+            figure, axes = _figure()
+            canvas = FigureCanvasAgg(figure)
             draw_quality(axes, measured, level, cost)
-        _legend(all_axes[0], [run.attention for run in runs])
-        canvas.draw()
-        figure.set_layout_engine("none")
-        for axes, (cost, measured) in zip(all_axes, panels, strict=True):
+            if len(measured) > NAMED:
+                _legend(axes, [run.attention for run in measured])
+            canvas.draw()
+            figure.set_layout_engine("none")
             if len(measured) <= NAMED:
                 label_runs(axes, measured, canvas.get_renderer(), cost)
-        return inline_svg(figure)
+            charts.append(inline_svg(figure))
+    return charts
 
 
-def learning_chart(group: Group, salt: str) -> str:
-    """Loss and validation macro-F1 over epochs, from metrics.csv; "" if no run has any."""
+def learning_charts(group: Group, salt: str) -> list[str]:
+    """Loss, then validation macro-F1, over epochs, from metrics.csv; none if no run has any."""
     found = [
         (run, points)
         for run in group.runs
         if (points := learning_curves(run.folder / "metrics.csv"))
     ]
-    if not found:
-        return ""
-    with svg_style(salt):
-        figure, (losses, scores) = _panels(2)
-        for run, points in found:
-            colour, _ = STYLES.get(run.attention or "", OTHER_STYLE)
-            for axes, split, name, line in (
-                (losses, "train", "loss", ":"),
-                (losses, "validation", "loss", "-"),
-                (scores, "validation", "macro_f1", "-"),
-            ):
-                curve = points.get((split, name), [])
-                factor = 100 if name == "macro_f1" else 1
-                mark = "o" if split == "validation" else None
-                axes.plot(
-                    [x for x, _ in curve], [factor * y for _, y in curve],
-                    color=colour, linestyle=line, marker=mark, markersize=4, linewidth=1.3,
-                )  # fmt: skip
-        _axes(losses, "epoch", "loss (nats); dotted: training, solid: validation")
-        _axes(scores, "epoch", "validation macro-F1 (%)")
-        _legend(scores, [run.attention for run, _ in found])
-        return inline_svg(figure)
+    charts = []
+    for name, factor, title in (
+        ("loss", 1, "loss (nats)"), ("macro_f1", 100, "validation macro-F1 (%)"),
+    ):  # fmt: skip
+        if not any(metric == name for _, points in found for _, metric in points):
+            continue
+        with svg_style(f"{salt}{name}"):
+            figure, axes = _figure()
+            for run, points in found:
+                for split, line, mark in (("train", ":", None), ("validation", "-", "o")):
+                    curve = points.get((split, name), [])
+                    axes.plot(
+                        [x for x, _ in curve], [factor * y for _, y in curve],
+                        color=_style(run.attention)[0],
+                        linestyle=line, marker=mark, markersize=4, linewidth=1.3,
+                    )  # fmt: skip
+            _axes(axes, "epoch", title)
+            _legend(axes, [run.attention for run, _ in found])
+            charts.append(inline_svg(figure))
+    return charts
 
 
 def learning_curves(path: Path) -> dict[tuple[str, str], list[tuple[float, float]]]:
@@ -106,7 +102,7 @@ def calibration_chart(group: Group, salt: str) -> str:
     if not found:
         return ""
     with svg_style(salt):
-        figure, (axes,) = _panels(1)
+        figure, axes = _figure()
         axes.plot([0, 100], [0, 100], color=LINE, linewidth=1.2)
         for _, run in found[:NAMED]:
             assert run.predictions is not None
@@ -124,7 +120,7 @@ def calibration_chart(group: Group, salt: str) -> str:
 def effect_chart(values: Mapping[str, Sequence[float]], option: str, salt: str) -> str:
     """Test macro-F1 of each run by the value of an option, and the mean of each value."""
     with svg_style(salt):
-        figure, (axes,) = _panels(1, (4.6, 3.2))
+        figure, axes = _figure()
         for place, scores in enumerate(values.values()):
             axes.plot(
                 [place] * len(scores), [100 * score for score in scores],
@@ -173,12 +169,12 @@ def _style(attention: str | None) -> tuple[str, str]:
     return STYLES.get(attention or "", OTHER_STYLE)
 
 
-def _panels(count: int, inches: tuple[float, float] = (5.4, 3.9)) -> tuple[Any, list[Any]]:
-    """A figure with `count` panels side by side, without pyplot."""
+def _figure() -> tuple[Any, Any]:
+    """A figure with its axes, without pyplot."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(inches[0] * count, inches[1]), layout="constrained")
-    return figure, [figure.add_subplot(1, count, place + 1) for place in range(count)]
+    figure = Figure(figsize=(5.4, 3.9), layout="constrained")
+    return figure, figure.add_subplot()
 
 
 def _axes(axes: Any, x: str, y: str) -> None:

@@ -7,10 +7,10 @@ from jaxattn.report.record import RunRecord
 from jaxattn.report.setups import Setup, data_headings, group_setups, validation_score
 
 _BUDGET = {
-    "data.max_length": "tokens of a text",
-    "data.max_examples": "at most this many texts",
-    "train.epochs": "epochs",
-    "train.max_steps": "at most this many steps",
+    "data.max_length": "{} tokens",
+    "data.max_examples": "at most {} texts of a split",
+    "train.epochs": "{} epochs",
+    "train.max_steps": "at most {} steps",
 }
 
 
@@ -29,9 +29,9 @@ class Group:
     baselines: tuple[Setup, ...]
 
     @property
-    def title(self) -> str:
-        """Data, device and budget."""
-        return ", ".join((self.data, self.device, *self.budget))
+    def conditions(self) -> str:
+        """Device and budget in words."""
+        return ", ".join((self.device, *self.budget))
 
     @property
     def runs(self) -> tuple[RunRecord, ...]:
@@ -80,7 +80,9 @@ def comparable_groups(records: Sequence[RunRecord]) -> list[Group]:
 
 
 def _budget(run: RunRecord, mlm: dict[str, RunRecord]) -> tuple[str, ...]:
-    said = [f"{name}: {run.config[path]}" for path, name in _BUDGET.items() if run.config.get(path)]
+    said = [
+        words.format(run.config[path]) for path, words in _BUDGET.items() if run.config.get(path)
+    ]
     before: list[str] = []
     name, followed = run.pretrain, set()
     while name and name not in followed:

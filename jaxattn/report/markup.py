@@ -1,7 +1,11 @@
 """Pieces of HTML. Every text that comes in is escaped here, whatever it is."""
 
 import html
+import re
 from collections.abc import Sequence
+
+_NUMBER = r"[+-]?\d[\d,.]*(e[+-]?\d+)?"
+_FIGURES = re.compile(rf"–|{_NUMBER}( to {_NUMBER}| \({_NUMBER} to {_NUMBER}\))?")
 
 
 class Markup(str):
@@ -47,11 +51,12 @@ def table(
     )
 
 
-def figure(svg: str, caption: str) -> Markup:
-    """A chart with its caption; nothing without a chart."""
-    if not svg:
+def figure(charts: Sequence[str], caption: str) -> Markup:
+    """Charts beside each other, where there is room, with their caption; nothing without charts."""
+    if not charts:
         return Markup("")
-    return tag("figure", Markup(svg), tag("figcaption", caption))
+    inside = tag("div", *(tag("div", Markup(chart)) for chart in charts), class_="many")
+    return tag("figure", inside, tag("figcaption", caption))
 
 
 def details(summary: object, *inside: Markup) -> Markup:
@@ -61,6 +66,4 @@ def details(summary: object, *inside: Markup) -> Markup:
 
 def _cell(value: object) -> Markup:
     shown = text(value)
-    figures = not isinstance(value, Markup) and shown[:1].lstrip("+-−").isdigit()
-    figures = figures or (shown[:1] in "+−-–" and shown[1:2].isdigit())
-    return tag("td", shown, class_="n") if figures else tag("td", shown)
+    return tag("td", shown, class_="n") if _FIGURES.fullmatch(shown) else tag("td", shown)

@@ -10,8 +10,8 @@ from jaxattn.report.charts import (
     calibration_chart,
     effect_chart,
     effects,
-    learning_chart,
-    quality_chart,
+    learning_charts,
+    quality_charts,
 )
 from jaxattn.report.criteria import criteria
 from jaxattn.report.groups import Group
@@ -21,6 +21,8 @@ from jaxattn.report.summary import best_run, comparable_exact
 
 WIDEST_MATRIX = 15
 """Classes that a confusion matrix shows at most; of more the commonest confusions are listed."""
+_SIDE_BY_SIDE = 4
+"""Classes of matrices that find room beside each other."""
 _COMMONEST = 20
 _CHARTED = 6
 """Options of a sweep that get a chart; all get a table."""
@@ -29,7 +31,7 @@ _CHARTED = 6
 def answer_card(group: Group) -> Markup:
     """What to use, in a sentence, and how sure that is."""
     first, *rest = answer(group)
-    where = tag("p", group.title, class_="where")
+    where = tag("p", tag("b", group.data), f" · {group.conditions}", class_="where")
     return tag(
         "div", where, tag("p", first, class_="what"), *(tag("p", said) for said in rest),
         class_="answer",
@@ -39,17 +41,18 @@ def answer_card(group: Group) -> Markup:
 def group_section(group: Group, salt: str) -> Markup:
     """Everything about one group; `salt` is different for each."""
     parts = [
-        tag("h2", group.title),
+        tag("h2", group.data),
+        tag("p", group.conditions, class_="small"),
         _summary(group),
         figure(
-            quality_chart(group, f"{salt}q"),
+            quality_charts(group, f"{salt}q"),
             "Test macro-F1 against cost, a mark a run; the line joins runs that no other beats in "
             "both. Dashed: TF-IDF + logistic regression.",
         ),
         _criteria(group),
         figure(
-            learning_chart(group, f"{salt}l"),
-            "Learning curves. Colours tell the attention; epochs are those of fine-tuning.",
+            learning_charts(group, f"{salt}l"),
+            "Learning curves of fine-tuning; dotted: training, solid: validation.",
         ),
         _effects(group, salt),
         _confusions(group),
@@ -83,7 +86,7 @@ def _summary(group: Group) -> Markup:
                 str(setup.seeds),
                 _percent(setup.mean("test_macro_f1")),
                 f"{sure.low:.2f} to {sure.high:.2f}" if sure else None,
-                _percent(max(scores)),
+                _percent(max(scores)) if len(scores) > 1 else None,
                 f"{gain.value:+.2f} ({gain.low:+.2f} to {gain.high:+.2f})" if gain else None,
                 None if p is None else f"{p:.2g}",
                 _percent(setup.mean("test_accuracy")),
@@ -116,15 +119,15 @@ def _criteria(group: Group) -> Markup:
         (
             row.criterion,
             row.attention,
+            tag("span", row.verdict, class_=row.verdict.partition(" ")[0]),
             row.limit,
             row.measured,
-            tag("span", row.verdict, class_=row.verdict.partition(" ")[0]),
         )
         for row in criteria(runs)
     ]
     if not rows:
         return Markup("")
-    headings = ("criterion", "attention", "limit", "measured", "PASS_WNF")
+    headings = ("criterion", "attention", "PASS_WNF", "limit", "measured")
     return joined(tag("h3", "Acceptance criteria"), table(headings, rows))
 
 
@@ -154,13 +157,13 @@ def _effects(group: Group, salt: str) -> Markup:
                 )
             )
         if place < _CHARTED:
-            charts.append(figure(effect_chart(scored, option, f"{salt}e{place}"), attention))
+            charts.append(effect_chart(scored, f"{attention}: {option}", f"{salt}e{place}"))
     headings = ("option", "attention", "value", "runs", "mean macro-F1 %", "best %", "s / epoch")
     return joined(
         tag("h3", "What differed, and what it went with"),
         tag("p", "Means over all runs with a value; where a grid is not full, other options may "
             "differ too.", class_="small"),
-        tag("div", *charts, class_="many"),
+        figure(charts, "A mark a run; the line joins the means."),
         table(headings, rows),
     )  # fmt: skip
 
@@ -172,16 +175,16 @@ def _predicted(group: Group) -> list[tuple[Setup, Predictions]]:
 
 
 def _confusions(group: Group) -> Markup:
-    parts = [
-        _confusion(label(setup, group), predictions) for setup, predictions in _predicted(group)
-    ]
-    if not parts:
+    found = _predicted(group)
+    if not found:
         return Markup("")
+    parts = [_confusion(label(setup, group), predictions) for setup, predictions in found]
+    small = len(found[0][1].names) <= _SIDE_BY_SIDE
     note = "Texts of a class (row) by predicted class (column); shaded by share of the row."
     return joined(
         tag("h3", "Confusion"),
         tag("p", note, class_="small"),
-        tag("div", *parts, class_="many"),
+        tag("div", *parts, class_="many" if small else "stack"),
     )
 
 
@@ -233,7 +236,7 @@ def _calibration(group: Group, salt: str) -> Markup:
         tag("h3", "Calibration"),
         table(("attention", "expected calibration error, pp"), rows),
         figure(
-            calibration_chart(group, f"{salt}c"),
+            [chart] if (chart := calibration_chart(group, f"{salt}c")) else [],
             "How often a prediction is right, by the probability it came with (15 bins of equal "
             "width); on the line the classifier is right as often as it says.",
         ),
