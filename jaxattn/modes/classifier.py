@@ -41,6 +41,12 @@ class Classifier:
         tokens, _ = encode(self.tokenizer, cleaned, data.max_length, truncate=data.truncate)
         return self.predictor.probabilities(self.params, tokens)
 
+    def batch_seconds(self, texts: list[str], batch_size: int) -> tuple[list[float], list[int]]:
+        """Wall seconds and number of texts of each batch, warm; tokenising is not counted."""
+        data = self.config.data
+        tokens, _ = encode(self.tokenizer, texts, data.max_length, truncate=data.truncate)
+        return self.predictor.batch_seconds(self.params, tokens, batch_size)
+
 
 def make_predictor(
     config: Config, model: ClassifierModel, pad_id: int, place: Placement | None = None
