@@ -77,7 +77,7 @@ FLAG_TEXTS = {
     "of a pretraining, tapt/name[@step] of a TAPT, or none.",
     "stage": f"data, plan: which training of --config: {', '.join(STAGES)}; default: pretrain, "
     "with --pretrain finetune.",
-    "run": "replay, verify, plan: the run's folder.",
+    "run": "replay, verify, plan: the run's folder; replay: a report's folder for all its runs.",
     "input": "predict: a file, or - for standard input.",
     "output": "predict: a file; empty: standard output.",
     "format": "predict: jsonl or csv.",

@@ -20,6 +20,8 @@ CONFIG_FILES = {
     "finetune": "resolved_config.yaml",
     "baseline": "config.yaml",
 }
+RESULTS_TABLE = "results.csv"
+"""The file of a report that lists its runs."""
 UNBOUND = ("log", "checkpoint", "study", "recipe", "plan", "profile", "baseline")
 """Sections that may differ between a run and its continuation: they do not change the result.
 
@@ -57,6 +59,11 @@ def entry(tree: Any, name: str, kind: type, path: Path) -> Any:
     if not isinstance(value, kind):
         raise InputError(f"{path}: {name}: found {value!r}, expected {kind.__name__}")
     return value
+
+
+def is_report(folder: Path) -> bool:
+    """Whether `folder` is what --mode=compare wrote."""
+    return (folder / RESULTS_TABLE).is_file()
 
 
 def given_run(flag: str) -> "RunFolder":
