@@ -15,6 +15,7 @@ from jaxattn.report.charts import (
 )
 from jaxattn.report.criteria import criteria
 from jaxattn.report.groups import Group
+from jaxattn.report.latency import latency
 from jaxattn.report.markup import Markup, figure, joined, table, tag
 from jaxattn.report.setups import Setup, lead
 from jaxattn.report.summary import best_run, comparable_exact
@@ -80,6 +81,7 @@ def _summary(group: Group) -> Markup:
         paired = gain is not None and ours is not None and theirs is not None
         p = mcnemar(ours, theirs) if paired and ours and theirs else None
         scores = setup.values("test_macro_f1")
+        speed = latency(best_run(setup))
         rows.append(
             (
                 label(setup, group),
@@ -93,6 +95,8 @@ def _summary(group: Group) -> Markup:
                 _percent(setup.mean("test_auroc")),
                 _number(setup.mean("seconds_per_epoch"), 1),
                 _number(setup.mean("tokens_per_second")),
+                _number(speed[1][0], 2) if 1 in speed else None,
+                _number(speed[32][1]) if 32 in speed else None,
                 _number(setup.mean("device_memory_mib")),
                 _number(setup.mean("resident_memory_mib")),
                 _number(setup.runs[0].parameters),
@@ -100,8 +104,8 @@ def _summary(group: Group) -> Markup:
         )
     headings = (
         "attention", "seeds", "macro-F1 %", "95 % interval", "best %", "against sdpa, pp",
-        "McNemar p", "accuracy %", "AUROC %", "s / epoch", "tokens/s", "device MiB",
-        "resident MiB", "parameters",
+        "McNemar p", "accuracy %", "AUROC %", "s / epoch", "tokens/s", "ms, batch of 1",
+        "texts/s, batch of 32", "device MiB", "resident MiB", "parameters",
     )  # fmt: skip
     # A column that nobody has a value for tells nothing.
     kept = [place for place in range(len(headings)) if any(row[place] for row in rows)]

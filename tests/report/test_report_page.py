@@ -18,6 +18,7 @@ from jaxattn.report.answer import answer, choice
 from jaxattn.report.charts import learning_curves
 from jaxattn.report.collect import collect
 from jaxattn.report.groups import comparable_groups
+from jaxattn.report.latency import latency
 from jaxattn.report.page import page
 from jaxattn.report.provenance import last_logged_step, last_saved_step
 from jaxattn.report.summary import summary_rows
@@ -196,6 +197,25 @@ def test_what_is_broken_is_listed_with_its_cause_and_last_step(write_run, guesse
     assert len(learning_curves(lost / "metrics.csv")["train", "loss"]) == 8
     rows = summary_rows(records)
     assert [row["runs"] for row in rows] == ["good other"] and rows[0]["low"] is None
+
+
+def test_latency_is_shown_where_it_is_of_the_same_device(write_run, tmp_path):
+    """As --mode=eval wrote it; a torn file or another device is as if there were none."""
+    speed = [{"batch_size": 1, "median_ms": 4.25, "texts_per_second": 235.0},
+             {"batch_size": 32, "median_ms": 90.0, "texts_per_second": 355.0}]  # fmt: skip
+    path = write_run("x") / "evaluation.json"
+    for content, found in (
+        ({"device": "cpu x", "speed": speed}, {1: (4.25, 235.0), 32: (90.0, 355.0)}),
+        ({"device": "H200", "speed": speed}, {}),
+        ({"device": "cpu x", "speed": [{"batch_size": 1, "median_ms": "4"}]}, {}),
+    ):
+        path.write_text(json.dumps(content))
+        (run,) = collect(tmp_path / "runs")
+        assert latency(run) == found
+        shown = "".join(Reader(page([run], tmp_path / "runs")).text)
+        assert ("batch of 1" in shown) == bool(found)
+    path.write_text('{"speed')
+    assert latency(run) == {}
 
 
 def test_only_failed_runs_make_a_page(write_run, tmp_path):
