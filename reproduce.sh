@@ -2,6 +2,7 @@
 # bash reproduce.sh                        the main job: train and compare every attention on docstrings
 # bash reproduce.sh test                   lint, types, tests
 # bash reproduce.sh runs/finetune/<EXP>    run a finished run again from its saved configuration
+# bash reproduce.sh runs/report            run every run of a comparison again, and compare
 #
 # Needs nothing but Python 3.11 or newer (PYTHON=python3.12 bash reproduce.sh chooses one).
 # Everything is installed into .venv, with the versions of constraints.txt.
@@ -59,7 +60,7 @@ case "${1:-}" in
     ;;
   *)
     if [ ! -d "$1" ]; then
-      echo "reproduce.sh: found '$1'; allowed: nothing, test, or the folder of a finished run" >&2
+      echo "reproduce.sh: found '$1'; allowed: nothing, test, or the folder of a finished run or a report" >&2
       exit 2
     fi
     run="$(cd "$1" && pwd)"

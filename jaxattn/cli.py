@@ -17,11 +17,11 @@ Modes, each with an example (`python launch.py` is the same program as `jaxattn`
               jaxattn --mode=finetune --config=configs/imdb.py --exp=imdb_lsh --pretrain=wiki_lsh
   baseline  TF-IDF + logistic regression on the same data
               jaxattn --mode=baseline --config=configs/imdb.py --exp=imdb_tfidf
-  eval      metrics and predictions of a finished classifier
+  eval      metrics, calibration, speed and predictions of a finished classifier
               jaxattn --mode=eval --exp=imdb_lsh
   predict   labels and probabilities for texts from a file or standard input
               jaxattn --mode=predict --exp=imdb_lsh --input=reviews.csv --output=labels.csv
-  compare   table, results.csv and quality-against-cost plot of every run
+  compare   which attention to use: a page, tables and a plot of every run
               jaxattn --mode=compare --runs=runs
   replay    run a run again from its saved configuration, and compare
               jaxattn --mode=replay --run=runs/finetune/imdb_lsh
@@ -77,7 +77,7 @@ FLAG_TEXTS = {
     "of a pretraining, tapt/name[@step] of a TAPT, or none.",
     "stage": f"data, plan: which training of --config: {', '.join(STAGES)}; default: pretrain, "
     "with --pretrain finetune.",
-    "run": "replay, verify, plan: the run's folder.",
+    "run": "replay, verify, plan: the run's folder; replay: a report's folder for all its runs.",
     "input": "predict: a file, or - for standard input.",
     "output": "predict: a file; empty: standard output.",
     "format": "predict: jsonl or csv.",

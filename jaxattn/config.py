@@ -474,6 +474,28 @@ def _require_distinct(path: str, attentions: tuple[str, ...]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
+class BaselineConfig(Checked):
+    """TF-IDF and logistic regression, chosen on validation macro-F1."""
+
+    PATH: ClassVar[str] = "baseline."
+    features: tuple[int, ...] = option(
+        (20_000, 50_000), "most frequent words and word pairs that are kept, to choose from", low=1
+    )
+    strengths: tuple[float, ...] = option(
+        (1.0, 10.0), "inverse regularisation (C), to choose from", low=1e-6, high=1e6
+    )
+    words: int = option(0, "words read of each text, from its beginning; 0: all", low=0)
+
+    def _rules(self) -> None:
+        for name in ("features", "strengths"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise InputError(
+                    f"baseline.{name}: found {list(values)}, allowed: one or more different values"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
 class StudyConfig(Checked):
     """What `--mode=study` compares."""
 
@@ -574,6 +596,7 @@ class Config(Checked):
     finetune: FinetuneConfig = section(FinetuneConfig, "fine-tuning")
     checkpoint: CheckpointConfig = section(CheckpointConfig, "saving")
     log: LogConfig = section(LogConfig, "logging")
+    baseline: BaselineConfig = section(BaselineConfig, "TF-IDF + logistic regression")
     study: StudyConfig = section(StudyConfig, "comparison")
     recipe: RecipeConfig = section(RecipeConfig, "the stages of a recipe")
     plan: PlanConfig = section(PlanConfig, "looking ahead")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxattn.modes.request import Request
-from jaxattn.modes.run_folder import RunFolder, given_run
+from jaxattn.modes.run_folder import RunFolder, given_run, is_report
 
 UNCACHED_MODES = ("plan", "profile")
 """They tell how long compiling takes and what a program needs, so they compile."""
@@ -50,6 +50,9 @@ def deterministic(request: Request) -> bool:
         if given is not None:
             # Anything else is refused, with its name, when the configuration is checked.
             return given is not False
+    if request.mode == "replay" and is_report(Path(request.run)):
+        # Its runs are replayed by processes that each settle what their run needs.
+        return False
     folder = _saved_run(request)
     return folder is None or folder.saved_config()[0].train.deterministic
 

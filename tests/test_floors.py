@@ -16,7 +16,7 @@ FLOORS = [
     {"model", "data"},
     {"attention"},
     {"ops"},
-    {"presets"},
+    {"presets", "predictions"},
     {"config_io"},
     {"config", "pictures"},
     {"checked"},

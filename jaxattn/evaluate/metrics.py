@@ -1,5 +1,9 @@
 """What a classifier's probabilities are worth, by scikit-learn."""
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from jaxattn.errors import InputError
@@ -30,8 +34,8 @@ def classification_metrics(
     classes = np.arange(probabilities.shape[1])
     predicted = probabilities.argmax(axis=1)
 
-    def f1(average: str) -> float:
-        return float(f1_score(labels, predicted, labels=classes, average=average, zero_division=0))
+    def f1(average: str | None) -> Any:
+        return f1_score(labels, predicted, labels=classes, average=average, zero_division=0)
 
     auroc = None
     if np.unique(labels).size == classes.size:
@@ -45,8 +49,9 @@ def classification_metrics(
             )
     return {
         "accuracy": float(accuracy_score(labels, predicted)),
-        "macro_f1": f1("macro"),
-        "weighted_f1": f1("weighted"),
+        # Rounded once, so that whoever adds up in another order gets the same last digit.
+        "macro_f1": math.fsum(f1(None)) / classes.size,
+        "weighted_f1": float(f1("weighted")),
         "auroc": auroc,
         "loss": float(log_loss(labels, probabilities, labels=classes)),
     }
@@ -63,6 +68,24 @@ def confusion(probabilities: np.ndarray, labels: np.ndarray) -> list[list[int]]:
     probabilities, labels = _checked(probabilities, labels)
     classes = np.arange(probabilities.shape[1])
     return confusion_matrix(labels, probabilities.argmax(axis=1), labels=classes).tolist()
+
+
+def per_class(
+    labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]
+) -> list[dict[str, str | float | int]]:
+    """For each class its name, precision, recall, f1 (shares of 1; 0 where not defined), support.
+
+    `labels` and `predicted` are int [n], 0..c-1; `support` is how many texts have the label.
+    """
+    from sklearn.metrics import precision_recall_fscore_support
+
+    columns = precision_recall_fscore_support(
+        labels, predicted, labels=np.arange(len(names)), zero_division=0
+    )
+    return [
+        {"class": name, "precision": p, "recall": r, "f1": f1, "support": int(support)}
+        for name, p, r, f1, support in zip(names, *(c.tolist() for c in columns), strict=True)
+    ]
 
 
 def _checked(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """Runs of a trained model over many texts: class probabilities, and the MLM's loss."""
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -61,6 +62,24 @@ class ClassPredictor:
             logits_nC[indices[real]] = np.asarray(batch_logits)[real]
         shifted = np.exp(logits_nC - logits_nC.max(axis=1, keepdims=True))
         return shifted / shifted.sum(axis=1, keepdims=True)
+
+    def batch_seconds(
+        self, trained: Trained, tokens: TokenRows, batch_size: int
+    ) -> tuple[list[float], list[int]]:
+        """Wall seconds of every batch of `batch_size`, and how many texts each has.
+
+        Programs are compiled and run once before; logits are waited for and fetched.
+        """
+        plan = batches_in_order(tokens.lengths, buckets=self._buckets, batch_size=batch_size)
+        inputs = [self._inputs(tokens, length, rows) for length, rows in plan]
+        for batch in {each["ids"].shape: each for each in inputs}.values():
+            np.asarray(self.programs(trained, batch))
+        seconds = []
+        for batch in inputs:
+            began = time.perf_counter()
+            np.asarray(self.programs(trained, batch))
+            seconds.append(time.perf_counter() - began)
+        return seconds, [int((rows >= 0).sum()) for _, rows in plan]
 
     def compile(self, trained: Trained, tokens: TokenRows) -> None:
         """Compiles what `probabilities` will need for these tokens."""

@@ -1,9 +1,11 @@
 """--mode=baseline: TF-IDF and logistic regression on the same texts and splits."""
 
+import itertools
 import time
+from typing import Any
 
 from jaxattn.config import Config
-from jaxattn.data.corpora import load_labelled
+from jaxattn.data.corpora import LabelledCorpus, load_labelled
 from jaxattn.evaluate import tfidf
 from jaxattn.evaluate.metrics import classification_metrics, confusion
 from jaxattn.modes import environment
@@ -11,6 +13,7 @@ from jaxattn.modes.classifier import data_hash
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, write_json
 from jaxattn.modes.training import say
+from jaxattn.predictions.files import NAME, write_predictions
 
 
 def run(request: Request) -> None:
@@ -28,27 +31,28 @@ def run(request: Request) -> None:
 
 
 def baseline(folder: RunFolder, config: Config) -> None:
-    """Fits and tests in `folder`."""
+    """Fits each setting of the grid, tests the one that is best on validation, in `folder`."""
     corpus = load_labelled(config.data)
     # Scikit-learn computes on the CPU, whatever device there is for the encoders.
     machine = environment.describe(config) | {"device": environment.cpu_name()}
     folder.begin(config, {}, machine)
     with folder.running():
         say(f"fitting TF-IDF + logistic regression on {len(corpus.train.texts):,} texts")
-        texts = {"validation": corpus.validation.texts, "test": corpus.test.texts}
         began = time.monotonic()
-        result = tfidf.fit_predict(
-            corpus.train.texts,
-            corpus.train.labels,
-            texts,
-            config.train.seed,
-            num_classes=len(corpus.label_names),
-        )
-        seconds = time.monotonic() - began
-        metrics = {
-            name: classification_metrics(result.probabilities[name], examples.labels)
+        model, grid = best_of_grid(config, corpus)
+        chosen = max(grid, key=lambda row: row["validation_macro_f1"])
+        probabilities = {
+            name: model.probabilities(examples.texts)
             for name, examples in (("validation", corpus.validation), ("test", corpus.test))
         }
+        seconds = time.monotonic() - began
+        metrics = {
+            name: classification_metrics(probabilities[name], examples.labels)
+            for name, examples in (("validation", corpus.validation), ("test", corpus.test))
+        }
+        model.save(folder.path)
+        test = probabilities["test"]
+        write_predictions(folder.path / NAME, corpus.label_names, corpus.test.labels, test)
         write_json(
             folder.path / "results.json",
             {
@@ -59,13 +63,15 @@ def baseline(folder: RunFolder, config: Config) -> None:
                 "data_hash": data_hash(corpus),
                 "seed": config.train.seed,
                 "pretrain": None,
-                "parameters": result.parameters,
+                "parameters": model.parameters,
                 "best_step": None,
                 **metrics,
-                "confusion": confusion(result.probabilities["test"], corpus.test.labels),
+                "confusion": confusion(test, corpus.test.labels),
+                "chosen": chosen,
+                "grid": grid,
                 "cost": {
-                    "train_seconds": result.fit_seconds,
-                    "seconds_per_epoch": result.fit_seconds,
+                    "train_seconds": model.fit_seconds,
+                    "seconds_per_epoch": model.fit_seconds,
                     "total_seconds": seconds,
                     "tokens_per_second": None,
                     "peak_memory_MiB": environment.resident_memory(),
@@ -75,4 +81,40 @@ def baseline(folder: RunFolder, config: Config) -> None:
                 "device": environment.cpu_name(),
             },
         )
-    say(f"finished: {folder.path}: test macro-F1 {metrics['test']['macro_f1']:.4f}")
+    say(
+        f"finished: {folder.path}: {chosen['features']:,} features, C = {chosen['strength']:g}; "
+        f"test macro-F1 {metrics['test']['macro_f1']:.4f}"
+    )
+
+
+def best_of_grid(
+    config: Config, corpus: LabelledCorpus
+) -> tuple[tfidf.TfidfModel, list[dict[str, Any]]]:
+    """The model that is best on validation, and a row for each setting; of equals the first."""
+    best: tfidf.TfidfModel | None = None
+    rows: list[dict[str, Any]] = []
+    options = config.baseline
+    for features, strength in itertools.product(options.features, options.strengths):
+        model = tfidf.fit(
+            corpus.train.texts,
+            corpus.train.labels,
+            features=features,
+            strength=strength,
+            seed=config.train.seed,
+            num_classes=len(corpus.label_names),
+            words=options.words,
+        )
+        found = model.probabilities(corpus.validation.texts)
+        score = classification_metrics(found, corpus.validation.labels)["macro_f1"]
+        if best is None or score > max(row["validation_macro_f1"] for row in rows):
+            best = model
+        rows.append(
+            {
+                "features": features,
+                "strength": strength,
+                "validation_macro_f1": score,
+                "fit_seconds": model.fit_seconds,
+            }
+        )
+    assert best is not None
+    return best, rows

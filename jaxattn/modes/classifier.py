@@ -1,15 +1,12 @@
 """A trained classifier read from its run folder, and its report on a labelled corpus."""
 
-import csv
 import dataclasses
-import io
 import warnings
 from typing import Any
 
 import jax
 
 from jaxattn.config import Config
-from jaxattn.config_io import write_text
 from jaxattn.data.corpora import LabelledCorpus
 from jaxattn.data.derived import CLEANERS
 from jaxattn.data.wordpiece import encode, load_tokenizer, special_ids
@@ -19,6 +16,7 @@ from jaxattn.evaluate.predict import ClassPredictor, Placement, Trained
 from jaxattn.model.heads import ClassifierModel
 from jaxattn.modes.run_folder import RunFolder, entry
 from jaxattn.modes.training import buckets, cache_folder, texts_hash, trained_by
+from jaxattn.predictions.files import write_predictions
 from jaxattn.train.checkpoints import Checkpoints
 
 
@@ -41,6 +39,12 @@ class Classifier:
         cleaned = [CLEANERS[data.clean](text) for text in texts]
         tokens, _ = encode(self.tokenizer, cleaned, data.max_length, truncate=data.truncate)
         return self.predictor.probabilities(self.trained, tokens)
+
+    def batch_seconds(self, texts: list[str], batch_size: int) -> tuple[list[float], list[int]]:
+        """Wall seconds and number of texts of each batch, warm; tokenising is not counted."""
+        data = self.config.data
+        tokens, _ = encode(self.tokenizer, texts, data.max_length, truncate=data.truncate)
+        return self.predictor.batch_seconds(self.trained, tokens, batch_size)
 
 
 def make_predictor(
@@ -104,11 +108,7 @@ def report_on_test(
         probabilities = predictor.probabilities(trained, tokens)
         report[name] = classification_metrics(probabilities, examples.labels)
     report["confusion"] = confusion(probabilities, corpus.test.labels)
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["row", "label", "predicted", *(f"p_{name}" for name in corpus.label_names)])
-    for row, (label, p) in enumerate(zip(corpus.test.labels, probabilities, strict=True)):
-        names = corpus.label_names[label], corpus.label_names[int(p.argmax())]
-        writer.writerow([row, *names, *(f"{value:.6g}" for value in p)])
-    write_text(folder.path / predictions_file, buffer.getvalue())
+    write_predictions(
+        folder.path / predictions_file, corpus.label_names, corpus.test.labels, probabilities
+    )
     return report

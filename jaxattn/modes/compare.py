@@ -1,11 +1,13 @@
-"""--mode=compare: one table, one CSV file and one picture over a folder of runs."""
+"""--mode=compare: tables, a picture and a page over a folder of runs."""
 
 from pathlib import Path
 
 from jaxattn.errors import InputError
 from jaxattn.modes.request import Request
 from jaxattn.report.collect import collect
+from jaxattn.report.page import write_page
 from jaxattn.report.plot import quality_against_cost
+from jaxattn.report.summary import write_summary_csv
 from jaxattn.report.table import print_criteria, print_tables, write_results_csv
 
 
@@ -15,7 +17,7 @@ def run(request: Request) -> None:
 
 
 def compare(runs: Path) -> None:
-    """Prints the tables, then writes report/results.csv and report/quality_vs_cost.png."""
+    """Prints the tables, then writes results.csv, summary.csv, the picture and index.html."""
     if not runs.is_dir():
         raise InputError(f"--runs={runs}: no such folder; train something first")
     records = collect(runs)
@@ -24,9 +26,13 @@ def compare(runs: Path) -> None:
     report = runs / "report"
     report.mkdir(exist_ok=True)
     results, picture = report / "results.csv", report / "quality_vs_cost.png"
+    summary, page = report / "summary.csv", report / "index.html"
     print_criteria(records)
     print_tables(records)
     write_results_csv(records, results)
-    print(f"table:   {results}")
+    write_summary_csv(records, summary)
+    print(f"tables:  {results}, {summary}")
     if quality_against_cost(records, picture):
         print(f"picture: {picture}")
+    write_page(records, page, runs)
+    print(f"report:  {page}")

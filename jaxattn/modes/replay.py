@@ -6,8 +6,9 @@ from typing import Any
 
 from jaxattn.modes import baseline, pretrain
 from jaxattn.modes.finetune import finetune
+from jaxattn.modes.replay_report import replay_report
 from jaxattn.modes.request import Request
-from jaxattn.modes.run_folder import RunFolder, given_run, read_json
+from jaxattn.modes.run_folder import RunFolder, given_run, is_report, read_json
 from jaxattn.modes.tapt import tapt
 
 SAME = ("validation", "test", "parameters", "best_step", "data_hash")
@@ -18,9 +19,13 @@ def run(request: Request) -> int:
     """Replays runs/<kind>/<exp> into runs/replays/<kind>/<exp>-<n>; 1 when the results differ.
 
     A TAPT or fine-tuning starts from its checkpoint, which must still be there. Replays stand
-    beside the runs, not among them, so that no comparison counts a run twice.
+    beside the runs, not among them, so that no comparison counts a run twice. The folder of a
+    report stands for all its finished runs.
     """
-    original = given_run(request.needed("run", "runs/finetune/imdb_lsh"))
+    given = request.needed("run", "runs/finetune/imdb_lsh")
+    if is_report(Path(given)):
+        return replay_report(Path(given))
+    original = given_run(given)
     kind, runs = original.kind, original.runs
     config, _ = original.saved_config()
     copy = next(

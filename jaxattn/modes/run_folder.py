@@ -20,8 +20,12 @@ CONFIG_FILES = {
     "finetune": "resolved_config.yaml",
     "baseline": "config.yaml",
 }
-UNBOUND = ("log", "checkpoint", "study", "recipe", "plan", "profile")
-"""Sections that may differ between a run and its continuation: they do not change the result."""
+RESULTS_TABLE = "results.csv"
+"""The file of a report that lists its runs."""
+UNBOUND = ("log", "checkpoint", "study", "recipe", "plan", "profile", "baseline")
+"""Sections that may differ between a run and its continuation: they do not change the result.
+
+That of a baseline depends on its own section nevertheless."""
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -55,6 +59,11 @@ def entry(tree: Any, name: str, kind: type, path: Path) -> Any:
     if not isinstance(value, kind):
         raise InputError(f"{path}: {name}: found {value!r}, expected {kind.__name__}")
     return value
+
+
+def is_report(folder: Path) -> bool:
+    """Whether `folder` is what --mode=compare wrote."""
+    return (folder / RESULTS_TABLE).is_file()
 
 
 def given_run(flag: str) -> "RunFolder":
@@ -143,7 +152,9 @@ class RunFolder:
     def must_agree(self, begun_with: dict[str, Any], given: dict[str, Any]) -> None:
         """Raises InputError naming the first of the flat options that would change the result."""
         for name, value in given.items():
-            if name.split(".")[0] not in UNBOUND and value != begun_with.get(name):
+            section = name.split(".")[0]
+            bound = section not in UNBOUND or section == self.kind
+            if bound and value != begun_with.get(name):
                 raise InputError(
                     f"{name}: found {value!r}, but {self.path} was begun with "
                     f"{begun_with.get(name)!r}; a run is resumed with its own options, or begun "

@@ -1,18 +1,24 @@
 """Run folders -> records. Nothing in a run folder is executed, and a broken one is a failed run."""
 
 import contextlib
-import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from jaxattn.config_io import flatten
 from jaxattn.errors import InputError
+from jaxattn.predictions.files import NAME, Predictions, read_predictions
+from jaxattn.predictions.intervals import macro_f1
 from jaxattn.report.record import BASELINE_ATTENTION, KINDS, MLM_KINDS, RunRecord
+from jaxattn.report.values import (
+    number,
+    read_config,
+    read_json,
+    text,
+    text_or_none,
+    whole,
+    whole_or_none,
+)
 
 STATES = ("running", "finished", "failed", "interrupted")
 CONFIG_FILES = {
@@ -25,6 +31,8 @@ MARKS = ("status.json", "results.json", "environment.json", *CONFIG_FILES.values
 """A folder that holds one of these is a run."""
 IDENTITY = ("data", "data_hash", "attention", "pretrain", "seed", "device")
 """Fields that say what a run is."""
+_SAME_SCORE = 1e-9
+"""Sums in another order may differ in their last digits."""
 
 
 def collect(root: Path) -> list[RunRecord]:
@@ -62,14 +70,14 @@ def collect(root: Path) -> list[RunRecord]:
 
 def _pretrained_from(config: dict[str, Any]) -> str | None:
     """The run it started from; None where the encoder was not pretrained."""
-    name = (_text_or_none(config, "pretrain") or "none").partition("@")[0]
+    name = (text_or_none(config, "pretrain") or "none").partition("@")[0]
     return None if name == "none" else name
 
 
 def _guessed_kind(folder: Path) -> str:
     """The kind of a run that was moved out of the folder of its kind."""
     try:
-        kind = _text(_read_json(folder / "results.json"), "kind")
+        kind = text(read_json(folder / "results.json"), "kind")
     except InputError:
         kind = None
     if kind in KINDS:
@@ -83,23 +91,23 @@ def _read_run(folder: Path, exp: str, kind: str) -> RunRecord:
     environment: Mapping[str, Any] = {}
     causes = []
     try:
-        config = _read_config(folder / CONFIG_FILES[kind])
+        config = read_config(folder / CONFIG_FILES[kind])
     except InputError as error:
         # A baseline's results stand without options: it has fixed settings and no architecture.
         if kind != "baseline":
             causes.append(f"{CONFIG_FILES[kind]}: {error}")
     known: dict[str, Any] = {
-        "data": _text_or_none(config, "data.name"),
-        "attention": _text_or_none(config, "attention.type"),
+        "data": text_or_none(config, "data.name"),
+        "attention": text_or_none(config, "attention.type"),
         "pretrain": _pretrained_from(config),
-        "seed": _whole_or_none(config, "train.seed"),
+        "seed": whole_or_none(config, "train.seed"),
     }
     if kind == "baseline":
         known["attention"] = BASELINE_ATTENTION
     # What is read from it only names things; the results name the device too.
     with contextlib.suppress(InputError):
-        environment = _read_json(folder / "environment.json")
-    known["device"] = _text_or_none(environment, "device")
+        environment = read_json(folder / "environment.json")
+    known["device"] = text_or_none(environment, "device")
     known["implementation"] = _implementation(environment)
     results: dict[str, Any] = {}
     if state == "finished":
@@ -117,7 +125,23 @@ def _read_run(folder: Path, exp: str, kind: str) -> RunRecord:
     }
     if state == "failed" and not reason:
         reason = "; ".join(causes) or "no reason recorded"
-    return RunRecord(folder, kind, exp, state, reason, config=config, **known)
+    if state == "finished" and kind not in MLM_KINDS:
+        found, fault = _read_predictions(folder, known["test_macro_f1"])
+        known |= {"predictions": found, "predictions_fault": fault}
+    return RunRecord(
+        folder, kind, exp, state, reason, config=config, environment=environment, **known
+    )
+
+
+def _read_predictions(folder: Path, score: float) -> tuple[Predictions | None, str]:
+    """The saved predictions, or None and why not; those of another model are none."""
+    try:
+        found = read_predictions(folder / NAME)
+    except InputError as error:
+        return None, f"{NAME}: {error}"
+    if abs(macro_f1(found) - score) > _SAME_SCORE:
+        return None, f"{NAME}: macro-F1 {macro_f1(found):.6f}, but results.json has {score:.6f}"
+    return found, ""
 
 
 def _implementation(environment: Mapping[str, Any]) -> str | None:
@@ -132,13 +156,13 @@ def _implementation(environment: Mapping[str, Any]) -> str | None:
 def _read_state(path: Path) -> tuple[str, str]:
     """State and reason. A run that says it is running but has no process was interrupted."""
     try:
-        status = _read_json(path)
-        state = _text(status, "state")
+        status = read_json(path)
+        state = text(status, "state")
         if state not in STATES:
             raise InputError(f"state is {state!r}, expected {', '.join(STATES)}")
-        reason = " ".join((_text(status, "reason") or "").split())
-        pid = _whole(status, "pid")
-        step = _whole(status, "step")
+        reason = " ".join((text(status, "reason") or "").split())
+        pid = whole(status, "pid")
+        step = whole(status, "step")
     except InputError as error:
         return "failed", f"{path.name}: {error}"
     if state == "running" and pid is not None and not _alive(pid):
@@ -164,30 +188,30 @@ def _alive(pid: int) -> bool:
 
 def _read_results(path: Path, kind: str) -> dict[str, Any]:
     """Fields of a `RunRecord` from results.json; InputError if the decisive one is missing."""
-    results = _read_json(path)
+    results = read_json(path)
     fields = {
-        "data": _text(results, "data"),
-        "data_hash": _text(results, "data_hash"),
-        "attention": _text(results, "attention"),
-        "pretrain": _text(results, "pretrain"),
-        "device": _text(results, "device"),
-        "seed": _whole(results, "seed"),
-        "test_macro_f1": _number(results, "test.macro_f1"),
-        "test_accuracy": _number(results, "test.accuracy"),
-        "test_weighted_f1": _number(results, "test.weighted_f1"),
-        "test_auroc": _number(results, "test.auroc"),
-        "validation_macro_f1": _number(results, "validation.macro_f1"),
-        "validation_loss": _number(results, "validation.loss"),
-        "best_step": _whole(results, "best_step"),
-        "parameters": _whole(results, "parameters"),
-        "seconds_per_epoch": _number(results, "cost.seconds_per_epoch"),
-        "train_seconds": _number(results, "cost.train_seconds"),
-        "compile_seconds": _number(results, "cost.compile_seconds"),
-        "steps": _whole(results, "cost.steps"),
-        "tokens_per_second": _number(results, "cost.tokens_per_second"),
-        "peak_memory_mib": _number(results, "cost.peak_memory_MiB"),
-        "memory_kind": _text(results, "cost.peak_memory_kind"),
-        "pretrain_seconds": _number(results, "pretrain_cost.train_seconds"),
+        "data": text(results, "data"),
+        "data_hash": text(results, "data_hash"),
+        "attention": text(results, "attention"),
+        "pretrain": text(results, "pretrain"),
+        "device": text(results, "device"),
+        "seed": whole(results, "seed"),
+        "test_macro_f1": number(results, "test.macro_f1"),
+        "test_accuracy": number(results, "test.accuracy"),
+        "test_weighted_f1": number(results, "test.weighted_f1"),
+        "test_auroc": number(results, "test.auroc"),
+        "validation_macro_f1": number(results, "validation.macro_f1"),
+        "validation_loss": number(results, "validation.loss"),
+        "best_step": whole(results, "best_step"),
+        "parameters": whole(results, "parameters"),
+        "seconds_per_epoch": number(results, "cost.seconds_per_epoch"),
+        "train_seconds": number(results, "cost.train_seconds"),
+        "compile_seconds": number(results, "cost.compile_seconds"),
+        "steps": whole(results, "cost.steps"),
+        "tokens_per_second": number(results, "cost.tokens_per_second"),
+        "peak_memory_mib": number(results, "cost.peak_memory_MiB"),
+        "memory_kind": text(results, "cost.peak_memory_kind"),
+        "pretrain_seconds": number(results, "pretrain_cost.train_seconds"),
     } | _stages(results)
     decisive = "validation.loss" if kind in MLM_KINDS else "test.macro_f1"
     if fields[decisive.replace(".", "_")] is None:
@@ -208,94 +232,10 @@ def _stages(results: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(stages, list) or not all(isinstance(stage, Mapping) for stage in stages):
         return {}
     names = [
-        f"{_text(stage, 'kind')} {_text(stage, 'exp')} ({_text(stage, 'attention')})"
+        f"{text(stage, 'kind')} {text(stage, 'exp')} ({text(stage, 'attention')})"
         for stage in stages
     ]
-    seconds = [_number(stage, "cost.train_seconds") for stage in stages[:-1]]
+    seconds = [number(stage, "cost.train_seconds") for stage in stages[:-1]]
     known = [value for value in seconds if value is not None]
     total = sum(known) if known and len(known) == len(seconds) else None
     return {"stages": " > ".join(names), "pretrain_seconds": total}
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError("missing") from None
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"not readable JSON ({error})") from None
-    if not isinstance(tree, Mapping):
-        raise InputError(f"found {type(tree).__name__}, expected an object")
-    return tree
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    """The saved configuration, flattened.
-
-    It is not checked against today's options: a run of an older version can still be compared.
-    """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        flat = flatten(tree) if isinstance(tree, Mapping) else {}
-    except FileNotFoundError:
-        raise InputError("missing") from None
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        cause = " ".join(str(error).split())
-        raise InputError(f"not readable YAML ({cause})") from None
-    if not flat:
-        raise InputError("found no options")
-    return flat
-
-
-def _found(tree: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path, None where it or a parent is missing or null."""
-    node: Any = tree
-    for name in path.split("."):
-        if not isinstance(node, Mapping) or name not in node:
-            return None
-        node = node[name]
-    return node
-
-
-def _number(tree: Mapping[str, Any], path: str) -> float | None:
-    value = _found(tree, path)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{path} is {value!r}, expected a number")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise InputError(f"{path} is not finite ({number})")
-    return number
-
-
-def _whole(tree: Mapping[str, Any], path: str) -> int | None:
-    value = _found(tree, path)
-    if value is not None and type(value) is not int:
-        raise InputError(f"{path} is {value!r}, expected a whole number")
-    return value
-
-
-def _text(tree: Mapping[str, Any], path: str) -> str | None:
-    value = _found(tree, path)
-    if value is not None and not isinstance(value, str):
-        raise InputError(f"{path} is {value!r}, expected text")
-    return value
-
-
-def _text_or_none(flat: Mapping[str, Any], name: str) -> str | None:
-    """Text at a flat name; what is no text is treated as not known."""
-    value = flat.get(name)
-    return value if isinstance(value, str) and value else None
-
-
-def _whole_or_none(flat: Mapping[str, Any], name: str) -> int | None:
-    value = flat.get(name)
-    return value if type(value) is int else None

@@ -4,17 +4,19 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxattn.predictions.intervals import Interval
 from jaxattn.report.record import RunRecord
 from jaxattn.report.setups import (
     Setup,
     best_baselines,
     data_headings,
     group_setups,
+    lead,
     ratio,
     sdpa_reference,
 )
 
-PASS, FAIL, NOT_MEASURED = "PASS", "FAIL", "NOT MEASURED"
+PASS, FAIL, NOT_MEASURED, INCONCLUSIVE = "PASS", "FAIL", "NOT MEASURED", "INCONCLUSIVE"
 
 EXACT_BASELINES = {
     "xla": "sdpa (plain XLA)",
@@ -59,7 +61,8 @@ def criteria(records: Sequence[RunRecord]) -> list[Criterion]:
 
     Values are means over the finished seeds. A verdict needs its measurement: without a
     comparable exact run, a baseline or enough seeds it is NOT MEASURED, unless what was measured
-    rules a pass out already.
+    rules a pass out already. Where the 95 % interval of a difference in macro-F1 crosses the limit,
+    it is INCONCLUSIVE; without saved predictions there is no interval, which is said.
     """
     setups = [setup for setup in group_setups(records) if setup.runs[0].kind == "finetune"]
     baselines = best_baselines(records)
@@ -79,7 +82,8 @@ def criteria(records: Sequence[RunRecord]) -> list[Criterion]:
 
 def pass_wnf(records: Sequence[RunRecord]) -> dict[Path, str]:
     """Folder of each judged fine-tuning run -> FAIL if a criterion of its setup failed, PASS if all
-    passed, else NOT MEASURED. Runs that no criterion speaks of are left out.
+    passed, else NOT MEASURED if one was not, else INCONCLUSIVE. Runs that no criterion speaks of
+    are left out.
     """
     headings = data_headings(records)
     verdicts: dict[tuple[str, str], set[str]] = {}
@@ -91,8 +95,8 @@ def pass_wnf(records: Sequence[RunRecord]) -> dict[Path, str]:
         key = headings[record.folder], record.exp
         if record.kind == "finetune" and key in verdicts:
             found = verdicts[key]
-            undecided = NOT_MEASURED if NOT_MEASURED in found else PASS
-            summary[record.folder] = FAIL if FAIL in found else undecided
+            order = (FAIL, NOT_MEASURED, INCONCLUSIVE, PASS)
+            summary[record.folder] = next(verdict for verdict in order if verdict in found)
     return summary
 
 
@@ -140,6 +144,11 @@ def _cost(setup: Setup, exact: Setup | None) -> Criterion:
         f"{label} {value:.3f} x" if value is not None else f"{label} not measured"
         for label, value in (("time", time), ("memory", memory))
     ]
+    if time is not None:
+        parts.append(
+            f"{setup.mean('seconds_per_epoch'):.1f} s against "
+            f"{exact.mean('seconds_per_epoch'):.1f} s"
+        )
     measured = f"{', '.join(parts)} ({_seeds(setup)}, sdpa {_seeds(exact)})"
     short = _too_short(setup, SHORTEST)
     passed = [
@@ -164,12 +173,14 @@ def _lost(setup: Setup, exact: Setup | None, name: str, shortest: int) -> Criter
     if exact is None or ours is None or theirs is None:
         return _row(name, setup, limit, _missing(setup, exact), NOT_MEASURED)
     lost = 100 * (theirs - ours)
+    gain = lead(setup.predictions, exact.predictions)
+    sure = gain.scaled(-1) if gain is not None else None
     measured = (
-        f"{lost:+.2f} pp ({100 * ours:.2f} against {100 * theirs:.2f}; "
+        f"{lost:+.2f} pp, {_range(sure)} ({100 * ours:.2f} against {100 * theirs:.2f}; "
         f"{_seeds(setup)}, sdpa {_seeds(exact)})"
     )
     short = _too_short(setup, shortest)
-    verdict = PASS if lost <= LOSS_PP + _EPSILON else FAIL
+    verdict = _judged(lost <= LOSS_PP + _EPSILON, LOSS_PP, sure)
     return _row(name, setup, limit, measured + short, NOT_MEASURED if short else verdict)
 
 
@@ -182,12 +193,15 @@ def _lead(setup: Setup, baseline: RunRecord | None) -> Criterion:
     if baseline is None or baseline.test_macro_f1 is None:
         measured = f"{100 * ours:.2f}, no finished TF-IDF+LogReg run on this data"
         return _row(name, setup, limit, measured, NOT_MEASURED)
-    lead = 100 * (ours - baseline.test_macro_f1)
+    gain = 100 * (ours - baseline.test_macro_f1)
+    known = () if baseline.predictions is None else (baseline.predictions,)
+    sure = lead(setup.predictions, known)
     measured = (
-        f"{lead:+.2f} pp ({100 * ours:.2f} against {100 * baseline.test_macro_f1:.2f}; "
-        f"{_seeds(setup)})"
+        f"{gain:+.2f} pp, {_range(sure)} ({100 * ours:.2f} against "
+        f"{100 * baseline.test_macro_f1:.2f}; {_seeds(setup)})"
     )
-    return _row(name, setup, limit, measured, PASS if lead >= margin - _EPSILON else FAIL)
+    verdict = _judged(gain >= margin - _EPSILON, margin, sure)
+    return _row(name, setup, limit, measured, verdict)
 
 
 def _spread(setup: Setup) -> Criterion:
@@ -215,6 +229,19 @@ def _no_failure(setup: Setup) -> Criterion:
         measured = f"{done} of {len(setup.runs)} runs finished"
         verdict = PASS if done else NOT_MEASURED
     return _row("WNF-2 no NaN, no OOM", setup, "no failed run", measured, verdict)
+
+
+def _judged(passed: bool, limit: float, sure: Interval | None) -> str:
+    """The verdict on a figure, unless its interval holds values on both sides of the limit."""
+    if sure is not None and sure.low < limit < sure.high:
+        return INCONCLUSIVE
+    return PASS if passed else FAIL
+
+
+def _range(sure: Interval | None) -> str:
+    if sure is None:
+        return "no interval: predictions are missing or of other texts"
+    return f"95 % interval {sure.low:+.2f} to {sure.high:+.2f}"
 
 
 def _missing(setup: Setup, exact: Setup | None) -> str:

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxattn.pictures import DPI, OTHER_STYLE, STYLES, save_png
+from jaxattn.pictures import DPI, LINE, MUTED, OTHER_STYLE, PAPER, STYLES, save_png
 from jaxattn.report.record import RunRecord
 from jaxattn.report.setups import best_baselines, data_headings
 
+TIME = ("seconds_per_epoch", "time per epoch (s)")
+DEVICE_MEMORY = ("device_memory_mib", "peak device memory (MiB)")
+RESIDENT_MEMORY = ("resident_memory_mib", "peak resident memory (MiB)")
+Cost = tuple[str, str]
+"""A cost that a panel can have on its axis: field of `RunRecord`, and title with unit."""
 PANEL_INCHES = (7.0, 4.8)
 LOG_SPREAD = 10.0
 """The time axis is logarithmic where the slowest run takes more than this times the fastest."""
-
-_BASELINE_COLOUR = "#555555"
-_FRONT_COLOUR = "#BBBBBB"
 
 # Offsets of a label from its marker in points, with its alignment, in order of preference.
 _PLACES = tuple(
@@ -54,7 +56,7 @@ def quality_against_cost(records: Sequence[RunRecord], path: Path) -> bool:
     drawn = []
     for index, ((data, device), runs) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(rows, columns, index)
-        _draw(axes, runs, baselines[data].test_macro_f1 if data in baselines else None)
+        draw_quality(axes, runs, baselines[data].test_macro_f1 if data in baselines else None)
         # As text, not as mathematics: a "$" in a name must not be interpreted.
         axes.set_title(f"{data}\n{device}", fontsize=12, parse_math=False)
         drawn.append((axes, runs))
@@ -62,15 +64,16 @@ def quality_against_cost(records: Sequence[RunRecord], path: Path) -> bool:
     canvas.draw()
     figure.set_layout_engine("none")
     for axes, runs in drawn:
-        _label(axes, runs, canvas.get_renderer())
+        label_runs(axes, runs, canvas.get_renderer())
     save_png(figure, path)
     return True
 
 
-def _point(run: RunRecord) -> tuple[float, float]:
-    """Seconds per epoch and macro-F1 in percent."""
-    assert run.seconds_per_epoch is not None and run.test_macro_f1 is not None
-    return run.seconds_per_epoch, 100 * run.test_macro_f1
+def _point(run: RunRecord, cost: Cost) -> tuple[float, float]:
+    """The cost and macro-F1 in percent."""
+    value = getattr(run, cost[0])
+    assert value is not None and run.test_macro_f1 is not None
+    return value, 100 * run.test_macro_f1
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -91,32 +94,35 @@ def _staircase(front: Sequence[tuple[float, float]]) -> tuple[list[float], list[
     return xs, ys
 
 
-def _draw(axes: Any, runs: Sequence[RunRecord], baseline: float | None) -> None:
+def draw_quality(
+    axes: Any, runs: Sequence[RunRecord], baseline: float | None, cost: Cost = TIME
+) -> None:
+    """Draws test macro-F1 of `runs`, which all have both values, against a cost, without names."""
     from matplotlib.ticker import LogLocator, ScalarFormatter
 
-    points = [_point(run) for run in runs]
-    times = [x for x, _ in points]
+    points = [_point(run, cost) for run in runs]
+    costs = [x for x, _ in points]
     front = pareto_front(points)
     if len(front) > 1:
-        axes.plot(*_staircase(front), color=_FRONT_COLOUR, linewidth=1.5, zorder=1)
+        axes.plot(*_staircase(front), color=LINE, linewidth=1.5, zorder=1)
     for run, (x, y) in zip(runs, points, strict=True):
         colour, marker = STYLES.get(run.attention or "", OTHER_STYLE)
         axes.plot(x, y, marker=marker, color=colour, markersize=9, linestyle="none", zorder=3)
-    if min(times) > 0 and max(times) > LOG_SPREAD * min(times):
+    if min(costs) > 0 and max(costs) > LOG_SPREAD * min(costs):
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter("")
-        axes.set_xlim(min(times) / 2, max(times) * 2)
+        axes.set_xlim(min(costs) / 2, max(costs) * 2)
     else:
-        margin = 0.25 * (max(times) - min(times)) or 0.5 * max(times) or 1.0
-        axes.set_xlim(max(0.0, min(times) - margin), max(times) + margin)
+        margin = 0.25 * (max(costs) - min(costs)) or 0.5 * max(costs) or 1.0
+        axes.set_xlim(max(0.0, min(costs) - margin), max(costs) + margin)
     heights = [y for _, y in points]
     if baseline is not None:
         heights.append(_draw_baseline(axes, 100 * baseline))
     margin = max(0.15 * (max(heights) - min(heights)), 0.3)
     axes.set_ylim(min(heights) - margin, max(heights) + margin)
-    axes.set_xlabel("time per epoch (s)", fontsize=12)
+    axes.set_xlabel(cost[1], fontsize=12)
     axes.set_ylabel("test macro-F1 (%)", fontsize=12)
     axes.tick_params(labelsize=11)
     axes.grid(alpha=0.25)
@@ -126,7 +132,7 @@ def _draw(axes: Any, runs: Sequence[RunRecord], baseline: float | None) -> None:
 
 def _draw_baseline(axes: Any, level: float) -> float:
     """Draws the level of the baseline, in percent, with its name; returns the level."""
-    axes.axhline(level, color=_BASELINE_COLOUR, linestyle="--", linewidth=1.2, zorder=1)
+    axes.axhline(level, color=MUTED, linestyle="--", linewidth=1.2, zorder=1)
     axes.annotate(
         f"TF-IDF + logistic regression {level:.2f} %",
         (1, level),
@@ -136,15 +142,15 @@ def _draw_baseline(axes: Any, level: float) -> float:
         horizontalalignment="right",
         verticalalignment="bottom",
         fontsize=10,
-        color=_BASELINE_COLOUR,
+        color=MUTED,
     )
     return level
 
 
-def _label(axes: Any, runs: Sequence[RunRecord], renderer: Any) -> None:
+def label_runs(axes: Any, runs: Sequence[RunRecord], renderer: Any, cost: Cost = TIME) -> None:
     """Writes each run's name next to its marker, where it covers nothing else if that can be."""
     names = [run.attention or "unknown" for run in runs]
-    points = [_point(run) for run in runs]
+    points = [_point(run, cost) for run in runs]
     markers = axes.transData.transform(points)
     obstacles = _obstacles(axes, markers, renderer)
     notes = [
@@ -158,10 +164,10 @@ def _label(axes: Any, runs: Sequence[RunRecord], renderer: Any) -> None:
             linespacing=1.0,
             parse_math=False,
             # A halo: where a line does run through a label, the label stays readable.
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
+            bbox={"facecolor": PAPER, "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
             arrowprops={
                 "arrowstyle": "-",
-                "color": _BASELINE_COLOUR,
+                "color": MUTED,
                 "linewidth": 0.6,
                 "shrinkB": 6,
             },

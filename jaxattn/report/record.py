@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxattn.predictions.files import Predictions
+
 KINDS = ("pretrain", "tapt", "finetune", "baseline")
 MLM_KINDS = ("pretrain", "tapt")
 """Runs whose quality is a validation loss; they are never ranked."""
@@ -34,7 +36,9 @@ class RunRecord:
     Only a finished run carries qualities and costs. `implementation` says how exact attention was
     computed for the longest inputs: xla, blockwise or cudnn. `config`: 'section.option' -> value.
     `pretrain` is the run it started from, tapt/<exp> for a TAPT run; `stages` are all stages to it,
-    with their attentions; `pretrain_seconds` are those of all stages before it.
+    with their attentions; `pretrain_seconds` are those of all stages before it. `predictions` are
+    those on the test split; where they are None, `predictions_fault` says why. `environment` is
+    what environment.json says, {} where that cannot be read.
     """
 
     folder: Path
@@ -67,6 +71,9 @@ class RunRecord:
     peak_memory_mib: float | None = None
     memory_kind: str | None = None
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    environment: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    predictions: Predictions | None = dataclasses.field(default=None, repr=False)
+    predictions_fault: str = ""
 
     @property
     def finished(self) -> bool:

@@ -6,10 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 
+from jaxattn.predictions.files import Predictions
+from jaxattn.predictions.intervals import Interval, comparable, macro_f1_difference
 from jaxattn.report.record import RunRecord
 
 # Options that are no part of what is measured, or say the same thing in another way.
-_BOOKKEEPING = ("log.", "checkpoint.", "study.", "recipe.", "plan.", "profile.", "attention.")
+_BOOKKEEPING = (
+    "log.", "checkpoint.", "study.", "recipe.", "plan.", "profile.", "baseline.", "attention.",
+)  # fmt: skip
 _NOT_THE_SETUP = ("train.seed", "data.path", "tokenizer.path")
 # Options that may be chosen anew for each attention without changing what a step costs.
 _FREE_PER_ATTENTION = (
@@ -50,6 +54,13 @@ class Setup:
         """The values of a `RunRecord` field over the finished runs that have it."""
         found = (getattr(run, field) for run in self.finished)
         return [value for value in found if value is not None]
+
+    @property
+    def predictions(self) -> tuple[Predictions, ...]:
+        """Those of all finished runs; empty if one of them has none, or they are of other texts."""
+        found = [run.predictions for run in self.finished if run.predictions is not None]
+        whole = len(found) == len(self.finished)
+        return tuple(found) if found and whole and comparable(*found) else ()
 
     def mean(self, field: str) -> float | None:
         """The mean of a field over the finished runs, None if none has it."""
@@ -149,6 +160,13 @@ def best_baselines(records: Sequence[RunRecord]) -> dict[str, RunRecord]:
             if heading not in found or score(record) > score(found[heading]):
                 found[heading] = record
     return found
+
+
+def lead(ours: Sequence[Predictions], theirs: Sequence[Predictions]) -> Interval | None:
+    """Macro-F1 of `ours` minus `theirs` in percentage points; None where they cannot be paired."""
+    if not ours or not theirs or not comparable(*ours, *theirs):
+        return None
+    return macro_f1_difference(tuple(ours), tuple(theirs)).scaled(100)
 
 
 def ratio(value: float | None, reference: float | None) -> float | None:

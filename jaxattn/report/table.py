@@ -83,11 +83,12 @@ def write_results_csv(records: Sequence[RunRecord], path: Path, by: str = "test_
     writer = csv.writer(text, lineterminator="\n")
     if rows:
         writer.writerow(rows[0])
-    writer.writerows([_cell(value) for value in row.values()] for row in rows)
+    writer.writerows([cell(value) for value in row.values()] for row in rows)
     write_text(path, text.getvalue())
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value as a CSV file holds it: numbers in full, text that no spreadsheet evaluates."""
     if value is None:
         return ""
     if not isinstance(value, str):

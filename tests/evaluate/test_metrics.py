@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxattn.errors import InputError
-from jaxattn.evaluate.metrics import classification_metrics, confusion
+from jaxattn.evaluate.metrics import classification_metrics, confusion, per_class
 
 BINARY = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.2, 0.8], [0.6, 0.4]])
 BINARY_LABELS = np.array([0, 0, 1, 1, 1])
@@ -86,3 +86,11 @@ def test_nothing_to_evaluate():
     """An empty split is the user's to mend."""
     with pytest.raises(InputError, match="no examples"):
         classification_metrics(np.zeros((0, 2)), np.zeros(0, dtype=int))
+
+
+def test_the_table_of_classes_by_hand():
+    """Class b: 1 hit, 2 predicted, 2 labelled; c occurs nowhere."""
+    labels, predicted = np.array([0, 1, 1, 0]), np.array([0, 1, 0, 1])
+    table = per_class(labels, predicted, ("a", "b", "c"))
+    assert table[1] == {"class": "b", "precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2}
+    assert table[2] == {"class": "c", "precision": 0, "recall": 0, "f1": 0, "support": 0}

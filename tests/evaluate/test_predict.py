@@ -53,6 +53,20 @@ def test_batches_give_what_each_text_gives_alone(attention: str) -> None:
         np.testing.assert_allclose(found[index], jax.nn.softmax(logits[0]), atol=1e-5)
 
 
+def test_every_text_is_timed_once_in_batches_of_the_size_asked_for() -> None:
+    """23 texts are 23 batches of one and three of eight."""
+    config = replace(Config(), SMALL)
+    model = ClassifierModel(config, 40, 3)
+    ids, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
+    params = model.init({"params": KEY, "attention": KEY}, ids, mask, deterministic=True)["params"]
+    predictor = ClassPredictor(model, buckets=(32,), batch_size=4, pad_id=0)
+    for size, batches in ((1, [1] * 23), (8, [8, 8, 7])):
+        seconds, held = predictor.batch_seconds(Trained(params, KEY), texts(23), size)
+        assert held == batches and len(seconds) == len(held)
+        assert min(seconds) > 0
+    assert predictor.programs.count == 2
+
+
 def test_mlm_metrics_do_not_depend_on_the_batch_size() -> None:
     """Sums are divided once: a partial batch weighs what it holds."""
     config = replace(Config(), SMALL)

@@ -116,7 +116,18 @@ def test_the_best_checkpoint_is_the_one_reported(finetuned: Path) -> None:
 
 def test_eval_gives_the_same_figures(finetuned: Path, runs: Path) -> None:
     assert cli.run(["--mode=eval", "--exp=second", f"--runs={runs}"]) == 0
-    assert read(finetuned / "evaluation.json")["test"] == read(finetuned / "results.json")["test"]
+    evaluation, results = (read(finetuned / f"{name}.json") for name in ("evaluation", "results"))
+    assert evaluation["test"] == results["test"]
+    assert evaluation["confusion"] == results["confusion"]
+    low, high = evaluation["macro_f1_interval"]
+    assert low <= evaluation["test"]["macro_f1"] <= high
+    classes = evaluation["per_class"]
+    assert [row["class"] for row in classes] == ["cats", "dogs"]
+    assert sum(row["support"] for row in classes) == 40
+    assert sum(row["f1"] for row in classes) / 2 == evaluation["test"]["macro_f1"]
+    assert 0 <= evaluation["calibration_error"] <= 1 and evaluation["device"].startswith("cpu")
+    assert [(row["batch_size"], row["texts"]) for row in evaluation["speed"]] == [(1, 32), (32, 40)]
+    assert all(row["median_ms"] > 0 < row["texts_per_second"] for row in evaluation["speed"])
 
 
 def test_the_same_seed_twice_gives_the_same_run(

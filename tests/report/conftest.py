@@ -4,9 +4,11 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from jaxattn.predictions.files import Predictions
 from jaxattn.report.record import RunRecord
 
 OPTIONS = {
@@ -22,6 +24,22 @@ OPTIONS = {
     "train.epochs": 3,
     "train.learning_rate": 5e-4,
 }
+
+
+@pytest.fixture
+def guesses():
+    """Builds predictions on 300 texts of two classes that are right in about `share` of them."""
+
+    def build(share, seed=0, names=("neg", "pos")):
+        labels = np.random.default_rng(99).integers(len(names), size=300)
+        rng = np.random.default_rng(seed)
+        right = rng.random(300) < share
+        predicted = np.where(right, labels, (labels + 1) % len(names))
+        probabilities = np.full((300, len(names)), 0.3 / (len(names) - 1))
+        probabilities[np.arange(300), predicted] = 0.7
+        return Predictions(tuple(names), labels, predicted, probabilities)
+
+    return build
 
 
 @pytest.fixture

@@ -1,7 +1,11 @@
 """WNF-1 and WNF-2 at and around their limits."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 
+from jaxattn.predictions.intervals import macro_f1
 from jaxattn.report.criteria import criteria, pass_wnf
 
 
@@ -159,3 +163,38 @@ def test_pass_wnf_sums_up(record):
     }
     runs += [record("l1", "reformer_lsh", 0.85, 50.0, seed=1)]
     assert {f.name: v for f, v in pass_wnf(runs).items()}["l0"] == "FAIL"
+
+
+def test_an_interval_that_holds_the_limit_decides_nothing(record, guesses):
+    """Three errors more on 300 texts may be none or six; on equal predictions it is none."""
+    exact = guesses(0.90)
+    wrong = exact.predicted.copy()
+    changed = np.flatnonzero(exact.predicted == exact.labels)[:3]
+    wrong[changed] = 1 - wrong[changed]
+    close = dataclasses.replace(exact, predicted=wrong)
+    first = record("s", "sdpa", macro_f1(exact), predictions=exact)
+    runs = [first, record("x", "reformer_lsh", macro_f1(close), predictions=close)]
+    found = verdicts(runs, "reformer_lsh")
+    assert found[LOST1] == found[LOST2] == "INCONCLUSIVE"
+    row = next(row for row in criteria(runs) if row.criterion == LOST2)
+    assert row.measured.startswith("+1.01 pp, 95 % interval ") and "against" in row.measured
+    same = [first, record("x", "reformer_lsh", macro_f1(exact), predictions=exact)]
+    assert verdicts(same, "reformer_lsh")[LOST2] == "PASS"
+    bare = [first, record("x", "reformer_lsh", macro_f1(exact))]
+    row = next(row for row in criteria(bare) if row.criterion == LOST2)
+    assert row.verdict == "PASS" and "no interval" in row.measured
+
+
+def test_inconclusive_is_told_after_what_failed_or_was_not_measured(record, guesses):
+    """Three seeds that pass all else."""
+    baseline = record("b", "tfidf+logreg", 0.80, kind="baseline")
+    runs = [baseline]
+    for seed in range(3):
+        runs.append(record(f"s{seed}", "sdpa", 0.90, seed=seed, predictions=guesses(0.90, seed)))
+        close = guesses(0.89, 9 + seed)
+        runs.append(
+            record(f"f{seed}", "performer_favor", 0.895, 50.0, seed=seed, predictions=close)
+        )
+    summary = {folder.name: verdict for folder, verdict in pass_wnf(runs).items()}
+    assert summary["s0"] == "PASS" and summary["f0"] == "INCONCLUSIVE"
+    assert {f.name: v for f, v in pass_wnf(runs[1:]).items()}["f0"] == "NOT MEASURED"

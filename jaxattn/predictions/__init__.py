@@ -1,0 +1,1 @@
+"""Saved predictions: their file, and what they tell with which certainty."""
