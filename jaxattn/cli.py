@@ -8,6 +8,8 @@ Modes, each with an example (`python launch.py` is the same program as `jaxattn`
               jaxattn --mode=study --config=configs/pydocs_quick.py
   recipe    pretrain -> tapt -> finetune under one name, each stage once
               jaxattn --mode=recipe --config=configs/recipe_quick.py --exp=quick
+  new       write the options of a pretraining, commented, to edit; then --mode=pretrain --exp=mine
+              jaxattn --mode=new --exp=mine --config=configs/lsh_small.py
   pretrain  train a vocabulary and an encoder on text alone (masked language model)
               jaxattn --mode=pretrain --config=configs/lsh_small.py --exp=wiki_lsh
   tapt      go on with the MLM on a task's training texts, from a pretrained encoder
@@ -55,6 +57,7 @@ from jaxattn.startup import settle
 MODES = {
     "study": "study",
     "recipe": "recipe",
+    "new": "new",
     "pretrain": "pretrain",
     "tapt": "tapt",
     "finetune": "finetune",
@@ -210,4 +213,4 @@ def _stage(values: flags.FlagValues) -> str:
         raise InputError(f"--stage: found {values.stage!r}, allowed: {', '.join(STAGES)}{hint}")
     if values.mode in ("data", "plan"):
         return values.stage or ("finetune" if values.pretrain else "pretrain")
-    return "pretrain" if values.mode == "profile" else values.mode
+    return "pretrain" if values.mode in ("profile", "new") else values.mode

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxattn.config import Config
-from jaxattn.config_io import flatten, read_yaml, to_plain, write_text, write_yaml
+from jaxattn.config_io import flatten, read_tree, read_yaml, to_plain, write_text, write_yaml
 from jaxattn.errors import InputError
+from jaxattn.modes.draft import commented
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 CONFIG_FILES = {
@@ -83,6 +84,7 @@ class RunFolder:
         self.runs, self.kind, self.exp = root, kind, exp
         self.path = root / kind / exp
         self.config_path = self.path / CONFIG_FILES[kind]
+        self._was_drafted = False
 
     @property
     def state(self) -> str:
@@ -91,9 +93,19 @@ class RunFolder:
         return entry(read_json(path), "state", str, path) if path.exists() else ""
 
     @property
+    def drafted(self) -> bool:
+        """Whether the folder holds the options of a pretraining that has not begun.
+
+        `--mode=new` writes them. A run writes environment.json before anything else.
+        """
+        marks = ("environment.json", "status.json", "results.json", "checkpoints")
+        unmarked = not any((self.path / mark).exists() for mark in marks)
+        return self.kind == "pretrain" and self.config_path.is_file() and unmarked
+
+    @property
     def begun(self) -> bool:
-        """Whether anything is in the folder."""
-        return self.path.is_dir() and any(self.path.iterdir())
+        """Whether anything is in the folder but a draft."""
+        return self.path.is_dir() and any(self.path.iterdir()) and not self.drafted
 
     def must_exist(self) -> None:
         """Raises InputError, with the names there are, unless the run is there."""
@@ -153,13 +165,20 @@ class RunFolder:
     def begin(self, config: Config, extra: dict[str, Any], environment: dict[str, Any]) -> None:
         """Makes the folder with its configuration and environment.
 
-        A run that is continued keeps the environment it was begun in.
+        A run that is continued keeps the environment it was begun in. A configuration that stands
+        there already is not written again: it may have comments.
         """
+        self._was_drafted = self.drafted
         self.path.mkdir(parents=True, exist_ok=True)
         plain = to_plain(config)
         if not (self.path / "environment.json").exists():
             write_json(self.path / "environment.json", environment)
-        write_yaml(self.config_path, (flatten(plain) if self.kind == "finetune" else plain) | extra)
+        tree = (flatten(plain) if self.kind == "finetune" else plain) | extra
+        if not (self.config_path.exists() and read_tree(self.config_path) == tree):
+            if self._was_drafted:
+                write_text(self.config_path, commented(config, f"Options of {self.exp}."))
+            else:
+                write_yaml(self.config_path, tree)
 
     def set_state(self, state: str, reason: str = "") -> None:
         """Writes status.json."""
@@ -175,7 +194,7 @@ class RunFolder:
     def running(self) -> Iterator[None]:
         """Marks the run as running inside, and as finished, interrupted or failed afterwards.
 
-        Bad input that shows before anything was saved leaves no folder.
+        Bad input that shows before anything was saved leaves no folder, or a draft as it was.
         """
         self.set_state("running")
         try:
@@ -184,7 +203,7 @@ class RunFolder:
             if (self.path / "checkpoints").exists():
                 self.set_state("failed", str(error))
             else:
-                shutil.rmtree(self.path)
+                self._clear()
             raise
         except KeyboardInterrupt:
             self.set_state("interrupted", "interrupted by the user")
@@ -197,3 +216,14 @@ class RunFolder:
             self.set_state(state, reason[:500])
             raise
         self.set_state("finished")
+
+    def _clear(self) -> None:
+        """Takes the folder away, or everything that was added to a draft."""
+        if not self._was_drafted:
+            shutil.rmtree(self.path)
+            return
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path != self.config_path:
+                path.unlink()
