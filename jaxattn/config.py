@@ -6,6 +6,7 @@ An option is declared here once; nothing else in the package holds a default.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -509,6 +510,30 @@ class RecipeConfig(Checked):
             )
 
 
+DEVICE = re.compile(r"cpu:\d+(-\d+)?(,\d+(-\d+)?)*|[A-Za-z0-9][\w.-]*(,[\w.-]+)*", re.ASCII)
+"""An entry of `sweep.devices`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepConfig(Checked):
+    """How `--mode=sweep` runs the cells of a grid; `get_sweep` of the file says which they are."""
+
+    PATH: ClassVar[str] = "sweep."
+    parallel: int = option(1, "cells that run side by side", low=1, high=1024)
+    devices: tuple[str, ...] = option(
+        (), "what the cells running side by side are bound to, one entry each and in turn: GPUs as "
+        "in CUDA_VISIBLE_DEVICES ('0', '1'), or cores ('cpu:0-3', 'cpu:4-7'); empty: to nothing",
+    )  # fmt: skip
+
+    def _rules(self) -> None:
+        for entry in self.devices:
+            if not DEVICE.fullmatch(entry):
+                raise InputError(
+                    f"sweep.devices: found {entry!r}, allowed: GPUs such as '0' or '0,1', or cores "
+                    "such as 'cpu:0-3'"
+                )
+
+
 @dataclasses.dataclass(frozen=True)
 class PlanConfig(Checked):
     """How `--mode=plan` looks ahead."""
@@ -576,6 +601,7 @@ class Config(Checked):
     log: LogConfig = section(LogConfig, "logging")
     study: StudyConfig = section(StudyConfig, "comparison")
     recipe: RecipeConfig = section(RecipeConfig, "the stages of a recipe")
+    sweep: SweepConfig = section(SweepConfig, "running a grid")
     plan: PlanConfig = section(PlanConfig, "looking ahead")
     profile: ProfileConfig = section(ProfileConfig, "measuring costs")
 

@@ -21,7 +21,7 @@ CONFIG_FILES = {
     "finetune": "resolved_config.yaml",
     "baseline": "config.yaml",
 }
-UNBOUND = ("log", "checkpoint", "study", "recipe", "plan", "profile")
+UNBOUND = ("log", "checkpoint", "study", "recipe", "sweep", "plan", "profile")
 """Sections that may differ between a run and its continuation: they do not change the result."""
 
 
