@@ -50,6 +50,18 @@ def _started(pid: int) -> str:
     return f"{boot}:{fields[19]}"
 
 
+def this_process() -> dict[str, Any]:
+    """What tells this process from others, at any time."""
+    return {"pid": os.getpid(), "started": _started(os.getpid())}
+
+
+def live_process(record: Any, path: Path) -> int | None:
+    """The process id in a `this_process` read from `path`, if that process is alive."""
+    pid = entry(record, "pid", int, path)
+    # A process id may have been given to another process since.
+    return pid if _started(pid) and _started(pid) == record.get("started") else None
+
+
 def entry(tree: Any, name: str, kind: type, path: Path) -> Any:
     """tree[name], which has to be of this type; raises InputError naming file and entry."""
     value = tree.get(name) if isinstance(tree, dict) else None
@@ -93,6 +105,12 @@ class RunFolder:
         return entry(read_json(path), "state", str, path) if path.exists() else ""
 
     @property
+    def reason(self) -> str:
+        """Why the run is not finished, as far as it is known."""
+        path = self.path / "status.json"
+        return entry(read_json(path), "reason", str, path) if path.exists() else ""
+
+    @property
     def drafted(self) -> bool:
         """Whether the folder holds the options of a pretraining that has not begun.
 
@@ -104,8 +122,17 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether anything is in the folder but a draft."""
-        return self.path.is_dir() and any(self.path.iterdir()) and not self.drafted
+        """Whether anything is in the folder but a draft, or the cause why it came to nothing."""
+        names = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
+        return bool(names) and names != {"status.json"} and not self.drafted
+
+    @property
+    def writer(self) -> int | None:
+        """The process that is running it; None where the run is not running, or that has died."""
+        if self.state != "running":
+            return None
+        path = self.path / "status.json"
+        return live_process(read_json(path), path)
 
     def must_exist(self) -> None:
         """Raises InputError, with the names there are, unless the run is there."""
@@ -124,13 +151,8 @@ class RunFolder:
             raise InputError(
                 f"{self.path} already exists; add --resume to continue it, or choose another --exp"
             )
-        if self.state == "running":
-            path = self.path / "status.json"
-            status = read_json(path)
-            pid = entry(status, "pid", int, path)
-            # A process id may have been given to another process since.
-            if pid != os.getpid() and _started(pid) and _started(pid) == status.get("started"):
-                raise InputError(f"{self.path} is being written by process {pid}; wait for it")
+        if (pid := self.writer) not in (None, os.getpid()):
+            raise InputError(f"{self.path} is being written by process {pid}; wait for it")
 
     def saved_config(self) -> tuple[Config, dict[str, Any]]:
         """The configuration of the run and the other entries of that file."""
@@ -182,13 +204,12 @@ class RunFolder:
 
     def set_state(self, state: str, reason: str = "") -> None:
         """Writes status.json."""
-        status = {
-            "state": state,
-            "reason": reason,
-            "pid": os.getpid(),
-            "started": _started(os.getpid()),
-        }
-        write_json(self.path / "status.json", status)
+        write_json(self.path / "status.json", {"state": state, "reason": reason} | this_process())
+
+    def fail(self, reason: str) -> None:
+        """Notes why the run came to nothing, where its process could not do it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.set_state("failed", reason[:500])
 
     @contextmanager
     def running(self) -> Iterator[None]:

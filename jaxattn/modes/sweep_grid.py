@@ -70,7 +70,8 @@ class Cell:
       exp: its name; runs/<kind>/<exp> is its folder.
       axes: axis -> label, those of the cell it starts from included.
       own: the options of its own grid, dotted name -> value.
-      options: all options it sets: `own`, those of the group, and the seed it inherits.
+      options: all options it sets: `own`, those of the group, and what it inherits.
+      carried: those that the cells starting from it inherit: the seed, and what goes with a file.
       config: its configuration file; "": that of the sweep.
       parent: the cell it starts from; None: what --pretrain names, or nothing.
       best: where further options come from, known only when those cells are finished.
@@ -82,6 +83,7 @@ class Cell:
     axes: Mapping[str, str]
     own: Mapping[str, Any]
     options: Mapping[str, Any]
+    carried: Mapping[str, Any]
     config: str
     parent: "Cell | None"
     best: Best | None
@@ -163,7 +165,9 @@ def _group(
             # An axis that is set anew has its new label only.
             del labels[axis]
         labels |= {axis: point.label for axis, point in zip(axes, points, strict=True)}
-        seed = {SEED: parent.options[SEED]} if parent and SEED in parent.options else {}
+        inherited = dict(parent.carried) if parent else {}
+        carried = {name: v for point in points if point.config for name, v in point.options.items()}
+        carried |= {SEED: own[SEED]} if SEED in own else {}
         file = next((point.config for point in points if point.config), config)
         if best is not None and (missing := [axis for axis in best.per if axis not in labels]):
             raise InputError(f"{where}: best: per: {missing[0]!r} is no axis of this group")
@@ -174,7 +178,8 @@ def _group(
                 exp=cell_name([name, *([] if group == kind else [group]), *labels.values()]),
                 axes=labels,
                 own=own,
-                options=seed | options | own,
+                options=inherited | options | own,
+                carried=inherited | carried,
                 config=file or (parent.config if parent else ""),
                 parent=parent,
                 best=best,

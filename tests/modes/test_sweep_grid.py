@@ -32,16 +32,19 @@ def test_a_grid_is_the_product_of_its_axes() -> None:
 def test_a_later_stage_keeps_seed_and_file_of_the_one_before() -> None:
     data = {
         "pretrain": {"grid": {"train.seed": [7], "train.learning_rate": [0.1]}},
-        "tapt": {"from": "pretrain", "grid": {"task": {"imdb": {"config": "imdb.py"}}}},
+        "tapt": {
+            "from": "pretrain",
+            "grid": {"task": {"imdb": {"config": "imdb.py", "data.path": "x"}}},
+        },
         "finetune": {"from": "tapt", "options": {"train.epochs": 2}},
         "again": {"stage": "finetune", "from": "tapt", "grid": {"train.seed": [1, 2]}},
     }
     pretrain, tapt, finetune, first, second = expand("x", data)
     assert (pretrain.config, tapt.config, finetune.config) == ("", "imdb.py", "imdb.py")
-    assert finetune.options == {"train.seed": 7, "train.epochs": 2}
+    assert finetune.options == {"train.seed": 7, "train.epochs": 2, "data.path": "x"}
     assert [cell.kind for cell in finetune.chain()] == ["finetune", "tapt", "pretrain"]
     assert finetune.exp == "x_seed7_learning_rate0.1_imdb"
-    assert (first.options, second.options) == ({"train.seed": 1}, {"train.seed": 2})
+    assert [cell.options["train.seed"] for cell in (first, second)] == [1, 2]
     assert first.exp == "x_again_learning_rate0.1_imdb_seed1"
     assert first.configuration() == second.configuration()
 
