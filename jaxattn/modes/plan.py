@@ -18,7 +18,7 @@ from jaxattn.modes import environment
 from jaxattn.modes.plan_bench import Bench, Timing, other_batch
 from jaxattn.modes.plan_check import check
 from jaxattn.modes.plan_print import print_check, print_plan
-from jaxattn.modes.plan_workload import Subject, Workload, subject_of, workload_of
+from jaxattn.modes.plan_workload import Subject, subject_of, workload_of
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import UNBOUND, entry, read_json, write_json
 from jaxattn.modes.training import buckets, say, total_steps
@@ -72,13 +72,10 @@ def _device() -> str:
     return environment.device_name()
 
 
-def make_plan(subject: Subject, workload: Workload | None = None) -> dict[str, Any]:
-    """The plan as it is written to plan.json. Times are in seconds, memory in bytes.
-
-    `workload`: of the subject, where it is known.
-    """
+def make_plan(subject: Subject) -> dict[str, Any]:
+    """The plan as it is written to plan.json. Times are in seconds, memory in bytes."""
     config = subject.config
-    workload = workload or workload_of(subject)
+    workload = workload_of(subject)
     lengths = list(workload.steps or buckets(config))
     batch, longest = config.train.batch_size, lengths[-1]
     bench = Bench(config, subject.task, workload)

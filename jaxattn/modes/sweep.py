@@ -25,6 +25,9 @@ from jaxattn.modes.sweep_run import (
 from jaxattn.modes.sweep_view import View, summary
 from jaxattn.modes.training import say
 
+PAUSE = 0.25
+"""Seconds between two looks at the cells."""
+
 
 def run(request: Request) -> int:
     """Runs what is missing of a sweep; writes runs/sweep/<name>/sweep.json.
@@ -99,6 +102,7 @@ def _run(cells: Cells, options: SweepConfig) -> int:
             options.parallel,
             stopping=lambda: bool(received),
             changed=changed,
+            pause=PAUSE,
         )
     _say_the_end(cells, states)
     if received:

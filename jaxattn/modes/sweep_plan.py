@@ -4,13 +4,14 @@ Time and memory are those of --mode=plan. Cells whose steps are alike (another s
 learning rate) are planned once, and all of them together take about `plan.seconds`.
 """
 
+import dataclasses
 import time
 from collections.abc import Hashable
-from typing import Any
 
 from jaxattn.config import Config, replace
 from jaxattn.errors import InputError
-from jaxattn.modes.plan import binding_options, make_plan
+from jaxattn.modes.plan import binding_options, epoch_seconds, length_rows
+from jaxattn.modes.plan_bench import Bench
 from jaxattn.modes.plan_workload import Subject, Workload, workload_of
 from jaxattn.modes.pretrain import SCRATCH
 from jaxattn.modes.starting_point import source_of
@@ -19,7 +20,7 @@ from jaxattn.modes.sweep_grid import Cell
 from jaxattn.modes.sweep_run import FINISHED
 from jaxattn.modes.sweep_view import duration
 from jaxattn.modes.tables import print_table
-from jaxattn.modes.training import say
+from jaxattn.modes.training import buckets, say, total_steps
 from jaxattn.profile.memory import GIB
 
 FREE = (
@@ -30,14 +31,22 @@ FREE = (
 """Options on which neither time nor memory of a step depends; those of `finetune` are others."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """Bytes of a training step, and seconds of all steps; None where they could not be timed."""
+
+    memory: int
+    seconds: float | None
+
+
 def print_cells(cells: Cells) -> None:
     """Prints all cells with their state and, but for baselines, predicted memory and time."""
-    plans = plan_all(cells)
+    needs = plan_all(cells)
     total = 0.0
     rows = []
     for cell in cells.all:
-        plan = plans.get(plan_key(cells, cell))
-        seconds = _seconds(plan)
+        need = needs.get(plan_key(cells, cell))
+        seconds = None if need is None else need.seconds
         finished = cells.folder(cell).state == FINISHED
         total += 0.0 if finished or seconds is None else seconds
         rows.append(
@@ -47,7 +56,7 @@ def print_cells(cells: Cells) -> None:
                 cells.start(cell) or "-",
                 ", ".join(f"{name}={value}" for name, value in cells.own(cell).items())
                 + (f" + the best of {cell.best.of}" if cell.best else ""),
-                "-" if plan is None else f"{plan['memory']['total'] / GIB:.2f}",
+                "-" if need is None else f"{need.memory / GIB:.2f}",
                 "-" if seconds is None else duration(seconds),
             )
         )
@@ -77,13 +86,13 @@ def plan_key(cells: Cells, cell: Cell) -> Hashable:
     return cell.kind, _start(cells, cell), tuple(kept)
 
 
-def plan_all(cells: Cells) -> dict[Hashable, dict[str, Any]]:
+def plan_all(cells: Cells) -> dict[Hashable, Need]:
     """The plans there was time for."""
     distinct: dict[Hashable, Cell] = {}
     for cell in cells.all:
         if cell.kind != "baseline":
             distinct.setdefault(plan_key(cells, cell), cell)
-    found: dict[Hashable, dict[str, Any]] = {}
+    found: dict[Hashable, Need] = {}
     workloads: dict[Hashable, Workload] = {}
     budget = cells.request.resolved().plan.seconds
     began, reading = time.monotonic(), 0.0
@@ -100,10 +109,24 @@ def plan_all(cells: Cells) -> dict[Hashable, dict[str, Any]]:
             if data not in workloads:
                 workloads[data] = workload_of(subject)
             reading += time.monotonic() - before
-            found[key] = make_plan(subject, workloads[data])
+            found[key] = _need(subject, workloads[data])
         except InputError as error:
             say(f"{cell.id}: not planned: {error}")
     return found
+
+
+def _need(subject: Subject, workload: Workload) -> Need:
+    """As a plan has it, without looking for the largest batch."""
+    config = subject.config
+    lengths = list(workload.steps or buckets(config))
+    bench = Bench(config, subject.task, workload)
+    memory = bench.program(lengths[-1], config.train.batch_size).memory.total
+    timings = bench.timings(lengths, 1.0)
+    seconds = epoch_seconds(length_rows(timings, workload.steps, config.train.batch_size))
+    per_epoch = workload.steps_per_epoch
+    if seconds is None or not per_epoch:
+        return Need(memory, None)
+    return Need(memory, seconds / per_epoch * total_steps(config, per_epoch))
 
 
 def _of_the_data(config: Config) -> tuple[Hashable, ...]:
@@ -119,9 +142,3 @@ def _start(cells: Cells, cell: Cell) -> str:
     except InputError:
         there = False
     return start if there else SCRATCH
-
-
-def _seconds(plan: dict[str, Any] | None) -> float | None:
-    if plan is None or plan["train_seconds"] is None:
-        return None
-    return plan["train_seconds"] + (plan["compile_seconds"] or 0.0)

@@ -66,7 +66,7 @@ def run_cells(
     *,
     stopping: Callable[[], bool],
     changed: Callable[[Mapping[str, Progress]], None],
-    pause: float = 0.25,
+    pause: float,
 ) -> None:
     """Runs what waits; what depends on a cell that came to nothing is left out.
 
