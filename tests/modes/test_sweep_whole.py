@@ -1,4 +1,4 @@
-"""One real sweep: a cell is killed, one diverges, the rest is finished and nothing is done twice."""
+"""One real sweep: one cell is killed, one diverges, the rest is finished, nothing is done twice."""
 
 import json
 import os
@@ -55,9 +55,6 @@ def test_a_sweep_survives_a_killed_and_a_diverged_run(
     file, runs = tmp_path / "s.py", tmp_path / "runs"
     file.write_text(SWEEP)
     flags = [flag for flag in tiny_flags if not flag.startswith("--config=")]
-    flags = [flag for flag in flags if "--config.model" not in flag] + [
-        flag for flag in flags if "--config.model" in flag
-    ]
     argv = ["--mode=sweep", f"--config={file}", f"--runs={runs}", *flags]
     argv.append("--config.sweep.parallel=2")
     killer = threading.Thread(target=kill, args=(runs / "pretrain" / "s_long",))
