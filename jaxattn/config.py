@@ -525,6 +525,13 @@ class SweepConfig(Checked):
         "in CUDA_VISIBLE_DEVICES ('0', '1'), or cores ('cpu:0-3', 'cpu:4-7'); empty: to nothing",
     )  # fmt: skip
 
+    executor: str = option(
+        "local", "where cells run: as processes here, or on the Ray cluster that RAY_ADDRESS names "
+        "(else one on this machine)", choices=("local", "ray"),
+    )  # fmt: skip
+    cell_cpus: float = option(1.0, "cores that a cell takes of a Ray cluster", low=0.0)
+    cell_gpus: float = option(0.0, "GPUs that a cell takes of a Ray cluster", low=0.0)
+
     def _rules(self) -> None:
         for entry in self.devices:
             if not DEVICE.fullmatch(entry):

@@ -13,12 +13,14 @@ from jaxattn.modes.run_folder import NAME, live_process, read_json, this_process
 from jaxattn.modes.sweep_cells import Cells, read_sweep
 from jaxattn.modes.sweep_grid import Cell
 from jaxattn.modes.sweep_processes import Process, check_devices
+from jaxattn.modes.sweep_ray import cluster
 from jaxattn.modes.sweep_run import (
     FAILED,
     FINISHED,
     INTERRUPTED,
     LEFT_OUT,
     Progress,
+    Start,
     first_states,
     run_cells,
 )
@@ -90,11 +92,11 @@ def _run(cells: Cells, options: SweepConfig) -> int:
             write_record(cells, now, record)
         view.update(now)
 
-    def start(cell: Cell, place: int) -> Process:
-        device = options.devices[place % len(options.devices)] if options.devices else ""
-        return Process(cells.call(cell), cells.log(cell), device)
-
-    with _stop_requests() as received, View(cells, states) as view:
+    with (
+        _starter(cells, options) as start,
+        _stop_requests() as received,
+        View(cells, states) as view,
+    ):
         run_cells(
             cells,
             states,
@@ -109,6 +111,21 @@ def _run(cells: Cells, options: SweepConfig) -> int:
         say("the sweep was stopped; the same command goes on")
         return 128 + received[0]
     return 0 if all(progress.state == FINISHED for progress in states.values()) else 1
+
+
+@contextmanager
+def _starter(cells: Cells, options: SweepConfig) -> Iterator[Start]:
+    """What starts a cell, here or on a Ray cluster."""
+    if options.executor == "ray":
+        with cluster(options) as joined:
+            yield lambda cell, place: joined.start(cells.call(cell), cells.log(cell))
+        return
+
+    def start(cell: Cell, place: int) -> Process:
+        device = options.devices[place % len(options.devices)] if options.devices else ""
+        return Process(cells.call(cell), cells.log(cell), device)
+
+    yield start
 
 
 def _must_be_alone(cells: Cells, record: Path) -> None:
