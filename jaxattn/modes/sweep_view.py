@@ -185,14 +185,24 @@ def _because(progress: Progress) -> str:
 
 def table(cells: Cells, states: Mapping[str, Progress]) -> Any:
     """A rich table of what runs, what came to nothing, what waits, and what is done."""
+    from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    shown = Table(caption=summary(states), caption_justify="left")
-    for name in ("run", "state"):
-        shown.add_column(name, no_wrap=True)
-    for name in ("step", "loss", "tokens/s", "left"):
-        shown.add_column(name, justify="right", no_wrap=True)
+    # Above the table: what is too long for the screen is cut below.
+    shown = Table(
+        title=escape(f"{cells.name}: {summary(states)}"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+    )
+    names = {cell.id: cell.id.replace(f"/{cells.name}_", "/", 1) for cell in cells.all}
+    widest = min(24, max(map(len, names.values())))
+    shown.add_column("run", overflow="fold", min_width=widest)
+    shown.add_column("state", overflow="fold", min_width=11)
+    for name, width in (("step", 9), ("loss", 6), ("tokens/s", 8), ("left", 6)):
+        shown.add_column(name, justify="right", no_wrap=True, min_width=width)
     order = (RUNNING, FAILED, INTERRUPTED, LEFT_OUT, WAITING, FINISHED)
     # A long sweep does not fit on a screen: what runs and what failed comes first.
     for cell in sorted(cells.all, key=lambda cell: order.index(states[cell.id].state)):
@@ -200,7 +210,7 @@ def table(cells: Cells, states: Mapping[str, Progress]) -> Any:
         found = figures(cells, cell) if progress.state == RUNNING else Figures()
         colour = COLOURS.get(progress.state, "dim")
         shown.add_row(
-            cell.id,
+            escape(names[cell.id]),
             f"[{colour}]{progress.state}[/{colour}]" + escape(_because(progress)[:80]),
             "" if found.step is None else f"{found.step:,}/{found.total or 0:,}",
             "" if found.loss is None else f"{found.loss:.4f}",
