@@ -198,7 +198,7 @@ def table(cells: Cells, states: Mapping[str, Progress]) -> Any:
         show_edge=False,
     )
     names = {cell.id: cell.id.replace(f"/{cells.name}_", "/", 1) for cell in cells.all}
-    widest = min(20, max(map(len, names.values())))
+    widest = min(18, max(map(len, names.values())))
     shown.add_column("run", overflow="fold", min_width=widest)
     shown.add_column("state", overflow="fold", min_width=11)
     for name, width in (("step", 9), ("loss", 6), ("tokens/s", 8), ("left", 6)):
