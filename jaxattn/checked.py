@@ -28,6 +28,16 @@ def section(kind: type, doc: str) -> Any:
     return dataclasses.field(default_factory=kind, metadata={"doc": doc})
 
 
+def allowed(field: dataclasses.Field) -> str:
+    """The values that an option may have, in words; "" where its type says it all."""
+    low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
+    if choices is not None:
+        return ", ".join(map(str, choices))
+    if low is None:
+        return ""
+    return f"at least {low}" if high is None else f"{low} to {high}"
+
+
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """'' or "; did you mean 'x'?" for a misspelt `name`."""
     close = difflib.get_close_matches(name, known, n=1)
@@ -90,13 +100,10 @@ class Checked:
         for item in value if isinstance(value, tuple) else (value,):
             if choices is not None and item not in choices:
                 hint = did_you_mean(str(item), choices)
-                raise InputError(
-                    f"{name}: found {item!r}, allowed: {', '.join(map(str, choices))}{hint}"
-                )
+                raise InputError(f"{name}: found {item!r}, allowed: {allowed(field)}{hint}")
             # `not (low <= item)` rather than `item < low`: NaN must be refused too.
             if not (low is None or low <= item) or not (high is None or item <= high):
-                bounds = f"at least {low}" if high is None else f"{low} to {high}"
-                raise InputError(f"{name}: found {item!r}, allowed: {bounds}")
+                raise InputError(f"{name}: found {item!r}, allowed: {allowed(field)}")
         return value
 
     def _rules(self) -> None:

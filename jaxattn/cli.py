@@ -8,6 +8,10 @@ Modes, each with an example (`python launch.py` is the same program as `jaxattn`
               jaxattn --mode=study --config=configs/pydocs_quick.py
   recipe    pretrain -> tapt -> finetune under one name, each stage once
               jaxattn --mode=recipe --config=configs/pydocs_quick.py --exp=quick
+  sweep     a grid of runs side by side, started again where it stopped; --dry_run lists them
+              jaxattn --mode=sweep --config=configs/sweeps/quick.py --config.sweep.parallel=2
+  new       write the options of a pretraining, commented, to edit; then --mode=pretrain --exp=mine
+              jaxattn --mode=new --exp=mine --config=configs/lsh_small.py
   pretrain  train a vocabulary and an encoder on text alone (masked language model)
               jaxattn --mode=pretrain --config=configs/lsh_small.py --exp=wiki_lsh
   tapt      go on with the MLM on a task's training texts, from a pretrained encoder
@@ -55,6 +59,8 @@ from jaxattn.startup import settle
 MODES = {
     "study": "study",
     "recipe": "recipe",
+    "sweep": "sweep",
+    "new": "new",
     "pretrain": "pretrain",
     "tapt": "tapt",
     "finetune": "finetune",
@@ -73,8 +79,8 @@ MODES = {
 FLAG_TEXTS = {
     "mode": f"What to do: {', '.join(MODES)}.",
     "exp": "Name of the experiment.",
-    "pretrain": "tapt, finetune, recipe, data, plan, profile: the run to start from, name[@step] "
-    "of a pretraining, tapt/name[@step] of a TAPT, or none.",
+    "pretrain": "tapt, finetune, recipe, sweep, data, plan, profile: the run to start from, "
+    "name[@step] of a pretraining, tapt/name[@step] of a TAPT, or none.",
     "stage": f"data, plan: which training of --config: {', '.join(STAGES)}; default: pretrain, "
     "with --pretrain finetune.",
     "run": "replay, verify, plan: the run's folder; replay: a report's folder for all its runs.",
@@ -91,6 +97,7 @@ def _flags() -> flags.FlagValues:
         flags.DEFINE_string(name, "", text, flag_values=values)
     flags.DEFINE_string("runs", "runs", "Folder of all runs.", flag_values=values)
     flags.DEFINE_bool("resume", False, "Continue an existing experiment.", flag_values=values)
+    flags.DEFINE_bool("dry_run", False, "sweep: only list the cells.", flag_values=values)
     flags.DEFINE_bool("trace", False, "profile: record a trace too.", flag_values=values)
     flags.DEFINE_bool(
         "compilation_cache", True, "Keep compiled programs for later runs.", flag_values=values
@@ -195,6 +202,7 @@ def parse(argv: Sequence[str]) -> Request | None:
         config=config_dict(config_args, _stage(values)) if config_args else None,
         config_args=tuple(config_args),
         resume=values.resume,
+        dry_run=values.dry_run,
         trace=values.trace,
         compilation_cache=values.compilation_cache,
         steps=values.steps,
@@ -210,4 +218,4 @@ def _stage(values: flags.FlagValues) -> str:
         raise InputError(f"--stage: found {values.stage!r}, allowed: {', '.join(STAGES)}{hint}")
     if values.mode in ("data", "plan"):
         return values.stage or ("finetune" if values.pretrain else "pretrain")
-    return "pretrain" if values.mode == "profile" else values.mode
+    return "pretrain" if values.mode in ("profile", "new") else values.mode

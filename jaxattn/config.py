@@ -6,6 +6,7 @@ An option is declared here once; nothing else in the package holds a default.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -531,6 +532,37 @@ class RecipeConfig(Checked):
             )
 
 
+DEVICE = re.compile(r"cpu:\d+(-\d+)?(,\d+(-\d+)?)*|[A-Za-z0-9][\w.-]*(,[\w.-]+)*", re.ASCII)
+"""An entry of `sweep.devices`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepConfig(Checked):
+    """How `--mode=sweep` runs the cells of a grid; `get_sweep` of the file says which they are."""
+
+    PATH: ClassVar[str] = "sweep."
+    parallel: int = option(1, "cells that run side by side", low=1, high=1024)
+    devices: tuple[str, ...] = option(
+        (), "what the cells running side by side are bound to, one entry each and in turn: GPUs as "
+        "in CUDA_VISIBLE_DEVICES ('0', '1'), or cores ('cpu:0-3', 'cpu:4-7'); empty: to nothing",
+    )  # fmt: skip
+
+    executor: str = option(
+        "local", "where cells run: as processes here, or on the Ray cluster that RAY_ADDRESS names "
+        "(else one on this machine)", choices=("local", "ray"),
+    )  # fmt: skip
+    cell_cpus: float = option(1.0, "cores that a cell takes of a Ray cluster", low=0.0)
+    cell_gpus: float = option(0.0, "GPUs that a cell takes of a Ray cluster", low=0.0)
+
+    def _rules(self) -> None:
+        for entry in self.devices:
+            if not DEVICE.fullmatch(entry):
+                raise InputError(
+                    f"sweep.devices: found {entry!r}, allowed: GPUs such as '0' or '0,1', or cores "
+                    "such as 'cpu:0-3'"
+                )
+
+
 @dataclasses.dataclass(frozen=True)
 class PlanConfig(Checked):
     """How `--mode=plan` looks ahead."""
@@ -599,6 +631,7 @@ class Config(Checked):
     baseline: BaselineConfig = section(BaselineConfig, "TF-IDF + logistic regression")
     study: StudyConfig = section(StudyConfig, "comparison")
     recipe: RecipeConfig = section(RecipeConfig, "the stages of a recipe")
+    sweep: SweepConfig = section(SweepConfig, "running a grid")
     plan: PlanConfig = section(PlanConfig, "looking ahead")
     profile: ProfileConfig = section(ProfileConfig, "measuring costs")
 

@@ -1,5 +1,6 @@
 """`Config` to and from ConfigDict (configuration files and flags) and plain YAML (run folders)."""
 
+import contextlib
 import dataclasses
 import os
 import types
@@ -161,10 +162,30 @@ def read_yaml(path: Path) -> tuple[Config, dict[str, Any]]:
     Raises:
       InputError: missing or unreadable file, or an option this version does not know.
     """
+    kinds = option_types()
+    sections = {name.split(".")[0] for name in kinds}
+    flat = flatten(read_tree(path))
+    extra = {name: value for name, value in flat.items() if name.split(".")[0] not in sections}
+    options = {name: value for name, value in flat.items() if name not in extra}
+    for name, value in options.items():
+        # To YAML 3e-4 is a text, since it has no point.
+        if kinds.get(name) is float and isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                options[name] = float(value)
+    try:
+        return replace(Config(), options), extra
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def read_tree(path: Path) -> Mapping[str, Any]:
+    """A YAML file of options as it stands; raises InputError where there is none to read."""
     import yaml
 
+    # The one in C, where there is one: a sweep reads hundreds of these files.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), loader)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected the saved configuration") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -172,12 +193,4 @@ def read_yaml(path: Path) -> tuple[Config, dict[str, Any]]:
         raise InputError(f"{path}: not a readable YAML file ({first_line})") from None
     if not isinstance(tree, Mapping):
         raise InputError(f"{path}: found no options, expected 'section.option: value' lines")
-    kinds = option_types()
-    sections = {name.split(".")[0] for name in kinds}
-    flat = flatten(tree)
-    extra = {name: value for name, value in flat.items() if name.split(".")[0] not in sections}
-    options = {name: value for name, value in flat.items() if name not in extra}
-    try:
-        return replace(Config(), options), extra
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    return tree

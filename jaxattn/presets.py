@@ -26,16 +26,20 @@ train on two CPU cores in minutes.
 """
 
 
-def set_architecture(config: "ConfigDict", name: str) -> None:
-    """Gives `config.model` one of `ARCHITECTURES`; raises InputError for another name."""
+_WIDTHS = ("num_layers", "hidden_dim", "mlp_dim", "num_heads", "qkv_dim")
+
+
+def architecture_options(name: str) -> dict[str, int]:
+    """The options of one of `ARCHITECTURES`; raises InputError for another name."""
     if name not in ARCHITECTURES:
         raise InputError(f"architecture: found {name!r}, allowed: {', '.join(ARCHITECTURES)}")
-    layers, hidden, mlp, heads, qkv = ARCHITECTURES[name]
-    config.model.num_layers = layers
-    config.model.hidden_dim = hidden
-    config.model.mlp_dim = mlp
-    config.model.num_heads = heads
-    config.model.qkv_dim = qkv
+    sizes = zip(_WIDTHS, ARCHITECTURES[name], strict=True)
+    return {f"model.{width}": size for width, size in sizes}
+
+
+def set_architecture(config: "ConfigDict", name: str) -> None:
+    """Gives `config.model` one of `ARCHITECTURES`; raises InputError for another name."""
+    config.update_from_flattened_dict(architecture_options(name))
 
 
 def wikipedia_pretraining(architecture: str) -> "ConfigDict":

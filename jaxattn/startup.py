@@ -35,7 +35,7 @@ def settle(request: Request, environment: MutableMapping[str, str] = os.environ)
     # A flag that XLA does not know ends the process, so only this one is used.
     if DETERMINISTIC not in flags and deterministic(request):
         environment["XLA_FLAGS"] = f"{flags} --{DETERMINISTIC}=true".strip()
-    if not request.compilation_cache or request.mode in UNCACHED_MODES:
+    if not request.compilation_cache or request.mode in UNCACHED_MODES or request.dry_run:
         # The processes that a study starts inherit it.
         environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
         return

@@ -46,15 +46,17 @@ SCRATCH = "none"
 
 
 def run(request: Request) -> None:
-    """Pretrains into runs/pretrain/<exp>/."""
-    exp = request.needed("exp", "wiki_lsh")
-    folder = RunFolder(request.runs, "pretrain", exp)
+    """Pretrains into runs/pretrain/<exp>/, by --config or by what --mode=new has put there."""
+    folder = run_folder_of(request)
     folder.must_be_free(request.resume)
-    if exp == SCRATCH:
-        raise InputError(
-            f"--exp={SCRATCH}: this name means 'not pretrained' in --pretrain={SCRATCH}"
-        )
-    if folder.begun:
+    if folder.drafted:
+        if request.config is not None:
+            raise InputError(
+                f"--config: {folder.config_path} has the options of this run; leave --config out, "
+                "or choose another --exp"
+            )
+        config = folder.saved_config()[0]
+    elif folder.begun:
         given = request.resolved() if request.config is not None else None
         config = folder.continued_config(given)
         if folder.state == "finished":
@@ -63,6 +65,16 @@ def run(request: Request) -> None:
     else:
         config = request.resolved()
     pretrain(folder, config)
+
+
+def run_folder_of(request: Request) -> RunFolder:
+    """The folder of the pretraining that --exp names; InputError for a name it cannot have."""
+    exp = request.needed("exp", "wiki_lsh")
+    if exp == SCRATCH:
+        raise InputError(
+            f"--exp={SCRATCH}: this name means 'not pretrained' in --pretrain={SCRATCH}"
+        )
+    return RunFolder(request.runs, "pretrain", exp)
 
 
 def make_tokenizer(folder: RunFolder, config: Config, texts: Sequence[str]) -> Any:

@@ -106,7 +106,7 @@ def result_stands(request: Request, call: Call) -> bool:
     inherited = pretrained_config(request.runs, source) if source else None
     config = folder.continued_config(stage.resolved(inherited))
     if source:
-        _require_same_start(folder, request, source)
+        require_same_start(folder, request, source)
     results = folder.path / "results.json"
     if entry(read_json(results), "data_hash", str, results) != hash_of_data(
         folder.kind, config.data
@@ -132,7 +132,7 @@ def _is_there(request: Request, source: str) -> bool:
         return False
 
 
-def _require_same_start(folder: RunFolder, request: Request, source: str) -> None:
+def require_same_start(folder: RunFolder, request: Request, source: str) -> None:
     """Raises InputError unless the run began with the parameters that `source` has now."""
     if source == "none":
         return

@@ -27,6 +27,7 @@ class Request:
       config_args: those flags as they were given, to hand on to another process.
       exp, pretrain, stage, run, input, output, format: the flags of these names; "" when not given.
       resume: whether to continue an existing experiment.
+      dry_run: whether only to list what would be run.
       trace: whether to record a trace.
       compilation_cache: whether compiled programs are kept for later runs.
       steps: how many to verify at most; 0: as few as can be.
@@ -44,6 +45,7 @@ class Request:
     output: str
     format: str
     resume: bool
+    dry_run: bool
     trace: bool
     compilation_cache: bool
     steps: int

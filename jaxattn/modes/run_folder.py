@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxattn.config import Config
-from jaxattn.config_io import flatten, read_yaml, to_plain, write_text, write_yaml
+from jaxattn.config_io import flatten, read_tree, read_yaml, to_plain, write_text, write_yaml
 from jaxattn.errors import InputError
+from jaxattn.modes.draft import commented
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 CONFIG_FILES = {
@@ -22,7 +23,7 @@ CONFIG_FILES = {
 }
 RESULTS_TABLE = "results.csv"
 """The file of a report that lists its runs."""
-UNBOUND = ("log", "checkpoint", "study", "recipe", "plan", "profile", "baseline")
+UNBOUND = ("log", "checkpoint", "study", "recipe", "sweep", "plan", "profile", "baseline")
 """Sections that may differ between a run and its continuation: they do not change the result.
 
 That of a baseline depends on its own section nevertheless."""
@@ -51,6 +52,18 @@ def _started(pid: int) -> str:
     except OSError:
         return ""
     return f"{boot}:{fields[19]}"
+
+
+def this_process() -> dict[str, Any]:
+    """What tells this process from others, at any time."""
+    return {"pid": os.getpid(), "started": _started(os.getpid())}
+
+
+def live_process(record: Any, path: Path) -> int | None:
+    """The process id in a `this_process` read from `path`, if that process is alive."""
+    pid = entry(record, "pid", int, path)
+    # A process id may have been given to another process since.
+    return pid if _started(pid) and _started(pid) == record.get("started") else None
 
 
 def entry(tree: Any, name: str, kind: type, path: Path) -> Any:
@@ -92,6 +105,7 @@ class RunFolder:
         self.runs, self.kind, self.exp = root, kind, exp
         self.path = root / kind / exp
         self.config_path = self.path / CONFIG_FILES[kind]
+        self._was_drafted = False
 
     @property
     def state(self) -> str:
@@ -100,9 +114,34 @@ class RunFolder:
         return entry(read_json(path), "state", str, path) if path.exists() else ""
 
     @property
+    def reason(self) -> str:
+        """Why the run is not finished, as far as it is known."""
+        path = self.path / "status.json"
+        return entry(read_json(path), "reason", str, path) if path.exists() else ""
+
+    @property
+    def drafted(self) -> bool:
+        """Whether the folder holds the options of a pretraining that has not begun.
+
+        `--mode=new` writes them. A run writes environment.json before anything else.
+        """
+        marks = ("environment.json", "status.json", "results.json", "checkpoints")
+        unmarked = not any((self.path / mark).exists() for mark in marks)
+        return self.kind == "pretrain" and self.config_path.is_file() and unmarked
+
+    @property
     def begun(self) -> bool:
-        """Whether anything is in the folder."""
-        return self.path.is_dir() and any(self.path.iterdir())
+        """Whether anything is in the folder but a draft, or the cause why it came to nothing."""
+        names = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
+        return bool(names) and names != {"status.json"} and not self.drafted
+
+    @property
+    def writer(self) -> int | None:
+        """The process that is running it; None where the run is not running, or that has died."""
+        if self.state != "running":
+            return None
+        path = self.path / "status.json"
+        return live_process(read_json(path), path)
 
     def must_exist(self) -> None:
         """Raises InputError, with the names there are, unless the run is there."""
@@ -121,13 +160,8 @@ class RunFolder:
             raise InputError(
                 f"{self.path} already exists; add --resume to continue it, or choose another --exp"
             )
-        if self.state == "running":
-            path = self.path / "status.json"
-            status = read_json(path)
-            pid = entry(status, "pid", int, path)
-            # A process id may have been given to another process since.
-            if pid != os.getpid() and _started(pid) and _started(pid) == status.get("started"):
-                raise InputError(f"{self.path} is being written by process {pid}; wait for it")
+        if (pid := self.writer) not in (None, os.getpid()):
+            raise InputError(f"{self.path} is being written by process {pid}; wait for it")
 
     def saved_config(self) -> tuple[Config, dict[str, Any]]:
         """The configuration of the run and the other entries of that file."""
@@ -164,29 +198,35 @@ class RunFolder:
     def begin(self, config: Config, extra: dict[str, Any], environment: dict[str, Any]) -> None:
         """Makes the folder with its configuration and environment.
 
-        A run that is continued keeps the environment it was begun in.
+        A run that is continued keeps the environment it was begun in. A configuration that stands
+        there already is not written again: it may have comments.
         """
+        self._was_drafted = self.drafted
         self.path.mkdir(parents=True, exist_ok=True)
         plain = to_plain(config)
         if not (self.path / "environment.json").exists():
             write_json(self.path / "environment.json", environment)
-        write_yaml(self.config_path, (flatten(plain) if self.kind == "finetune" else plain) | extra)
+        tree = (flatten(plain) if self.kind == "finetune" else plain) | extra
+        if not (self.config_path.exists() and read_tree(self.config_path) == tree):
+            if self._was_drafted:
+                write_text(self.config_path, commented(config, f"Options of {self.exp}."))
+            else:
+                write_yaml(self.config_path, tree)
 
     def set_state(self, state: str, reason: str = "") -> None:
         """Writes status.json."""
-        status = {
-            "state": state,
-            "reason": reason,
-            "pid": os.getpid(),
-            "started": _started(os.getpid()),
-        }
-        write_json(self.path / "status.json", status)
+        write_json(self.path / "status.json", {"state": state, "reason": reason} | this_process())
+
+    def fail(self, reason: str) -> None:
+        """Notes why the run came to nothing, where its process could not do it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.set_state("failed", reason[:500])
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Marks the run as running inside, and as finished, interrupted or failed afterwards.
 
-        Bad input that shows before anything was saved leaves no folder.
+        Bad input that shows before anything was saved leaves no folder, or a draft as it was.
         """
         self.set_state("running")
         try:
@@ -195,7 +235,7 @@ class RunFolder:
             if (self.path / "checkpoints").exists():
                 self.set_state("failed", str(error))
             else:
-                shutil.rmtree(self.path)
+                self._clear()
             raise
         except KeyboardInterrupt:
             self.set_state("interrupted", "interrupted by the user")
@@ -208,3 +248,14 @@ class RunFolder:
             self.set_state(state, reason[:500])
             raise
         self.set_state("finished")
+
+    def _clear(self) -> None:
+        """Takes the folder away, or everything that was added to a draft."""
+        if not self._was_drafted:
+            shutil.rmtree(self.path)
+            return
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path != self.config_path:
+                path.unlink()

@@ -1,0 +1,31 @@
+"""Three attentions, two seeds, on the docstrings of installed packages: a sweep for a laptop.
+
+    python launch.py --mode=sweep --config=configs/sweeps/quick.py
+
+13 runs: 6 pretrained, 6 fine-tuned, 1 baseline. Run time and result: none yet.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxattn.config import ATTENTION_TYPES
+from jaxattn.config_io import defaults
+
+PYDOCS = str(Path(__file__).parents[1] / "pydocs_quick.py")
+
+
+def get_config() -> ConfigDict:
+    """How the sweep is run; what the runs are is in the file of each group."""
+    return defaults()
+
+
+def get_sweep() -> dict[str, Any]:
+    """Each pretrained encoder is fine-tuned with its own seed."""
+    grid = {"attention.type": list(ATTENTION_TYPES), "train.seed": [0, 1]}
+    return {
+        "pretrain": {"config": PYDOCS, "grid": grid},
+        "finetune": {"config": PYDOCS, "from": "pretrain"},
+        "baseline": {"config": PYDOCS},
+    }

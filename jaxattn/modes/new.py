@@ -1,0 +1,30 @@
+"""--mode=new: the options of a pretraining as a file to edit, before anything is trained."""
+
+from jaxattn.config import Config
+from jaxattn.config_io import write_text
+from jaxattn.data.known_corpora import filled_in
+from jaxattn.errors import InputError
+from jaxattn.modes.draft import commented
+from jaxattn.modes.pretrain import run_folder_of
+from jaxattn.modes.request import Request
+
+
+def run(request: Request) -> None:
+    """Writes runs/pretrain/<exp>/config.yaml, from --config or from the defaults."""
+    folder = run_folder_of(request)
+    if folder.path.exists() and any(folder.path.iterdir()):
+        what = "is drafted already; edit it" if folder.drafted else "already exists"
+        raise InputError(f"{folder.path} {what}, or choose another --exp")
+    config = request.resolved() if request.config is not None else filled_in(Config(), ())
+    where = "" if str(folder.runs) == "runs" else f" --runs={folder.runs}"
+    command = f"jaxattn --mode=pretrain --exp={folder.exp}{where}"
+    folder.path.mkdir(parents=True, exist_ok=True)
+    write_text(folder.config_path, commented(config, _HEAD.format(command=command)))
+    print(f"written: {folder.config_path}; edit it, then run\n  {command}")
+
+
+_HEAD = """\
+Options of a pretraining that has not begun. Edit what should differ, then run
+{command}
+What is taken out has its default. In brackets: the values there may be. A corpus known by name has
+options of its own: --mode=new with --config.data.name=<name> fills them in, this file does not."""
