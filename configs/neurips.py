@@ -2,7 +2,9 @@
 
     python launch.py --mode=study --config=configs/neurips.py --config.data.path=<folder>
 
-The folder holds train, dev and test files with text and label. Run time and result: none yet.
+The folder holds train, dev and test files with text and label. An epoch of
+fine-tuning with FAVOR+ took 20 minutes on 2 busy CPU cores, and one is far too few
+(docs/measurements/2026-11-21-cpu-long-documents.md).
 """
 
 from ml_collections import ConfigDict

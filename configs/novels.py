@@ -3,7 +3,8 @@
     python launch.py --mode=study --config=configs/novels.py --config.data.path=<folder>
 
 The folder holds train.parquet and test.parquet with text, label and novel; of authors with two
-novels one is held out whole for validation. Run time and result: none yet.
+novels one is held out whole for validation. An epoch of fine-tuning with FAVOR+ took 12 minutes on
+2 busy CPU cores, and one is far too few (docs/measurements/2026-11-21-cpu-long-documents.md).
 """
 
 from ml_collections import ConfigDict
