@@ -464,6 +464,8 @@ class LogConfig(Checked):
     every_steps: int = option(20, "steps between rows of metrics.csv", low=1)
     wandb: str = option("off", "Weights & Biases", choices=("off", "offline", "online"))
     wandb_project: str = option("jaxattn", "project name there")
+    wandb_checkpoint: bool = option(False, "the best checkpoint is uploaded there too")
+    tensorboard: bool = option(False, "event files for TensorBoard, in the run's folder")
 
 
 def _require_distinct(path: str, attentions: tuple[str, ...]) -> None:

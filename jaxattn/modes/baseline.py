@@ -10,8 +10,9 @@ from jaxattn.evaluate import tfidf
 from jaxattn.evaluate.metrics import classification_metrics, confusion
 from jaxattn.modes import environment
 from jaxattn.modes.classifier import data_hash
+from jaxattn.modes.publish import write_results
 from jaxattn.modes.request import Request
-from jaxattn.modes.run_folder import RunFolder, write_json
+from jaxattn.modes.run_folder import RunFolder
 from jaxattn.modes.training import say
 from jaxattn.predictions.files import NAME, write_predictions
 
@@ -53,8 +54,9 @@ def baseline(folder: RunFolder, config: Config) -> None:
         model.save(folder.path)
         test = probabilities["test"]
         write_predictions(folder.path / NAME, corpus.label_names, corpus.test.labels, test)
-        write_json(
-            folder.path / "results.json",
+        write_results(
+            folder,
+            config,
             {
                 "kind": "baseline",
                 "exp": folder.exp,

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from jaxattn.config import LogConfig
 from jaxattn.errors import InputError
+from jaxattn.modes.publish import publish_report
 from jaxattn.modes.request import Request
 from jaxattn.report.collect import collect
 from jaxattn.report.page import write_page
@@ -12,12 +14,16 @@ from jaxattn.report.table import print_criteria, print_tables, write_results_csv
 
 
 def run(request: Request) -> None:
-    """Compares every run under --runs; writes its report/ folder."""
-    compare(request.runs)
+    """Compares every run under --runs; writes its report/ folder, and publishes it if told to."""
+    log = request.resolved().log if request.config is not None else LogConfig()
+    compare(request.runs, log)
 
 
-def compare(runs: Path) -> None:
-    """Prints the tables, then writes results.csv, summary.csv, the picture and index.html."""
+def compare(runs: Path, log: LogConfig) -> None:
+    """Prints the tables, then writes results.csv, summary.csv, the pictures and index.html.
+
+    `log` says whether all that goes to Weights & Biases too.
+    """
     if not runs.is_dir():
         raise InputError(f"--runs={runs}: no such folder; train something first")
     records = collect(runs)
@@ -36,3 +42,4 @@ def compare(runs: Path) -> None:
         print(f"picture: {picture}")
     write_page(records, page, runs)
     print(f"report:  {page}")
+    publish_report(report, log)

@@ -18,8 +18,9 @@ from jaxattn.model.heads import ClassifierModel
 from jaxattn.modes import environment
 from jaxattn.modes.classifier import data_hash, make_predictor, report_on_test
 from jaxattn.modes.pretrain import SCRATCH
+from jaxattn.modes.publish import write_results
 from jaxattn.modes.request import Request
-from jaxattn.modes.run_folder import RunFolder, write_json
+from jaxattn.modes.run_folder import RunFolder
 from jaxattn.modes.stage_record import stage_record
 from jaxattn.modes.stage_vocabulary import stage_vocabulary
 from jaxattn.modes.starting_point import begun_or_new, stages_before, unchanged_params
@@ -126,8 +127,9 @@ def finetune(
         tested = report_on_test(
             folder, config, predictor, outcome.trained, tokenizer, corpus, "predictions_test.csv"
         )
-        write_json(
-            folder.path / "results.json",
+        write_results(
+            folder,
+            config,
             {
                 "kind": "finetune",
                 "exp": folder.exp,

@@ -24,8 +24,9 @@ from jaxattn.evaluate.predict import MlmEvaluator
 from jaxattn.model.heads import MlmModel
 from jaxattn.modes import environment
 from jaxattn.modes.mlm_batches import make_masking, mlm_batches
+from jaxattn.modes.publish import write_results
 from jaxattn.modes.request import Request
-from jaxattn.modes.run_folder import RunFolder, write_json
+from jaxattn.modes.run_folder import RunFolder
 from jaxattn.modes.stage_record import stage_record
 from jaxattn.modes.training import (
     buckets,
@@ -175,8 +176,9 @@ def train_mlm(
             mesh=mesh,
             stop_after=stop_after,
         )
-        write_json(
-            folder.path / "results.json",
+        write_results(
+            folder,
+            config,
             {
                 "kind": folder.kind,
                 "exp": folder.exp,

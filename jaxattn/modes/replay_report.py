@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+from jaxattn.config import LogConfig
 from jaxattn.errors import InputError
 from jaxattn.modes.compare import compare
 from jaxattn.modes.run_folder import CONFIG_FILES, NAME, RESULTS_TABLE
@@ -22,7 +23,7 @@ def replay_report(report: Path) -> int:
     calls = _calls(report / RESULTS_TABLE, runs)
     code, failed = run_stages(calls, (), runs=runs, resume=False)
     if code < 2 and len(failed) < len(calls):
-        compare(runs / "replays")
+        compare(runs / "replays", LogConfig())
     if failed:
         say(f"failed or not equal: {'; '.join(call[1] for call in failed)}")
     elif not code:

@@ -47,7 +47,7 @@ def run(request: Request) -> int:
         return code
     if len(failed) < len(calls):
         print()
-        compare(request.runs)
+        compare(request.runs, config.log)
     say(f"the study took {(time.monotonic() - began) / 60:.1f} minutes")
     if failed:
         say(f"it is not complete; failed: {'; '.join(' '.join(call[:2]) for call in failed)}")

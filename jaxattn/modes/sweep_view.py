@@ -25,7 +25,7 @@ from jaxattn.modes.sweep_run import (
     tail,
 )
 
-LINE = re.compile(r": step (\d+)/(\d+)  loss (\S+)  ([\d,]+) tokens/s  ([\d,]+) s left$")
+LINE = re.compile(r": step (\d+)/(\d+)  loss (\S+)  ([\d,]+) tokens/s(?:  ([\d,]+) s left)?$")
 """What a run says of itself every now and then where there is no terminal."""
 LINE_SECONDS = 60.0
 """Between two lines on the same running cell."""
@@ -68,11 +68,11 @@ def figures(cells: Cells, cell: Cell) -> Figures:
         return found
     for line in reversed(tail(cells, cell)):
         if match := LINE.search(line):
-            step, _, loss, speed, left = (part.replace(",", "") for part in match.groups())
+            step, _, loss, speed, left = (part and part.replace(",", "") for part in match.groups())
             if found.step is None or int(step) >= found.step:
                 found = dataclasses.replace(found, step=int(step), loss=float(loss))
             return dataclasses.replace(
-                found, tokens_per_second=float(speed), seconds_left=float(left)
+                found, tokens_per_second=float(speed), seconds_left=float(left) if left else None
             )
     return found
 

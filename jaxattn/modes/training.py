@@ -18,6 +18,7 @@ from jaxattn.data.packing import PackedPlan
 from jaxattn.errors import InputError
 from jaxattn.evaluate.predict import Trained
 from jaxattn.modes import environment
+from jaxattn.modes.energy import energy_meter
 from jaxattn.modes.run_folder import RunFolder
 from jaxattn.ops.programs import Programs
 from jaxattn.ops.trees import count_parameters
@@ -208,6 +209,7 @@ def train(
         ),
         document={"config": settings, "tokenizer": tokenizer_json, "data_hash": data_hash},
         peak_memory=lambda: environment.peak_memory()[0],
+        energy=energy_meter(),
     )
     run_log = RunLog(folder.path, config.log, folder.exp, settings)
     run_log.rewind(done)
@@ -233,6 +235,9 @@ def train(
         "useful_token_share": tally.tokens / max(tally.padded_tokens, 1),
         "peak_memory_MiB": tally.peak_memory,
         "peak_memory_kind": environment.peak_memory()[1],
+        "energy_joules_per_epoch": (
+            None if tally.energy is None else tally.energy / steps * plan.steps_per_epoch
+        ),
     }
     run_log.event("finished", programs=job.step.count, best_step=tally.best_step, **cost)
     run_log.close()

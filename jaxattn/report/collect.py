@@ -9,6 +9,7 @@ from typing import Any
 from jaxattn.errors import InputError
 from jaxattn.predictions.files import NAME, Predictions, read_predictions
 from jaxattn.predictions.intervals import macro_f1
+from jaxattn.report.latency import read_latency
 from jaxattn.report.record import BASELINE_ATTENTION, KINDS, MLM_KINDS, RunRecord
 from jaxattn.report.values import (
     number,
@@ -134,6 +135,7 @@ def _read_run(folder: Path, exp: str, kind: str) -> RunRecord:
     if state == "finished" and kind not in MLM_KINDS:
         found, fault = _read_predictions(folder, known["test_macro_f1"])
         known |= {"predictions": found, "predictions_fault": fault}
+        known["latency"] = read_latency(folder, known["device"])
     return RunRecord(
         folder, kind, exp, state, reason, config=config, environment=environment, **known
     )
@@ -217,6 +219,7 @@ def _read_results(path: Path, kind: str) -> dict[str, Any]:
         "tokens_per_second": number(results, "cost.tokens_per_second"),
         "peak_memory_mib": number(results, "cost.peak_memory_MiB"),
         "memory_kind": text(results, "cost.peak_memory_kind"),
+        "joules_per_epoch": number(results, "cost.energy_joules_per_epoch"),
         "pretrain_seconds": number(results, "pretrain_cost.train_seconds"),
     } | _stages(results)
     decisive = "validation.loss" if kind in MLM_KINDS else "test.macro_f1"

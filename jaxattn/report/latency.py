@@ -4,19 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jaxattn.errors import InputError
-from jaxattn.report.record import RunRecord
 from jaxattn.report.values import number, read_json, text, whole
 
 
-def latency(run: RunRecord) -> dict[int, tuple[float, float]]:
+def read_latency(folder: Path, device: str | None) -> dict[int, tuple[float, float]]:
     """Batch size -> milliseconds of a batch, texts per second; empty where it was not measured.
 
-    What was measured on another device than the training is left out.
+    What was measured on another device than `device`, that of the training, is left out.
     """
     try:
-        tree = read_json(Path(run.folder) / "evaluation.json")
+        tree = read_json(folder / "evaluation.json")
         rows = tree.get("speed")
-        if text(tree, "device") != run.device or not isinstance(rows, list):
+        if text(tree, "device") != device or not isinstance(rows, list):
             return {}
         found = {}
         for row in rows:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jaxattn.config_io import write_text
 from jaxattn.report.groups import Group, comparable_groups
+from jaxattn.report.lengths import lengths_section, read_profiles
 from jaxattn.report.markup import Markup, joined, tag
 from jaxattn.report.page_style import STYLE
 from jaxattn.report.provenance import failures_section, runs_section
@@ -39,6 +40,7 @@ def page(records: Sequence[RunRecord], runs: Path) -> str:
         tag("div", *(answer_card(group) for group in groups), class_="answers"),
         _apart(groups),
         *(group_section(group, f"g{place}") for place, group in enumerate(groups)),
+        lengths_section(read_profiles(runs)),
         failures_section(records),
         runs_section(records, runs),
     )

@@ -13,8 +13,11 @@ from jaxattn.report.setups import best_baselines, data_headings
 TIME = ("seconds_per_epoch", "time per epoch (s)")
 DEVICE_MEMORY = ("device_memory_mib", "peak device memory (MiB)")
 RESIDENT_MEMORY = ("resident_memory_mib", "peak resident memory (MiB)")
+LATENCY = ("milliseconds_a_text", "latency of one text (ms)")
+ENERGY = ("joules_per_epoch", "energy per epoch (J)")
 Cost = tuple[str, str]
 """A cost that a panel can have on its axis: field of `RunRecord`, and title with unit."""
+COSTS: tuple[Cost, ...] = (TIME, DEVICE_MEMORY, RESIDENT_MEMORY, LATENCY, ENERGY)
 PANEL_INCHES = (7.0, 4.8)
 LOG_SPREAD = 10.0
 """The time axis is logarithmic where the slowest run takes more than this times the fastest."""

@@ -38,7 +38,8 @@ class RunRecord:
     `pretrain` is the run it started from, tapt/<exp> for a TAPT run; `stages` are all stages to it,
     with their attentions; `pretrain_seconds` are those of all stages before it. `predictions` are
     those on the test split; where they are None, `predictions_fault` says why. `environment` is
-    what environment.json says, {} where that cannot be read.
+    what environment.json says, {} where that cannot be read. `latency`: size of a batch -> its
+    milliseconds and texts per second, where --mode=eval has measured them.
     """
 
     folder: Path
@@ -70,10 +71,12 @@ class RunRecord:
     tokens_per_second: float | None = None
     peak_memory_mib: float | None = None
     memory_kind: str | None = None
+    joules_per_epoch: float | None = None
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     environment: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     predictions: Predictions | None = dataclasses.field(default=None, repr=False)
     predictions_fault: str = ""
+    latency: Mapping[int, tuple[float, float]] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def finished(self) -> bool:
@@ -100,6 +103,11 @@ class RunRecord:
             for path, value in self.config.items()
             if path.startswith(prefix)
         }
+
+    @property
+    def milliseconds_a_text(self) -> float | None:
+        """Latency of one text alone; None where it was not measured."""
+        return self.latency[1][0] if 1 in self.latency else None
 
     @property
     def device_memory_mib(self) -> float | None:

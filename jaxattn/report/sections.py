@@ -15,7 +15,6 @@ from jaxattn.report.charts import (
 )
 from jaxattn.report.criteria import criteria
 from jaxattn.report.groups import Group
-from jaxattn.report.latency import latency
 from jaxattn.report.markup import Markup, figure, joined, table, tag
 from jaxattn.report.setups import Setup, lead
 from jaxattn.report.summary import best_run, comparable_exact
@@ -81,7 +80,7 @@ def _summary(group: Group) -> Markup:
         paired = gain is not None and ours is not None and theirs is not None
         p = mcnemar(ours, theirs) if paired and ours and theirs else None
         scores = setup.values("test_macro_f1")
-        speed = latency(best_run(setup))
+        speed = best_run(setup).latency
         rows.append(
             (
                 label(setup, group),
@@ -99,13 +98,15 @@ def _summary(group: Group) -> Markup:
                 _number(speed[32][1]) if 32 in speed else None,
                 _number(setup.mean("device_memory_mib")),
                 _number(setup.mean("resident_memory_mib")),
+                _number(setup.mean("joules_per_epoch")),
                 _number(setup.runs[0].parameters),
             )
         )
     headings = (
         "attention", "seeds", "macro-F1 %", "95 % interval", "best %", "against sdpa, pp",
         "McNemar p", "accuracy %", "AUROC %", "s / epoch", "tokens/s", "ms, batch of 1",
-        "texts/s, batch of 32", "device MiB", "resident MiB", "parameters",
+        "texts/s, batch of 32", "device MiB", "resident MiB", "J / epoch",
+        "parameters",
     )  # fmt: skip
     # A column that nobody has a value for tells nothing.
     kept = [place for place in range(len(headings)) if any(row[place] for row in rows)]

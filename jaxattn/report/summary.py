@@ -82,6 +82,7 @@ def _row(group: Group, setup: Setup) -> dict[str, Any]:
         "time_per_epoch": setup.mean("seconds_per_epoch"),
         "max_gpu_mem_MiB": setup.mean("device_memory_mib"),
         "peak_rss_MiB": setup.mean("resident_memory_mib"),
+        "energy_per_epoch_J": setup.mean("joules_per_epoch"),
         "parameters": setup.runs[0].parameters,
     }
 

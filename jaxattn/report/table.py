@@ -24,7 +24,7 @@ def results_rows(records: Sequence[RunRecord], by: str = "test_macro_f1") -> lis
     """The rows of results.csv as column -> value; None where a run has no such value.
 
     Qualities are shares of 1; times seconds; memory MiB: `max_gpu_mem_MiB` is an accelerator's,
-    `peak_rss_MiB` the resident memory of a process that ran without one.
+    `peak_rss_MiB` the resident memory of a process that ran without one; energy joules.
     """
     rows = []
     for row in rank(records, by):
@@ -57,6 +57,7 @@ def results_rows(records: Sequence[RunRecord], by: str = "test_macro_f1") -> lis
                 "tokens_per_second": run.tokens_per_second,
                 "max_gpu_mem_MiB": run.device_memory_mib,
                 "peak_rss_MiB": run.resident_memory_mib,
+                "energy_per_epoch_J": run.joules_per_epoch,
                 "time_vs_sdpa": row.time_vs_sdpa,
                 "memory_vs_sdpa": row.memory_vs_sdpa,
                 "parameters": run.parameters,
@@ -124,6 +125,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Ranked], Any], Callable[[Any], str], Any], 
     ("tokens/s", lambda row: row.record.tokens_per_second, _number(0), "right"),
     ("device\nmemory MiB", lambda row: row.record.device_memory_mib, _number(0), "right"),
     ("resident\nmemory MiB", lambda row: row.record.resident_memory_mib, _number(0), "right"),
+    ("kJ/epoch", lambda row: row.record.joules_per_epoch, _number(2, 1e-3), "right"),
     ("time\n/ sdpa", lambda row: row.time_vs_sdpa, _number(2), "right"),
     ("memory\n/ sdpa", lambda row: row.memory_vs_sdpa, _number(2), "right"),
     ("parameters", lambda row: row.record.parameters, _number(0), "right"),

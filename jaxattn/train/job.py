@@ -24,7 +24,8 @@ class Tally:
     Sums are since the last row of metrics.csv. Times are in seconds and leave out compiling,
     validating and saving. The peak of memory, in MiB, is over all processes of a resumed run.
     `skipped` counts the steps without an update, of float16; `stopped_step` is the step after which
-    early stopping ended the run.
+    early stopping ended the run. `energy` is in joules, of the same steps as `train_seconds`; None
+    where nothing counts it.
     """
 
     loss: float = 0.0
@@ -40,6 +41,7 @@ class Tally:
     peak_memory: float = 0.0
     skipped: int = 0
     stopped_step: int | None = None
+    energy: float | None = None
 
     def add(self, sums: dict[str, float]) -> None:
         """Adds the sums of one step."""
@@ -78,6 +80,7 @@ class Job:
       eval_params: state -> the parameters to validate and to export; None: `state.params`.
       document: saved in every checkpoint (configuration, tokenizer).
       peak_memory: the peak of this process so far, in MiB.
+      energy: joules the devices have used since some moment; None where nothing counts them.
     """
 
     stage: str
@@ -97,6 +100,7 @@ class Job:
     eval_params: Callable[[TrainState], Any] | None
     document: dict[str, Any]
     peak_memory: Callable[[], float]
+    energy: Callable[[], float] | None = None
 
     def validation_due(self, done: int) -> bool:
         """Whether to validate after so many steps; after the last one always."""

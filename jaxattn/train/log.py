@@ -1,4 +1,4 @@
-"""What a run writes while it goes on: metrics.csv, events.jsonl, Weights & Biases, progress."""
+"""What a run writes while it goes on: metrics.csv, events.jsonl, trackers, progress."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from jaxattn.config import LogConfig
 from jaxattn.config_io import write_text
-from jaxattn.errors import InputError
+from jaxattn.train.tracking import trackers
 
 COLUMNS = (
     "step",
@@ -35,32 +35,10 @@ class RunLog:
     def __init__(
         self, folder: Path, config: LogConfig, name: str, settings: dict[str, Any]
     ) -> None:
-        """Opens the files of `folder`; `name` and the flat `settings` are for W&B."""
+        """Opens the files of `folder`; `name` and the flat `settings` are for trackers."""
         self._metrics = folder / "metrics.csv"
         self._events = folder / "events.jsonl"
-        self._wandb = self._start_wandb(folder, config, name, settings)
-
-    @staticmethod
-    def _start_wandb(
-        folder: Path, config: LogConfig, name: str, settings: dict[str, Any]
-    ) -> Any | None:
-        if config.wandb == "off":
-            return None
-        import wandb
-
-        try:
-            return wandb.init(
-                project=config.wandb_project,
-                name=name,
-                id=f"{folder.parent.name}-{name}".replace(".", "-"),
-                resume="allow",
-                mode="offline" if config.wandb == "offline" else "online",
-                dir=str(folder),
-                config=settings,
-            )
-        except (wandb.errors.Error, OSError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"log.wandb: Weights & Biases did not start: {reason}") from None
+        self._trackers = trackers(folder, config, name, settings)
 
     def rewind(self, step: int) -> None:
         """Forgets rows of metrics.csv after `step`: a resumed run writes them again."""
@@ -81,9 +59,9 @@ class RunLog:
         row |= {name: repr(value) for name, value in values.items() if value is not None}
         with open(self._metrics, "a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, COLUMNS, lineterminator="\n", restval="").writerow(row)
-        if self._wandb is not None:
-            numbers = {f"{split}/{name}": value for name, value in values.items()}
-            self._wandb.log(numbers | {"epoch": epoch}, step=step)
+        named = {f"{split}/{name}": value for name, value in values.items()}
+        for tracker in self._trackers:
+            tracker.log(step, named | {"epoch": epoch})
 
     def event(self, event: str, **values: Any) -> None:
         """Appends a line to events.jsonl; `time` is in seconds since 1970."""
@@ -92,9 +70,9 @@ class RunLog:
             file.write(line + "\n")
 
     def close(self, exit_code: int = 0) -> None:
-        """Ends the W&B run, if there is one."""
-        if self._wandb is not None:
-            self._wandb.finish(exit_code=exit_code)
+        """Ends the tracking; 0: the run finished."""
+        for tracker in self._trackers:
+            tracker.close(exit_code)
 
 
 class Progress:
@@ -149,12 +127,10 @@ class Progress:
         elif now - self._last_line >= self._line_seconds or step == self._total:
             self._last_line = now
             seconds, steps = now - self._first[0], step - self._first[1]
-            left = (self._total - step) * seconds / steps if steps else 0.0
-            print(
-                f"{self._stage}: step {step}/{self._total}  {note}  {left:,.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
+            line = f"{self._stage}: step {step}/{self._total}  {note}"
+            if steps:
+                line += f"  {(self._total - step) * seconds / steps:,.0f} s left"
+            print(line, file=sys.stderr, flush=True)
 
     def say(self, text: str) -> None:
         """A line above the bar."""

@@ -54,6 +54,7 @@ class _Loop:
         self.pending: tuple[int, dict[str, jax.Array]] | None = None
         self.saved_at = time.monotonic()
         self.last_loss = math.nan
+        self.energy_before = 0.0
 
     def collect(self) -> None:
         """Fetches the sums of the step before, while the device works on the next."""
@@ -73,6 +74,17 @@ class _Loop:
         if done % self.log_every == 0 or done == self.job.total_steps:
             values = self.tally.drain() | {"learning_rate": self.job.learning_rate(done - 1)}
             self.log.metrics(done, done / self.job.steps_per_epoch, "train", values)
+
+    def begin_energy(self) -> None:
+        """From here on the energy used is that of training steps."""
+        if self.job.energy is not None:
+            self.energy_before = self.job.energy()
+
+    def end_energy(self) -> None:
+        """Adds what was used since `begin_energy`."""
+        if self.job.energy is not None:
+            used = self.job.energy() - self.energy_before
+            self.tally.energy = (self.tally.energy or 0.0) + used
 
     def skip(self, done: int, loss_scale: float) -> None:
         """Notes a step that overflowed in float16; `loss_scale` is that of the next."""
@@ -167,6 +179,7 @@ def fit(
             tally.compile_seconds += _compile_ahead(job, state, progress)
         batches = feed(job.batch, start, end, job.step.place)
         upcoming = next(batches, None)
+        loop.begin_energy()
         for step in range(start, end):
             assert upcoming is not None
             began = time.monotonic()
@@ -189,8 +202,10 @@ def fit(
             stopping = bool(stop)
             saving_now = stopping or loop.save_due(done)
             validating = job.validation_due(done)
-            if validating or saving_now:
+            pausing = validating or saving_now
+            if pausing:
                 loop.collect()
+                loop.end_energy()
             tally.train_seconds += time.monotonic() - began
             # The first loss is known one step late; until then there is nothing to show.
             if not math.isnan(loop.last_loss):
@@ -207,4 +222,6 @@ def fit(
                 raise InterruptedRun(f"{name} after step {done}; the state is saved")
             if tally.stopped_step:
                 break
+            if pausing:
+                loop.begin_energy()
     return state, tally

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jaxattn.config import LogConfig
 from jaxattn.modes.compare import compare
 from jaxattn.predictions.files import write_predictions
 from jaxattn.predictions.intervals import macro_f1
@@ -18,7 +19,6 @@ from jaxattn.report.answer import answer, choice
 from jaxattn.report.charts import learning_curves
 from jaxattn.report.collect import collect
 from jaxattn.report.groups import comparable_groups
-from jaxattn.report.latency import latency
 from jaxattn.report.page import page
 from jaxattn.report.provenance import last_logged_step, last_saved_step
 from jaxattn.report.summary import summary_rows
@@ -98,7 +98,7 @@ def test_hostile_texts_are_shown_as_text(write_run, guesses, tmp_path, capsys):
     add_metrics(folder)
     lost = write_run("lost", state="failed")
     (lost / "status.json").write_text(json.dumps({"state": "failed", "reason": "=1+1 " + EVIL}))
-    compare(tmp_path / "runs")
+    compare(tmp_path / "runs", LogConfig())
     report = tmp_path / "runs" / "report"
     source = (report / "index.html").read_text(encoding="utf-8")
     found = checked(source)
@@ -211,18 +211,18 @@ def test_latency_is_shown_where_it_is_of_the_same_device(write_run, tmp_path):
     ):
         path.write_text(json.dumps(content))
         (run,) = collect(tmp_path / "runs")
-        assert latency(run) == found
+        assert run.latency == found
         shown = "".join(Reader(page([run], tmp_path / "runs")).text)
         assert ("batch of 1" in shown) == bool(found)
     path.write_text('{"speed')
-    assert latency(run) == {}
+    assert collect(tmp_path / "runs")[0].latency == {}
 
 
 def test_only_failed_runs_make_a_page(write_run, tmp_path):
     """Nothing is ranked and nothing is drawn."""
     folder = write_run("lost", state="failed")
     (folder / "status.json").write_text(json.dumps({"state": "failed", "reason": "killed"}))
-    compare(tmp_path / "runs")
+    compare(tmp_path / "runs", LogConfig())
     source = (tmp_path / "runs" / "report" / "index.html").read_text()
     assert "killed" in source and "<svg" not in source
     checked(source)
@@ -245,7 +245,7 @@ def test_results_csv_is_what_the_predictions_say(write_run, guesses, tmp_path):
     """To the last digit, by plain Python that knows nothing of this package."""
     for seed, names in enumerate([("neg", "pos"), tuple("abcdefghijk")]):
         add_predictions(write_run(f"r{seed}"), guesses(0.8, seed, names=names))
-    compare(tmp_path / "runs")
+    compare(tmp_path / "runs", LogConfig())
     report = tmp_path / "runs" / "report" / "results.csv"
     with open(report, newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
@@ -296,10 +296,10 @@ def test_forty_five_runs_build_in_time(write_run, guesses, tmp_path):
 def test_a_page_that_cannot_be_written_leaves_the_old_one(write_run, tmp_path, monkeypatch):
     """Whole or not at all."""
     write_run("x")
-    compare(tmp_path / "runs")
+    compare(tmp_path / "runs", LogConfig())
     path = tmp_path / "runs" / "report" / "index.html"
     path.write_text("old")
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
-        compare(tmp_path / "runs")
+        compare(tmp_path / "runs", LogConfig())
     assert path.read_text() == "old"

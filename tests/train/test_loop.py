@@ -47,6 +47,7 @@ class Setup:
         self.config = TrainConfig(batch_size=4, learning_rate=0.05, **settings)
         self.optimizer = make_optimizer(self.config, EPOCH * EPOCHS)
         self.checkpoints = Checkpoints(folder / "checkpoints", keep=20)
+        self.energy: Any = None
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(step)
@@ -98,6 +99,7 @@ class Setup:
             eval_params=(lambda s: eval_params(s.opt_state, s.params)) if averages else None,
             document={},
             peak_memory=lambda: 0.0,
+            energy=self.energy,
         )
         self.folder.mkdir(exist_ok=True)
         log = RunLog(self.folder, LogConfig(every_steps=3), "test", {})
@@ -201,3 +203,27 @@ def test_validation_is_due_every_so_many_steps_and_at_the_end(tmp_path: Path) ->
     rows = (tmp_path / "metrics.csv").read_text().splitlines()
     validated = [int(row.split(",")[0]) for row in rows if ",validation," in row]
     assert validated == [15, 30, 40]
+
+
+def test_energy_is_that_of_the_steps(tmp_path: Path) -> None:
+    setup = Setup(tmp_path / "a")
+    joules, made = [100.0], Setup.batch
+
+    def batch(step: int) -> dict[str, np.ndarray]:
+        joules[0] += 2.0
+        return made(setup, step)
+
+    setup.batch = batch  # type: ignore[method-assign]
+    setup.energy = lambda: joules[0]
+    scores = setup.scores
+
+    class Costly(list):
+        def __getitem__(self, place: Any) -> Any:
+            joules[0] += 1000.0  # a validation: not of the steps
+            return scores[place]
+
+    setup.scores = Costly(scores)
+    _, tally = setup.run(last_step=2 * EPOCH)
+    # Batches are made ahead, the first ones before the first step.
+    assert tally.energy is not None and 0 < tally.energy <= 2.0 * 2 * EPOCH
+    assert setup.run(start_at=2 * EPOCH, last_step=2 * EPOCH)[1].energy == tally.energy
