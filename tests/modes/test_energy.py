@@ -1,4 +1,4 @@
-"""Energy: what the library counts, of the devices that the process sees; nothing where it cannot."""
+"""Energy: what the library counts of the devices the process sees; nothing where it cannot."""
 
 import sys
 import types

@@ -35,8 +35,10 @@ def log_records(data: bytes) -> Iterator[bytes]:
 
 def offline_records(folder: Path) -> list:
     """All records of the offline runs in a folder, in the order they were written in."""
+    import wandb
     from wandb.proto import wandb_internal_pb2
 
+    wandb.teardown()  # its service writes in a process of its own, and ends when all is written
     return [
         wandb_internal_pb2.Record.FromString(record)
         for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))
