@@ -6,13 +6,6 @@ from collections.abc import Sequence
 from jaxattn.report.record import RunRecord
 from jaxattn.report.setups import Setup, data_headings, group_setups, validation_score
 
-_BUDGET = {
-    "data.max_length": "{} tokens",
-    "data.max_examples": "at most {} texts of a split",
-    "train.epochs": "{} epochs",
-    "train.max_steps": "at most {} steps",
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class Group:
@@ -48,11 +41,6 @@ class Group:
 def comparable_groups(records: Sequence[RunRecord]) -> list[Group]:
     """The groups that hold a finished run. A baseline is in every group of its data."""
     headings = data_headings(records)
-    mlm = {
-        run.exp if run.kind == "pretrain" else f"{run.kind}/{run.exp}": run
-        for run in records
-        if run.is_mlm
-    }
     baselines: dict[str, list[Setup]] = {}
     for run in records:
         if run.kind == "baseline" and run.finished:
@@ -60,12 +48,12 @@ def comparable_groups(records: Sequence[RunRecord]) -> list[Group]:
             name = str(run.attention)
             if words := run.config.get("baseline.words"):
                 name += f", first {words} words"
-            baselines.setdefault(heading, []).append(Setup(heading, name, (), (run,)))
+            baselines.setdefault(heading, []).append(Setup(heading, name, (), (), (run,)))
     gathered: dict[tuple[str, str, tuple[str, ...]], list[Setup]] = {}
     for setup in group_setups(records):
         first = setup.runs[0]
         if first.kind == "finetune":
-            key = setup.data, first.device or "unknown device", _budget(first, mlm)
+            key = setup.data, first.device or "unknown device", setup.budget
             gathered.setdefault(key, []).append(setup)
     groups = [
         Group(*key, tuple(setups), tuple(baselines.get(key[0], ())))
@@ -77,19 +65,3 @@ def comparable_groups(records: Sequence[RunRecord]) -> list[Group]:
         runs = tuple(baselines[heading])
         groups.append(Group(heading, runs[0].runs[0].device or "unknown device", (), (), runs))
     return sorted(groups, key=lambda group: group.data)
-
-
-def _budget(run: RunRecord, mlm: dict[str, RunRecord]) -> tuple[str, ...]:
-    said = [
-        words.format(run.config[path]) for path, words in _BUDGET.items() if run.config.get(path)
-    ]
-    before: list[str] = []
-    name, followed = run.pretrain, set()
-    while name and name not in followed:
-        followed.add(name)
-        origin = mlm.get(name)
-        kind = "tapt" if name.startswith("tapt/") else "pretrain"
-        steps = f" of {origin.steps} steps" if origin and origin.steps else ""
-        before.append(f"{'TAPT' if kind == 'tapt' else 'pretraining'}{steps}")
-        name = origin.pretrain if origin else None
-    return (*said, "after " + " and ".join(reversed(before)) if before else "from random weights")

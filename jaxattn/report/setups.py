@@ -8,6 +8,7 @@ from statistics import fmean
 
 from jaxattn.predictions.files import Predictions
 from jaxattn.predictions.intervals import Interval, comparable, macro_f1_difference
+from jaxattn.report.budget import budget
 from jaxattn.report.record import RunRecord
 
 # Options that are no part of what is measured, or say the same thing in another way.
@@ -33,11 +34,15 @@ Key = tuple[object, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """Runs that differ by nothing but their seed, failed ones among them."""
+    """Runs that differ by nothing but their seed, failed ones among them.
+
+    `shape` is what a step computes, `budget` says in words what they were given to learn from.
+    """
 
     data: str
     attention: str
     shape: Key
+    budget: tuple[str, ...]
     runs: tuple[RunRecord, ...]
 
     @property
@@ -118,6 +123,7 @@ def group_setups(records: Sequence[RunRecord]) -> list[Setup]:
             headings[runs[0].folder],
             str(runs[0].attention),
             _shape_key(runs[0], headings),
+            budget(runs[0], mlm),
             tuple(runs),
         )
         for runs in gathered.values()
@@ -125,14 +131,16 @@ def group_setups(records: Sequence[RunRecord]) -> list[Setup]:
 
 
 def sdpa_reference(setup: Setup, setups: Sequence[Setup]) -> Setup | None:
-    """The finished sdpa setup of the same kind, data, device and model shape.
+    """The finished sdpa setup of the same kind, data, device, budget and model shape.
 
     Of several (another learning rate, say) the best on validation: never chosen by the test.
     """
     candidates = [
         other
         for other in setups
-        if other.attention == "sdpa" and other.shape == setup.shape and other.finished
+        if other.attention == "sdpa"
+        and other.finished
+        and (other.shape, other.budget) == (setup.shape, setup.budget)
     ]
     return max(candidates, key=validation_score) if candidates else None
 
