@@ -62,7 +62,8 @@ def device_name() -> str:
 
 def cpu_name() -> str:
     """The CPU cores this process may use."""
-    return f"cpu ({cpu_cores()} cores, {platform.machine()})"
+    cores = cpu_cores()
+    return f"cpu ({cores} core{'' if cores == 1 else 's'}, {platform.machine()})"
 
 
 def cpu_cores() -> int:

@@ -1,7 +1,7 @@
 """The user's criteria WNF-1 (cost) and WNF-2 (quality), judged on what was measured."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jaxattn.predictions.intervals import Interval
@@ -65,7 +65,11 @@ def criteria(records: Sequence[RunRecord]) -> list[Criterion]:
     it is INCONCLUSIVE; without saved predictions there is no interval, which is said.
     """
     setups = [setup for setup in group_setups(records) if setup.runs[0].kind == "finetune"]
-    baselines = best_baselines(records)
+    return judged(setups, best_baselines(records))
+
+
+def judged(setups: Sequence[Setup], baselines: Mapping[str, RunRecord]) -> list[Criterion]:
+    """The criteria of these setups; `baselines`: name of the data -> the baseline's run."""
     rows = []
     for setup in setups:
         if setup.attention not in MARGIN_PP:

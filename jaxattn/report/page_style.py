@@ -23,9 +23,9 @@ p { margin: .4rem 0; max-width: 54rem; overflow-wrap: anywhere; }
 .answer .what { font-size: 1.12rem; font-weight: 600; max-width: none; }
 .answer .where { color: var(--muted); font-size: .88rem; margin: 0; max-width: none; }
 .scroll { overflow-x: auto; margin: .5rem 0 1rem; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: .2rem 0; }
-th, td { text-align: left; vertical-align: top; padding: .28rem .7rem .28rem 0;
+th, td { text-align: left; vertical-align: top; padding: .28rem .55rem .28rem 0;
   border-bottom: 1px solid var(--line); }
 .many > *, .stack > * { min-width: 0; }
 thead th { color: var(--muted); font-weight: 600; vertical-align: bottom; }

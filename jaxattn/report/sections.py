@@ -13,10 +13,10 @@ from jaxattn.report.charts import (
     learning_charts,
     quality_charts,
 )
-from jaxattn.report.criteria import criteria
+from jaxattn.report.criteria import judged
 from jaxattn.report.groups import Group
 from jaxattn.report.markup import Markup, figure, joined, table, tag
-from jaxattn.report.setups import Setup, lead
+from jaxattn.report.setups import Setup, best_on_validation, lead
 from jaxattn.report.summary import best_run, comparable_exact
 
 WIDEST_MATRIX = 15
@@ -119,7 +119,8 @@ def _summary(group: Group) -> Markup:
 
 
 def _criteria(group: Group) -> Markup:
-    runs = [run for setup in (*group.setups, *group.baselines) for run in setup.runs]
+    fitted = [run for setup in group.baselines for run in setup.runs]
+    baselines = {group.data: best_on_validation(fitted)} if fitted else {}
     rows = [
         (
             row.criterion,
@@ -128,7 +129,7 @@ def _criteria(group: Group) -> Markup:
             row.limit,
             row.measured,
         )
-        for row in criteria(runs)
+        for row in judged(group.setups, baselines)
     ]
     if not rows:
         return Markup("")

@@ -157,17 +157,20 @@ def validation_score(setup: Setup) -> float:
 def best_baselines(records: Sequence[RunRecord]) -> dict[str, RunRecord]:
     """Heading of the data -> its finished baseline; of several the best on validation."""
     headings = data_headings(records)
-
-    def score(record: RunRecord) -> float:
-        return -1.0 if record.validation_macro_f1 is None else record.validation_macro_f1
-
-    found: dict[str, RunRecord] = {}
+    found: dict[str, list[RunRecord]] = {}
     for record in records:
         if record.kind == "baseline" and record.finished:
-            heading = headings[record.folder]
-            if heading not in found or score(record) > score(found[heading]):
-                found[heading] = record
-    return found
+            found.setdefault(headings[record.folder], []).append(record)
+    return {heading: best_on_validation(runs) for heading, runs in found.items()}
+
+
+def best_on_validation(runs: Sequence[RunRecord]) -> RunRecord:
+    """The run with the highest validation macro-F1; of equals the first."""
+
+    def score(run: RunRecord) -> float:
+        return -1.0 if run.validation_macro_f1 is None else run.validation_macro_f1
+
+    return max(runs, key=score)
 
 
 def lead(ours: Sequence[Predictions], theirs: Sequence[Predictions]) -> Interval | None:

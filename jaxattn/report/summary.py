@@ -11,7 +11,7 @@ from jaxattn.config_io import write_text
 from jaxattn.predictions.intervals import comparable, macro_f1_interval, mcnemar
 from jaxattn.report.groups import Group, comparable_groups
 from jaxattn.report.record import RunRecord
-from jaxattn.report.setups import Setup, lead, sdpa_reference
+from jaxattn.report.setups import Setup, best_on_validation, lead, sdpa_reference
 from jaxattn.report.table import cell
 
 
@@ -39,11 +39,7 @@ def write_summary_csv(records: Sequence[RunRecord], path: Path) -> None:
 
 def best_run(setup: Setup) -> RunRecord:
     """The finished run that is best on validation; of equals the first."""
-
-    def score(run: RunRecord) -> float:
-        return -1.0 if run.validation_macro_f1 is None else run.validation_macro_f1
-
-    return max(setup.finished, key=score)
+    return best_on_validation(setup.finished)
 
 
 def comparable_exact(setup: Setup, group: Group) -> Setup | None:

@@ -1,12 +1,15 @@
 """WNF-1 and WNF-2 at and around their limits."""
 
 import dataclasses
+import html
 
 import numpy as np
 import pytest
 
 from jaxattn.predictions.intervals import macro_f1
 from jaxattn.report.criteria import criteria, pass_wnf
+from jaxattn.report.groups import comparable_groups
+from jaxattn.report.sections import group_section
 
 
 def verdicts(records, attention):
@@ -198,3 +201,20 @@ def test_inconclusive_is_told_after_what_failed_or_was_not_measured(record, gues
     summary = {folder.name: verdict for folder, verdict in pass_wnf(runs).items()}
     assert summary["s0"] == "PASS" and summary["f0"] == "INCONCLUSIVE"
     assert {f.name: v for f, v in pass_wnf(runs[1:]).items()}["f0"] == "NOT MEASURED"
+
+
+def test_the_page_judges_seeds_together_as_the_table_does(record):
+    """Each seed has a pretraining of its own, which is what makes them seeds of one setup."""
+    runs = []
+    for attention, f1 in (("sdpa", 0.90), ("performer_favor", 0.85)):
+        for seed in range(3):
+            name = f"{attention}{seed}"
+            runs.append(record(name, attention, None, kind="pretrain", seed=seed))
+            runs.append(record(name, attention, f1 + seed / 1000, seed=seed, pretrain=name))
+    found = criteria(runs)
+    assert {len(row.runs) for row in found} == {3}
+    (group,) = comparable_groups(runs)
+    shown = group_section(group, "x")
+    for row in found:
+        assert html.escape(row.measured) in shown
+    assert shown.count("WNF-1 time or memory") == 1
