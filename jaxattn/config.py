@@ -275,7 +275,7 @@ class DataConfig(Checked):
     text_column: str = option(
         "text", "column of the text; title+description joins two with a blank between them"
     )
-    label_column: str = option("label", "column of the label")
+    label_column: str = option("label", "column of the label; empty: the texts have none")
     group_column: str = option(
         "",
         "rows with one value in this column stay in one split (a web address counts as its host); "

@@ -76,6 +76,10 @@ def load_labelled(data: DataConfig) -> LabelledCorpus:
     """
     source = open_source(data)
     rows = source.required(data.train_split, "data.train_split")
+    if not data.label_column:
+        raise InputError(
+            "data.label_column: found '', classification needs the column of the label"
+        )
     if rows.label_columns is not None:
         require_column(data.label_column, rows.label_columns, source.name)
     parts = _parts(source, rows, data)

@@ -90,7 +90,7 @@ CORPORA: dict[str, KnownCorpus] = {
     "wiki": KnownCorpus(
         "English Wikipedia for the MLM; from the hub, of all articles those with one of six "
         "words in their beginning",
-        {"max_length": 512},
+        {"max_length": 512, "label_column": ""},
         {"hub": "wikimedia/wikipedia", "hub_config": "20231101.en",
          "keywords": ("film", "sport", "business", "science", "technology", "news")},
     ),

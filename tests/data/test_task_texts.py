@@ -57,3 +57,15 @@ def test_unlabelled_texts_may_be_added_and_the_test_split_not(tmp_path: Path) ->
     assert set(added) == {*named("train", 10), *named("more", 5)}
     with pytest.raises(InputError, match=r"data\.mlm_splits.*test split"):
         load_task_texts(DataConfig(name="mine", path=data.path, mlm_splits=("train", "test")))
+
+
+def test_texts_without_labels_are_read_when_that_is_said(tmp_path: Path) -> None:
+    for name, count in (("train", 20), ("validation", 4)):
+        lines = "".join(json.dumps({"text": text}) + "\n" for text in named(name, count))
+        (tmp_path / f"{name}.jsonl").write_text(lines)
+    with pytest.raises(InputError, match=r"no column 'label'.*set data\.label_column=$"):
+        load_task_texts(DataConfig(name="mine", path=str(tmp_path)))
+    bare = DataConfig(name="mine", path=str(tmp_path), label_column="")
+    assert load_task_texts(bare).train == named("train", 20)
+    with pytest.raises(InputError, match=r"data\.label_column: found '', classification needs"):
+        load_labelled(bare)
