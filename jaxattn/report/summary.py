@@ -1,18 +1,15 @@
 """summary.csv: a row for each configuration, over its seeds."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from jaxattn.config_io import write_text
 from jaxattn.predictions.intervals import comparable, macro_f1_interval, mcnemar
 from jaxattn.report.groups import Group, comparable_groups
 from jaxattn.report.record import RunRecord
 from jaxattn.report.setups import Setup, best_on_validation, lead, sdpa_reference
-from jaxattn.report.table import cell
+from jaxattn.report.table import write_rows
 
 
 def summary_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
@@ -27,14 +24,8 @@ def summary_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
 
 
 def write_summary_csv(records: Sequence[RunRecord], path: Path) -> None:
-    """Writes summary.csv whole or not at all, with numbers as in results.csv."""
-    rows = summary_rows(records)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if rows:
-        writer.writerow(rows[0])
-    writer.writerows([cell(value) for value in row.values()] for row in rows)
-    write_text(path, text.getvalue())
+    """Writes summary.csv, one row a configuration, as `write_rows`."""
+    write_rows(summary_rows(records), path)
 
 
 def best_run(setup: Setup) -> RunRecord:

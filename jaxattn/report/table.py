@@ -75,11 +75,15 @@ def results_rows(records: Sequence[RunRecord], by: str = "test_macro_f1") -> lis
 
 
 def write_results_csv(records: Sequence[RunRecord], path: Path, by: str = "test_macro_f1") -> None:
-    """Writes results.csv (UTF-8, comma, one row a run) whole or not at all.
+    """Writes results.csv, one row a run, as `write_rows`."""
+    write_rows(results_rows(records, by), path)
+
+
+def write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Writes rows of the same columns as CSV (UTF-8, comma) whole or not at all.
 
     Numbers are written as `repr` gives them, without units, and empty where they are not known.
     """
-    rows = results_rows(records, by)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if rows:
