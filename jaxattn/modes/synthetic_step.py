@@ -14,7 +14,7 @@ from jaxattn.data.masking import Masking, num_slots
 from jaxattn.data.tokens import SPECIAL_TOKENS, SpecialIds, TokenArray
 from jaxattn.errors import InputError
 from jaxattn.model.heads import ClassifierModel, MlmModel
-from jaxattn.modes.finetune import init_classifier
+from jaxattn.modes.classifier_params import init_classifier
 from jaxattn.modes.pretrain import init_mlm
 from jaxattn.ops.programs import Programs
 from jaxattn.train.optimizer import make_optimizer
