@@ -27,6 +27,8 @@ CONFIG_FILES = {
     "finetune": "resolved_config.yaml",
     "baseline": "config.yaml",
 }
+MERGED = "merged.json"
+"""The run holds the parameters of another one, which is listed, in another form."""
 MARKS = ("status.json", "results.json", "environment.json", *CONFIG_FILES.values())
 """A folder that holds one of these is a run."""
 IDENTITY = ("data", "data_hash", "attention", "pretrain", "seed", "device")
@@ -60,7 +62,9 @@ def collect(root: Path) -> list[RunRecord]:
         _read_run(folder, folder.name, kind)
         for kind, parent in folders
         for folder in sorted(parent.iterdir())
-        if any((folder / mark).is_file() for mark in MARKS) and not _drafted(folder, kind)
+        if any((folder / mark).is_file() for mark in MARKS)
+        and not _drafted(folder, kind)
+        and not (folder / MERGED).is_file()
     ]
     if not records:
         wanted = ", ".join(f"{kind}/<exp>" for kind in KINDS)
