@@ -14,6 +14,7 @@ from jaxattn.data.tokens import SpecialIds
 from jaxattn.errors import InputError
 from jaxattn.model.heads import ClassifierModel
 from jaxattn.modes.classifier_params import check_method, first_params, init_classifier
+from jaxattn.modes.synthetic_step import synthetic_step
 from jaxattn.ops.trees import joined, path_names, split, tree_hash
 from jaxattn.peft import (
     LORA_B,
@@ -334,3 +335,20 @@ def test_random_prompts_and_factors_follow_the_seed() -> None:
     ]
     assert len({np.asarray(x).tobytes() for x in a}) == 4
     assert not np.asarray(blocks["blocks_0"]["attention"]["query"][LORA_B]).any()
+
+
+@pytest.mark.parametrize("method", ["lora", "soft_prompt"])
+def test_a_planned_step_has_the_state_of_the_run(method: str) -> None:
+    config = configured(method)
+    step = synthetic_step(
+        config,
+        task="classification",
+        batch_size=64,
+        length=16,
+        vocab_size=VOCABULARY,
+        num_classes=CLASSES,
+    )
+    _, _, trained, frozen = begun(config)
+    shapes = lambda tree: jax.tree.map(lambda leaf: leaf.shape, tree)  # noqa: E731
+    assert shapes(step.state.params) == shapes(trained)
+    assert shapes(frozen_of(step.state)) == shapes(frozen)

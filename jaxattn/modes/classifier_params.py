@@ -78,8 +78,8 @@ def first_params(
     trained, frozen = cut(params, config.peft.method)
     if frozen is None:
         return trained, None
-    method = config.peft
-    return trained, Base(pretrain, frozen, lambda *parts: complete(*parts, method))
+    peft = config.peft
+    return trained, Base(pretrain, frozen, lambda one, other: complete(one, other, peft))
 
 
 def params_of_run(folder: RunFolder, config: Config, model: ClassifierModel, step: int) -> Any:

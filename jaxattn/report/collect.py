@@ -214,6 +214,8 @@ def _read_results(path: Path, kind: str) -> dict[str, Any]:
         "validation_loss": number(results, "validation.loss"),
         "best_step": whole(results, "best_step"),
         "parameters": whole(results, "parameters"),
+        "trainable_parameters": whole(results, "trainable_parameters"),
+        "added_parameters": whole(results, "added_parameters"),
         "seconds_per_epoch": number(results, "cost.seconds_per_epoch"),
         "train_seconds": number(results, "cost.train_seconds"),
         "compile_seconds": number(results, "cost.compile_seconds"),

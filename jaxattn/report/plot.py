@@ -13,6 +13,7 @@ from jaxattn.report.setups import best_baselines, data_headings
 TIME = ("seconds_per_epoch", "time per epoch (s)")
 DEVICE_MEMORY = ("device_memory_mib", "peak device memory (MiB)")
 RESIDENT_MEMORY = ("resident_memory_mib", "peak resident memory (MiB)")
+TRAINED = ("trainable_parameters", "trained parameters")
 Cost = tuple[str, str]
 """A cost that a panel can have on its axis: field of `RunRecord`, and title with unit."""
 PANEL_INCHES = (7.0, 4.8)

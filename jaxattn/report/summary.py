@@ -83,6 +83,8 @@ def _row(group: Group, setup: Setup) -> dict[str, Any]:
         "max_gpu_mem_MiB": setup.mean("device_memory_mib"),
         "peak_rss_MiB": setup.mean("resident_memory_mib"),
         "parameters": setup.runs[0].parameters,
+        "peft_method": setup.runs[0].peft,
+        "trainable_parameters": setup.finished[0].trainable_parameters,
     }
 
 
