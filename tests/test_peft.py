@@ -13,6 +13,7 @@ from jaxattn.config import ATTENTION_TYPES, Config, replace
 from jaxattn.data.tokens import SpecialIds
 from jaxattn.errors import InputError
 from jaxattn.model.heads import ClassifierModel
+from jaxattn.modes import classifier_params
 from jaxattn.modes.classifier_params import check_method, first_params, init_classifier
 from jaxattn.modes.synthetic_step import synthetic_step
 from jaxattn.ops.trees import joined, path_names, split, tree_hash
@@ -60,9 +61,28 @@ def configured(method: str, **options: Any) -> Config:
     return replace(Config(), {**TINY, "peft.method": method} | options)
 
 
+def made_up(model: ClassifierModel, seed: int) -> Any:
+    """Parameters like those of `init_classifier`, but not compiled for."""
+    rng = np.random.default_rng(seed)
+
+    def fill(path: tuple[Any, ...], leaf: Any) -> jax.Array:
+        name = path_names(path)[-1]
+        if name in ("scale", "bias"):
+            return jnp.full(leaf.shape, float(name == "scale"))
+        return jnp.asarray(rng.normal(0.0, 0.2, leaf.shape), jnp.float32)
+
+    shapes = jax.eval_shape(lambda: init_classifier(model, seed))
+    return jax.tree_util.tree_map_with_path(fill, shapes)
+
+
+@pytest.fixture(autouse=True)
+def quick_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifier_params, "init_classifier", made_up)
+
+
 @functools.cache
 def pretrained(config: Config) -> Any:
-    return init_classifier(ClassifierModel(config, VOCABULARY, CLASSES), 7)
+    return made_up(ClassifierModel(config, VOCABULARY, CLASSES), 7)
 
 
 @functools.cache
@@ -155,7 +175,8 @@ def test_lora_begins_as_the_model_it_changes(method: str) -> None:
     np.testing.assert_array_equal(begins, logits(model, own, batch))
 
 
-def test_adapters_begin_nearly_as_the_identity() -> None:
+def test_adapters_begin_nearly_as_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
     config = configured("adapter", **{"peft.placement": "houlsby"})
     model, found, trained, frozen = begun(config)
     batch = rows((9, 4), 12)
