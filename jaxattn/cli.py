@@ -25,6 +25,8 @@ Modes, each with an example (`python launch.py` is the same program as `jaxattn`
               jaxattn --mode=eval --exp=imdb_lsh
   predict   labels and probabilities for texts from a file or standard input
               jaxattn --mode=predict --exp=imdb_lsh --input=reviews.csv --output=labels.csv
+  merge     fold what LoRA (or the head alone) has learned into a run of ordinary parameters
+              jaxattn --mode=merge --exp=imdb_lora
   compare   which attention to use: a page, tables and a plot of every run
               jaxattn --mode=compare --runs=runs
   replay    run a run again from its saved configuration, and compare
@@ -67,6 +69,7 @@ MODES = {
     "baseline": "baseline",
     "eval": "evaluate",
     "predict": "predict",
+    "merge": "merge",
     "compare": "compare",
     "replay": "replay",
     "data": "data",
@@ -85,7 +88,8 @@ FLAG_TEXTS = {
     "with --pretrain finetune.",
     "run": "replay, verify, plan: the run's folder; replay: a report's folder for all its runs.",
     "input": "predict: a file, or - for standard input.",
-    "output": "predict: a file; empty: standard output.",
+    "output": "predict: a file; empty: standard output. merge: name of the new run; empty: "
+    "<exp>_merged.",
     "format": "predict: jsonl or csv.",
 }
 

@@ -445,6 +445,62 @@ class FinetuneConfig(Checked):
     )
 
 
+PEFT_METHODS = ("full", "head_only", "soft_prompt", "adapter", "lora")
+
+
+@dataclasses.dataclass(frozen=True)
+class PeftConfig(Checked):
+    """Which parameters fine-tuning trains; pretraining and TAPT train all."""
+
+    PATH: ClassVar[str] = "peft."
+    method: str = option(
+        "full",
+        "what fine-tuning trains: everything; or the head, and with it nothing, vectors before the "
+        "text, small layers in the blocks, or low-rank changes of their matrices",
+        choices=PEFT_METHODS,
+    )
+    n_tokens: int = option(
+        10, "soft_prompt: vectors before the text; they count in model.max_seq_len", low=1,
+        high=MAX_SEQ_LEN,
+    )  # fmt: skip
+    prompt_init: str = option(
+        "vocab", "soft_prompt: embeddings of tokens, or normal noise", choices=("vocab", "random")
+    )
+    bottleneck: int = option(8, "adapter: its inner width", low=1)
+    placement: str = option(
+        "pfeiffer", "adapter: after each feed-forward layer, or after each attention layer too",
+        choices=("pfeiffer", "houlsby"),
+    )  # fmt: skip
+    r: int = option(8, "lora: rank of the changes", low=1)
+    alpha: float = option(16.0, "lora: the changes are multiplied by alpha / r", low=1e-6)
+    dropout: float = option(
+        0.0, "lora: dropout on a matrix's input features, the same for all tokens of a micro-batch",
+        low=0.0, high=0.99,
+    )  # fmt: skip
+    targets: tuple[str, ...] = option(
+        ("query", "value"), "lora: matrices of every block that are changed",
+        choices=("query", "key", "value", "out", "up", "down"),
+    )  # fmt: skip
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Vectors that the model puts before every text."""
+        return self.n_tokens if self.method == "soft_prompt" else 0
+
+    @property
+    def adapter_widths(self) -> dict[str, int]:
+        """Layer of a block, "attention" or "mlp" -> inner width of the adapter after it."""
+        places = {"pfeiffer": ("mlp",), "houlsby": ("attention", "mlp")}[self.placement]
+        return dict.fromkeys(places, self.bottleneck) if self.method == "adapter" else {}
+
+    def _rules(self) -> None:
+        if not self.targets or len(set(self.targets)) != len(self.targets):
+            raise InputError(
+                f"peft.targets: found {list(self.targets)}, allowed: one or more different ones of "
+                "query, key, value, out, up, down"
+            )
+
+
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig(Checked):
     """When the state is saved. Any of the three may trigger; the end of a run always does."""
@@ -628,6 +684,7 @@ class Config(Checked):
     data: DataConfig = section(DataConfig, "the corpus")
     train: TrainConfig = section(TrainConfig, "optimisation")
     finetune: FinetuneConfig = section(FinetuneConfig, "fine-tuning")
+    peft: PeftConfig = section(PeftConfig, "which parameters fine-tuning trains")
     checkpoint: CheckpointConfig = section(CheckpointConfig, "saving")
     log: LogConfig = section(LogConfig, "logging")
     baseline: BaselineConfig = section(BaselineConfig, "TF-IDF + logistic regression")
@@ -659,6 +716,32 @@ class Config(Checked):
                 f"model.attention_dropout: found {self.model.attention_dropout}, allowed with "
                 f"attention.type = {self.attention.type}: 0.0 (only sdpa has weights to drop)"
             )
+        self._peft_rules()
+
+    def _peft_rules(self) -> None:
+        method, finetune = self.peft.method, self.finetune
+        tokens = self.data.max_length + self.peft.prompt_tokens
+        if tokens > self.model.max_seq_len:
+            raise InputError(
+                f"peft.n_tokens: found {self.peft.n_tokens}, which with data.max_length = "
+                f"{self.data.max_length} makes inputs of {tokens} tokens, allowed: at most "
+                f"model.max_seq_len = {self.model.max_seq_len}"
+            )
+        if method != "full" and finetune.freeze_blocks:
+            raise InputError(
+                f"finetune.freeze_blocks: found {finetune.freeze_blocks}, allowed with "
+                f"peft.method = {method}: 0 (all blocks are frozen all the time)"
+            )
+        without_layers = {
+            "head_only": ("backbone_lr_ratio", "layer_decay"),
+            "soft_prompt": ("layer_decay",),
+        }
+        for name in without_layers.get(method, ()):
+            if getattr(finetune, name) != 1.0:
+                raise InputError(
+                    f"finetune.{name}: found {getattr(finetune, name)}, allowed with peft.method = "
+                    f"{method}: 1.0 (nothing that is trained is in a block)"
+                )
 
 
 def replace(config: Config, values: Mapping[str, Any]) -> Config:

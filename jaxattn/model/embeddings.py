@@ -15,6 +15,8 @@ class Embeddings(nn.Module):
     """Token ids [B, N] -> [B, N, D].
 
     `positions` sinusoidal or learned are added here; rope and relative act in the attention layer.
+    With `prompt_tokens` the row begins with so many trained vectors, the soft prompt of Lester et
+    al. (2021): they have the first positions, and the result is [B, prompt_tokens + N, D].
     """
 
     vocab_size: int
@@ -25,6 +27,7 @@ class Embeddings(nn.Module):
     norm_eps: float
     dropout: float
     dtype: jnp.dtype
+    prompt_tokens: int = 0
 
     def setup(self) -> None:
         """Declares the tables."""
@@ -35,6 +38,9 @@ class Embeddings(nn.Module):
             self.position_table = self.param(
                 "position_table", embedding_init, (self.max_seq_len, self.hidden_dim)
             )
+        if self.prompt_tokens:
+            shape = (self.prompt_tokens, self.hidden_dim)
+            self.prompt = self.param("prompt", embedding_init, shape)
         if self.normalize:
             self.norm = nn.LayerNorm(epsilon=self.norm_eps, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
@@ -44,14 +50,19 @@ class Embeddings(nn.Module):
     ) -> jax.Array:
         """Embeds; `positions_BN` None: 0, 1, ...
 
-        Raises InputError for an input longer than `max_seq_len`.
+        Raises InputError for an input that is, with the prompt, longer than `max_seq_len`.
         """
-        length = ids_BN.shape[1]
+        length = self.prompt_tokens + ids_BN.shape[1]
         if length > self.max_seq_len:
             raise InputError(
                 f"an input of {length} tokens is longer than model.max_seq_len = {self.max_seq_len}"
             )
         x_BND = self.tokens(ids_BN)
+        if self.prompt_tokens:
+            prompt_BPD = jnp.broadcast_to(
+                self.prompt.astype(self.dtype), (ids_BN.shape[0], *self.prompt.shape)
+            )
+            x_BND = jnp.concatenate([prompt_BPD, x_BND], axis=1)
 
         def at_positions(table_ND: jax.Array) -> jax.Array:
             chosen = table_ND if positions_BN is None else table_ND[positions_BN]

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.core import FrozenDict
 
 from jaxattn.config import Config
 from jaxattn.model.attention_layer import AttentionLayer, Layout, projection_init
@@ -38,8 +39,30 @@ class Mlp(nn.Module):
         return nn.Dropout(self.dropout)(h, deterministic=deterministic)
 
 
+class Adapter(nn.Module):
+    """A bottleneck with a residual of its own: nearly the identity at first (Houlsby et al. 2019).
+
+    Kernels start at 0.01 x normal noise, biases at zero.
+    """
+
+    width: int
+    activation: str
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x_BND: jax.Array) -> jax.Array:
+        """[B, N, D] -> [B, N, D]."""
+        dense: dict[str, Any] = {"kernel_init": nn.initializers.normal(0.01), "dtype": self.dtype}
+        h = ACTIVATIONS[self.activation](nn.Dense(self.width, name="down", **dense)(x_BND))
+        return x_BND + nn.Dense(x_BND.shape[-1], name="up", **dense)(h)
+
+
 class EncoderBlock(nn.Module):
-    """Attention and feed-forward layer, each with a residual and a layer norm before or after."""
+    """Attention and feed-forward layer, each with a residual and a layer norm before or after.
+
+    `adapters`: "attention" or "mlp" -> inner width of an adapter between that layer and the
+    residual.
+    """
 
     attention: Mapping[str, Any]
     mlp: Mapping[str, Any]
@@ -47,6 +70,7 @@ class EncoderBlock(nn.Module):
     norm_eps: float
     dtype: jnp.dtype
     remat_attention: bool = False
+    adapters: Mapping[str, int] = FrozenDict()
 
     @nn.compact
     def __call__(
@@ -64,22 +88,38 @@ class EncoderBlock(nn.Module):
         transform = Mlp(dtype=self.dtype, name="mlp", **self.mlp)
         norm_1 = nn.LayerNorm(epsilon=self.norm_eps, dtype=self.dtype, name="attention_norm")
         norm_2 = nn.LayerNorm(epsilon=self.norm_eps, dtype=self.dtype, name="mlp_norm")
+        adapters = {
+            name: Adapter(width, self.mlp["activation"], self.dtype, name=f"{name}_adapter")
+            for name, width in self.adapters.items()
+        }
+
+        def attended(x_BND: jax.Array) -> jax.Array:
+            x_BND = attend(x_BND, layout, relative_bias_HP, deterministic)
+            return adapters["attention"](x_BND) if "attention" in adapters else x_BND
+
+        def transformed(x_BND: jax.Array) -> jax.Array:
+            x_BND = transform(x_BND, deterministic)
+            return adapters["mlp"](x_BND) if "mlp" in adapters else x_BND
+
         if self.norm == "pre":
-            x_BND += attend(norm_1(x_BND), layout, relative_bias_HP, deterministic)
-            return x_BND + transform(norm_2(x_BND), deterministic)
-        x_BND = norm_1(x_BND + attend(x_BND, layout, relative_bias_HP, deterministic))
-        return norm_2(x_BND + transform(x_BND, deterministic))
+            x_BND += attended(norm_1(x_BND))
+            return x_BND + transformed(norm_2(x_BND))
+        x_BND = norm_1(x_BND + attended(x_BND))
+        return norm_2(x_BND + transformed(x_BND))
 
 
 class Encoder(nn.Module):
     """Token ids -> hidden states, for every attention and position scheme.
 
-    `config` ends here: the modules below take plain values.
+    `config` ends here: the modules below take plain values. `prompt_tokens` trained vectors stand
+    before every text and `adapters` after layers of the blocks; see `Embeddings`, `EncoderBlock`.
     """
 
     config: Config
     vocab_size: int
     dtype: jnp.dtype
+    prompt_tokens: int = 0
+    adapters: Mapping[str, int] = FrozenDict()
 
     def setup(self) -> None:
         """Declares embeddings, the shared relative table, blocks and the last norm."""
@@ -93,6 +133,7 @@ class Encoder(nn.Module):
             norm_eps=model.norm_eps,
             dropout=model.embedding_dropout,
             dtype=self.dtype,
+            prompt_tokens=self.prompt_tokens,
         )
         if model.positions == "relative":
             self.relative_table = self.param(
@@ -123,7 +164,15 @@ class Encoder(nn.Module):
         if remat == "block":
             block = nn.remat(EncoderBlock, static_argnums=(4,))
         self.blocks = [
-            block(attention, mlp, model.norm, model.norm_eps, self.dtype, remat == "attention")
+            block(
+                attention,
+                mlp,
+                model.norm,
+                model.norm_eps,
+                self.dtype,
+                remat == "attention",
+                self.adapters,
+            )
             for _ in range(model.num_layers)
         ]
         if model.norm == "pre":
@@ -140,11 +189,15 @@ class Encoder(nn.Module):
         """int32 [B, N], bool [B, N] True = real token -> [B, N, D].
 
         `segment_ids_BN`: int32 [B, N]; each run of equal ids is a text of its own, which gets what
-        it would get in a row by itself.
+        it would get in a row by itself. There is none where there is a prompt; what is returned are
+        the hidden states of the text alone.
 
-        Raises InputError when N is larger than `model.max_seq_len`.
+        Raises InputError when N and the prompt are longer than `model.max_seq_len`.
         """
-        model = self.config.model
+        model, prompt = self.config.model, self.prompt_tokens
+        if prompt:
+            assert segment_ids_BN is None, "a row of several texts has no place for a prompt each"
+            key_mask_BN = jnp.pad(key_mask_BN, ((0, 0), (prompt, 0)), constant_values=True)
         layout = Layout.of(key_mask_BN, segment_ids_BN)
         x_BND = self.embeddings(ids_BN, layout.positions, deterministic=deterministic)
         relative_bias_HP = None
@@ -155,6 +208,7 @@ class Encoder(nn.Module):
             relative_bias_HP = self.relative_table[:, buckets_P]
         for block in self.blocks:
             x_BND = block(x_BND, layout, relative_bias_HP, deterministic)
+        x_BND = x_BND[:, prompt:]
         return self.final_norm(x_BND) if model.norm == "pre" else x_BND
 
     def attend(self, x_BSD: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ from typing import Any, cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.core import FrozenDict
 
 from jaxattn.config import Config
 from jaxattn.model.attention_layer import projection_init
@@ -62,7 +63,10 @@ def pool(x_BND: jax.Array, key_mask_BN: jax.Array, how: str) -> jax.Array:
 
 
 class ClassifierModel(nn.Module):
-    """Encoder, pooling, optional BERT pooler (dense + tanh), dropout, linear layer."""
+    """Encoder, pooling, optional BERT pooler (dense + tanh), dropout, linear layer.
+
+    The encoder has the soft prompt or the adapters that `config.peft` says.
+    """
 
     config: Config
     vocab_size: int
@@ -70,8 +74,10 @@ class ClassifierModel(nn.Module):
 
     def setup(self) -> None:
         """Declares the encoder and the head."""
-        dtype = COMPUTE_DTYPES[self.config.train.precision]
-        self.encoder = Encoder(self.config, self.vocab_size, dtype)
+        dtype, peft = COMPUTE_DTYPES[self.config.train.precision], self.config.peft
+        self.encoder = Encoder(
+            self.config, self.vocab_size, dtype, peft.prompt_tokens, FrozenDict(peft.adapter_widths)
+        )
         if self.config.head.pooler == "bert":
             self.pooler = nn.Dense(self.config.model.hidden_dim, kernel_init=projection_init)
         self.drop = nn.Dropout(self.config.head.dropout)

@@ -4,8 +4,6 @@ import dataclasses
 import warnings
 from typing import Any
 
-import jax
-
 from jaxattn.config import Config
 from jaxattn.data.corpora import LabelledCorpus
 from jaxattn.data.derived import CLEANERS
@@ -14,6 +12,7 @@ from jaxattn.errors import InputError
 from jaxattn.evaluate.metrics import classification_metrics, confusion
 from jaxattn.evaluate.predict import ClassPredictor, Placement, Trained
 from jaxattn.model.heads import ClassifierModel
+from jaxattn.modes.classifier_params import params_of_run
 from jaxattn.modes.run_folder import RunFolder, entry
 from jaxattn.modes.training import buckets, cache_folder, texts_hash, trained_by
 from jaxattn.predictions.files import write_predictions
@@ -73,8 +72,8 @@ def load_classifier(folder: RunFolder) -> Classifier:
     if latest is None:
         raise InputError(f"{folder.path}: no finished checkpoint to read")
     best = checkpoints.document(latest)["tally"]["best_step"] or latest
-    params = jax.tree.map(jax.numpy.asarray, checkpoints.load_params(best))
     model = ClassifierModel(config, tokenizer.get_vocab_size(), len(label_names))
+    params = params_of_run(folder, config, model, best)
     predictor = make_predictor(config, model, special_ids(tokenizer).pad)
     return Classifier(config, label_names, tokenizer, predictor, trained_by(config, params, best))
 

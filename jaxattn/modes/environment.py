@@ -114,13 +114,13 @@ def attention_implementations(config: Config) -> dict[str, str]:
     plain = (
         model.positions != "relative" and not model.attention_dropout and not config.data.packing
     )
-    found = {}
+    found, prompt = {}, config.peft.prompt_tokens
     for length in config.data.length_buckets or default_buckets(config.data.max_length):
         implementation, reason = choose(
             config.attention.sdpa.implementation,
             dtype=COMPUTE_DTYPES[config.train.precision],
             widths=(model.head_width, model.head_width),
-            lengths=(length, length),
+            lengths=(length + prompt, length + prompt),
             plain=plain,
         )
         found[str(length)] = f"{implementation} ({reason})"

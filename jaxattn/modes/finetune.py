@@ -2,10 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxattn.config import Config
@@ -17,6 +14,7 @@ from jaxattn.evaluate.predict import Trained
 from jaxattn.model.heads import ClassifierModel
 from jaxattn.modes import environment
 from jaxattn.modes.classifier import data_hash, make_predictor, report_on_test
+from jaxattn.modes.classifier_params import check_method, first_params
 from jaxattn.modes.pretrain import SCRATCH
 from jaxattn.modes.publish import write_results
 from jaxattn.modes.request import Request
@@ -26,12 +24,11 @@ from jaxattn.modes.stage_vocabulary import stage_vocabulary
 from jaxattn.modes.starting_point import begun_or_new, stages_before, unchanged_params
 from jaxattn.modes.training import bucket_plan, cache_folder, say, train
 from jaxattn.ops.trees import tree_hash
-from jaxattn.train.carry_over import carried_over
+from jaxattn.peft import counts, on_folded
 from jaxattn.train.feed import NumpyBatch
 from jaxattn.train.grow_vocabulary import grown
 from jaxattn.train.job import NonFiniteError
 from jaxattn.train.sharding import BatchPlacement, check_batches, make_mesh
-from jaxattn.train.state import init_key
 from jaxattn.train.steps import classification_loss
 
 
@@ -49,6 +46,7 @@ def finetune(
     folder: RunFolder, config: Config, runs: Path, pretrain: str, stop_after: int | None = None
 ) -> None:
     """Fine-tunes in `folder`, or goes on where it stopped; `stop_after`: see `train`."""
+    check_method(config, pretrain)
     mesh = make_mesh(config.train)
     check_batches(config.train, mesh)
     corpus = load_labelled(config.data)
@@ -75,13 +73,18 @@ def finetune(
         return classification_batch(tokens, corpus.train.labels, indices, length, special.pad)
 
     model = ClassifierModel(config, vocab_size, len(corpus.label_names))
-    params, pretrain_hash = init_classifier(model, config.train.seed), None
+    found, pretrain_hash = None, None
     if pretrain != SCRATCH:
         found, pretrain_hash = unchanged_params(folder, runs, pretrain)
         found = grown(found, vocabulary.origins)
-        encoder = carried_over(params["encoder"], found["encoder"], pretrain)
-        params = {**params, "encoder": encoder}
+    params, base = first_params(model, config, special, pretrain, found)
+    counted = counts(params, None if base is None else base.frozen)
+    if pretrain != SCRATCH:
         say("the classification head is new: its weights are random")
+    say(
+        f"{config.peft.method}: {counted['total']:,} parameters, {counted['trainable']:,} of them "
+        f"trained, {counted['added']:,} added to the encoder"
+    )
     predictor = make_predictor(config, model, special.pad, BatchPlacement(mesh))
 
     def validate(trained: Trained) -> dict[str, float | None]:
@@ -97,19 +100,22 @@ def finetune(
         "pretrain_hash": pretrain_hash,
         "label_names": list(corpus.label_names),
     }
-    folder.begin(config, extra, environment.describe(config))
+    folder.begin(config, extra, environment.describe(config) | {"parameters": counted})
     with folder.running():
         save_tokenizer(tokenizer, folder.path / "tokenizer.json")
         outcome = train(
             folder,
             config,
             stage=f"finetune {folder.exp}",
-            loss_fn=classification_loss(
-                model,
-                label_smoothing=config.finetune.label_smoothing,
-                class_weights=class_weights(
-                    config.finetune.class_weights, corpus.train.labels, len(corpus.label_names)
+            loss_fn=on_folded(
+                classification_loss(
+                    model,
+                    label_smoothing=config.finetune.label_smoothing,
+                    class_weights=class_weights(
+                        config.finetune.class_weights, corpus.train.labels, len(corpus.label_names)
+                    ),
                 ),
+                config.peft,
             ),
             params=params,
             plan=plan,
@@ -122,6 +128,7 @@ def finetune(
             data_hash=digest,
             mesh=mesh,
             finetune=config.finetune,
+            base=base,
             stop_after=stop_after,
         )
         tested = report_on_test(
@@ -139,7 +146,10 @@ def finetune(
                 "seed": config.train.seed,
                 "pretrain": None if pretrain == SCRATCH else pretrain.partition("@")[0],
                 "pretrain_hash": pretrain_hash,
-                "parameters": outcome.parameters,
+                "peft": config.peft.method,
+                "parameters": counted["total"],
+                "trainable_parameters": counted["trainable"],
+                "added_parameters": counted["added"],
                 "best_step": outcome.best_step,
                 "stopped_step": outcome.stopped_step,
                 "best_hash": tree_hash(outcome.trained.params),
@@ -174,14 +184,3 @@ def class_weights(how: str, labels: np.ndarray, num_classes: int) -> np.ndarray 
         return None
     counts = np.bincount(labels, minlength=num_classes)
     return len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-
-
-def init_classifier(model: ClassifierModel, seed: int) -> Any:
-    """Parameters at step 0."""
-    keys = {"params": init_key(seed), "attention": init_key(seed)}
-    ids, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
-
-    def init() -> Any:
-        return model.init(keys, ids, mask, deterministic=True)["params"]
-
-    return jax.jit(init)()

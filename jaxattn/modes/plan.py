@@ -24,6 +24,7 @@ from jaxattn.modes.run_folder import UNBOUND, entry, read_json, write_json
 from jaxattn.modes.training import buckets, say, total_steps
 from jaxattn.ops.trees import count_parameters
 from jaxattn.profile.memory import DEVICES, GIB, Device, largest_batch, usable_share
+from jaxattn.train.state import frozen_of
 
 _TIMING_SHARE = 0.6
 """Share of `plan.seconds` for timing; the rest is for compiling the largest batches."""
@@ -80,6 +81,7 @@ def make_plan(subject: Subject) -> dict[str, Any]:
     batch, longest = config.train.batch_size, lengths[-1]
     bench = Bench(config, subject.task, workload)
     program = bench.program(longest, batch)
+    state = program.step.state
     # A second size shows how memory grows with the batch.
     bench.program(longest, other_batch(config))
     timings = bench.timings(lengths, _TIMING_SHARE)
@@ -98,7 +100,7 @@ def make_plan(subject: Subject) -> dict[str, Any]:
         "device": _device(),
         "device_kind": jax.devices()[0].platform,
         "workload": dataclasses.asdict(workload),
-        "parameters": count_parameters(program.step.state.params),
+        "parameters": count_parameters((state.params, frozen_of(state))),
         "memory": dataclasses.asdict(program.memory) | {"total": program.memory.total},
         "usable_share": usable_share(),
         "devices": [_device_row(device, bench, config, longest) for device in _devices(config)],

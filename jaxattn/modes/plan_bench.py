@@ -15,7 +15,7 @@ from jaxattn.modes.synthetic_step import SyntheticStep, synthetic_step
 from jaxattn.modes.training import say
 from jaxattn.ops.programs import compiled
 from jaxattn.profile.memory import MemoryParts, memory_parts
-from jaxattn.train.state import TrainState
+from jaxattn.train.state import TrainState, frozen_of
 
 _FIRST_TOKENS = 2048
 """Tokens of the first step that is timed, before it is known how fast the device is."""
@@ -89,7 +89,8 @@ class Bench:
                     f"{rows:,} x {length:,} tokens cannot be compiled: {first_line}"
                 ) from None
             seconds = time.monotonic() - began
-            memory = memory_parts(program, step.state.params, step.state.opt_state)
+            state = step.state
+            memory = memory_parts(program, state.params, state.opt_state, frozen_of(state))
             self._programs[place] = Program(step, program, memory, seconds)
         return self._programs[place]
 

@@ -21,6 +21,8 @@ CONFIG_FILES = {
     "finetune": "resolved_config.yaml",
     "baseline": "config.yaml",
 }
+MERGED = "merged.json"
+"""Says of a run that it was not trained but folded from another, which stands for both."""
 RESULTS_TABLE = "results.csv"
 """The file of a report that lists its runs."""
 UNBOUND = ("log", "checkpoint", "study", "recipe", "sweep", "plan", "profile", "baseline")
@@ -89,6 +91,12 @@ def given_run(flag: str) -> "RunFolder":
         )
     folder = RunFolder(path.parent.parent, path.parent.name, path.name)
     folder.must_exist()
+    merged = folder.path / MERGED
+    if merged.exists():
+        origin = entry(read_json(merged), "exp", str, merged)
+        raise InputError(
+            f"--run={flag}: it was not trained but merged from {origin}; give that run instead"
+        )
     return folder
 
 

@@ -14,12 +14,13 @@ from jaxattn.data.masking import Masking, num_slots
 from jaxattn.data.tokens import SPECIAL_TOKENS, SpecialIds, TokenArray
 from jaxattn.errors import InputError
 from jaxattn.model.heads import ClassifierModel, MlmModel
-from jaxattn.modes.finetune import init_classifier
+from jaxattn.modes.classifier_params import init_classifier
 from jaxattn.modes.pretrain import init_mlm
 from jaxattn.ops.programs import Programs
+from jaxattn.peft import cut, equipped, on_folded
 from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.precision import first_scale
-from jaxattn.train.state import TrainState, create_state
+from jaxattn.train.state import TrainState, create_state, init_key
 from jaxattn.train.steps import LossFn, Sums, classification_loss, make_train_step, mlm_loss
 
 TASKS = ("mlm", "classification")
@@ -96,7 +97,8 @@ def synthetic_step(
     )
 
     def make_state(seed: int) -> TrainState:
-        return create_state(init(seed), optimizer, seed, first_scale(config.train))
+        trained, frozen = init(seed)
+        return create_state(trained, optimizer, seed, first_scale(config.train), frozen)
 
     def make_batch(seed: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(seed)
@@ -128,13 +130,20 @@ def synthetic_step(
 
 def _task(
     config: Config, task: str, vocab_size: int, num_classes: int
-) -> tuple[LossFn, Callable[[int], Any]]:
-    """The loss, and seed -> parameters at step 0."""
+) -> tuple[LossFn, Callable[[int], tuple[Any, Any]]]:
+    """The loss, and seed -> parameters at step 0, those trained and those frozen (or None)."""
     if task == "mlm":
         mlm = MlmModel(config, vocab_size)
-        return mlm_loss(mlm), lambda seed: init_mlm(mlm, seed)
+        return mlm_loss(mlm), lambda seed: (init_mlm(mlm, seed), None)
     classifier = ClassifierModel(config, vocab_size, num_classes)
-    return classification_loss(classifier), lambda seed: init_classifier(classifier, seed)
+    words = range(len(_SPECIAL), vocab_size)
+
+    def begin(seed: int) -> tuple[Any, Any]:
+        params = init_classifier(classifier, seed)
+        params = equipped(params, config.peft, init_key(seed), words)
+        return cut(params, config.peft.method)
+
+    return on_folded(classification_loss(classifier), config.peft), begin
 
 
 def _batch_shapes(

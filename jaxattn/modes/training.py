@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -21,7 +22,7 @@ from jaxattn.modes import environment
 from jaxattn.modes.energy import energy_meter
 from jaxattn.modes.run_folder import RunFolder
 from jaxattn.ops.programs import Programs
-from jaxattn.ops.trees import count_parameters
+from jaxattn.ops.trees import count_parameters, tree_hash
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.feed import NumpyBatch
 from jaxattn.train.job import InterruptedRun, Job, Tally
@@ -31,7 +32,13 @@ from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.precision import first_scale
 from jaxattn.train.schedules import learning_rate_schedule
 from jaxattn.train.sharding import BatchPlacement, gathered, place, sharded_step, shardings, whole
-from jaxattn.train.state import create_state, evaluation_attention_key
+from jaxattn.train.state import (
+    create_state,
+    evaluation_attention_key,
+    frozen_of,
+    saved_part,
+    with_frozen,
+)
 from jaxattn.train.steps import LossFn, make_train_step
 
 
@@ -39,7 +46,8 @@ from jaxattn.train.steps import LossFn, make_train_step
 class Outcome:
     """A finished training: what the best checkpoint holds, and what it took.
 
-    `stopped_step` is the step after which it was stopped early, or None.
+    `stopped_step` is the step after which it was stopped early, or None. `parameters` are all, the
+    frozen ones too.
     """
 
     trained: Trained
@@ -48,6 +56,25 @@ class Outcome:
     parameters: int
     programs: int
     cost: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Base:
+    """What a run that trains a part of the parameters adds it to.
+
+    Attributes:
+      reference: the checkpoint it is from, name@step.
+      frozen: the other parameters.
+      complete: (trained, frozen) -> the parameters of the model.
+    """
+
+    reference: str
+    frozen: Any
+    complete: Callable[[Any, Any], Any]
+
+    def document(self) -> dict[str, str]:
+        """What every checkpoint of the run says of it."""
+        return {"base": self.reference, "base_hash": tree_hash(self.frozen)}
 
 
 def say(text: str) -> None:
@@ -129,6 +156,7 @@ def train(
     data_hash: str,
     mesh: Mesh,
     finetune: FinetuneConfig | None = None,
+    base: Base | None = None,
     stop_after: int | None = None,
 ) -> Outcome:
     """Trains in `folder`, from its latest checkpoint where there is one.
@@ -138,7 +166,7 @@ def train(
       config: of the run.
       stage: shown in the progress.
       loss_fn: params, batch, rngs, deterministic -> sums.
-      params: at step 0.
+      params: those that are trained, at step 0.
       plan: of the training examples.
       batch: step -> batch.
       prepare: compiles what `validate` needs.
@@ -149,6 +177,7 @@ def train(
       data_hash: kept too; a run is not continued on other data.
       mesh: the devices.
       finetune: freezing, rates of the layers and patience; None: pretraining.
+      base: the parameters that are not trained; None: all are.
       stop_after: the step after which to save and stop, to repeat part of a run.
 
     Raises:
@@ -161,9 +190,11 @@ def train(
     steps = total_steps(config, plan.steps_per_epoch)
     optimizer = make_optimizer(config.train, steps, finetune, config.model.num_layers)
     schedule = learning_rate_schedule(config.train, steps)
-    state = create_state(params, optimizer, config.train.seed, first_scale(config.train))
+    frozen = None if base is None else base.frozen
+    kept = {} if base is None else base.document()
+    state = create_state(params, optimizer, config.train.seed, first_scale(config.train), frozen)
     state = place(mesh, state)
-    parameters = count_parameters(params)
+    parameters = count_parameters(params) + count_parameters(frozen)
     checkpoints = Checkpoints(folder.path / "checkpoints", config.checkpoint.keep)
     tally, done = Tally(), 0
     latest = checkpoints.latest()
@@ -174,7 +205,13 @@ def train(
         # What was saved before an option existed has its default.
         begun_with = flatten(to_plain(replace(Config(), document["config"])))
         folder.must_agree(begun_with, settings)
-        state, done = checkpoints.load(latest, state), latest
+        if any(document[name] != found for name, found in kept.items()):
+            raise InputError(
+                f"{folder.path}: its base {document['base']} has other parameters than when the "
+                "run was begun; begin anew under another --exp"
+            )
+        loaded = checkpoints.load(latest, saved_part(state))
+        state, done = with_frozen(loaded, frozen_of(state)), latest
         tally = Tally(**document["tally"])
         say(f"{stage}: resuming after step {latest} of {steps}")
     step_fn = make_train_step(
@@ -207,7 +244,8 @@ def train(
             if optimizer.averages
             else None
         ),
-        document={"config": settings, "tokenizer": tokenizer_json, "data_hash": data_hash},
+        complete=None if base is None else jax.jit(base.complete),
+        document={"config": settings, "tokenizer": tokenizer_json, "data_hash": data_hash} | kept,
         peak_memory=lambda: environment.peak_memory()[0],
         energy=energy_meter(),
     )
@@ -242,6 +280,8 @@ def train(
     run_log.event("finished", programs=job.step.count, best_step=tally.best_step, **cost)
     run_log.close()
     assert tally.best_step is not None
-    best = whole(mesh, checkpoints.load_params(tally.best_step))
-    best = trained_by(config, best, tally.best_step)
+    best = checkpoints.load_params(tally.best_step)
+    if job.complete is not None:
+        best = job.complete(best, frozen_of(state))
+    best = trained_by(config, whole(mesh, best), tally.best_step)
     return Outcome(best, tally.best_step, tally.stopped_step, parameters, job.step.count, cost)

@@ -1,10 +1,12 @@
 """Pytree paths: which parameters are what."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 
 def path_names(path: tuple[Any, ...]) -> tuple[str, ...]:
@@ -19,6 +21,19 @@ def decay_mask(params: Any) -> Any:
         return path_names(path)[-1] not in ("bias", "output_bias", "scale", "relative_table")
 
     return jax.tree_util.tree_map_with_path(decays, params)
+
+
+def split(tree: Any, chosen: Callable[[tuple[str, ...]], bool]) -> tuple[Any, Any]:
+    """The leaves of nested dicts whose path is chosen, and the others; no empty dicts in either."""
+    flat = flatten_dict(tree)
+    parts = ({path: leaf for path, leaf in flat.items() if chosen(path) == side} for side in (1, 0))
+    one, other = map(unflatten_dict, parts)
+    return one, other
+
+
+def joined(one: Any, other: Any) -> Any:
+    """Nested dicts with the leaves of both, as they were before `split`."""
+    return unflatten_dict({**flatten_dict(one), **flatten_dict(other)})
 
 
 def count_parameters(params: Any) -> int:

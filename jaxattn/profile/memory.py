@@ -72,8 +72,12 @@ class MemoryParts:
         return sum(dataclasses.astuple(self))
 
 
-def memory_parts(compiled: jax.stages.Compiled, params: Any, opt_state: Any) -> MemoryParts:
-    """The parts of a compiled step whose donated state holds `params` and `opt_state`.
+def memory_parts(
+    compiled: jax.stages.Compiled, params: Any, opt_state: Any, frozen: Any = None
+) -> MemoryParts:
+    """The parts of a compiled step whose donated state holds these.
+
+    `frozen` are parameters beside `params` that have neither gradients nor moments.
 
     Raises:
       InputError: the compiler of this device does not tell.
@@ -84,8 +88,9 @@ def memory_parts(compiled: jax.stages.Compiled, params: Any, opt_state: Any) -> 
     arguments = found.argument_size_in_bytes + found.output_size_in_bytes
     arguments -= found.alias_size_in_bytes
     temporaries = found.temp_size_in_bytes
-    parameters, optimizer = tree_bytes(params), tree_bytes(opt_state)
-    gradients = min(parameters, temporaries)
+    trained, optimizer = tree_bytes(params), tree_bytes(opt_state)
+    parameters = trained + tree_bytes(frozen)
+    gradients = min(trained, temporaries)
     return MemoryParts(
         parameters=parameters,
         optimizer=optimizer,

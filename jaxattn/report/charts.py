@@ -9,7 +9,7 @@ from typing import Any
 from jaxattn.pictures import LINE, MUTED, OTHER_STYLE, STYLES
 from jaxattn.predictions.calibration import calibration
 from jaxattn.report.groups import Group
-from jaxattn.report.plot import COSTS, draw_quality, label_runs
+from jaxattn.report.plot import COSTS, Cost, draw_quality, label_runs
 from jaxattn.report.record import BASELINE_ATTENTION, RunRecord
 from jaxattn.report.setups import Setup
 from jaxattn.report.summary import best_run
@@ -20,7 +20,7 @@ NAMED = 12
 _POINTS = 300
 
 
-def quality_charts(group: Group, salt: str) -> list[str]:
+def quality_charts(group: Group, salt: str, costs: Sequence[Cost] = COSTS) -> list[str]:
     """Macro-F1 of the fine-tuned runs against each cost that was measured."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -28,7 +28,7 @@ def quality_charts(group: Group, salt: str) -> list[str]:
     scores = [setup.mean("test_macro_f1") for setup in group.baselines]
     level = max((score for score in scores if score is not None), default=None)
     charts = []
-    for cost in COSTS:
+    for cost in costs:
         measured = [run for run in runs if getattr(run, cost[0]) is not None]
         if not measured:
             continue
@@ -155,6 +155,8 @@ def effects(setups: Sequence[Setup]) -> dict[tuple[str, str], dict[str, list[Run
 def _varies(path: str, attention: str) -> bool:
     """Whether an option is one that a sweep may study."""
     sections = ("model.", "head.", "data.", "train.", "finetune.", f"attention.{attention}.")
+    if path == "peft.method":
+        return True
     return path.startswith(sections) and path not in ("train.seed", "data.path", "data.name")
 
 

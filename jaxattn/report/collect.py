@@ -28,6 +28,8 @@ CONFIG_FILES = {
     "finetune": "resolved_config.yaml",
     "baseline": "config.yaml",
 }
+MERGED = "merged.json"
+"""The run holds the parameters of another one, which is listed, in another form."""
 MARKS = ("status.json", "results.json", "environment.json", *CONFIG_FILES.values())
 """A folder that holds one of these is a run."""
 IDENTITY = ("data", "data_hash", "attention", "pretrain", "seed", "device")
@@ -61,7 +63,9 @@ def collect(root: Path) -> list[RunRecord]:
         _read_run(folder, folder.name, kind)
         for kind, parent in folders
         for folder in sorted(parent.iterdir())
-        if any((folder / mark).is_file() for mark in MARKS) and not _drafted(folder, kind)
+        if any((folder / mark).is_file() for mark in MARKS)
+        and not _drafted(folder, kind)
+        and not (folder / MERGED).is_file()
     ]
     if not records:
         wanted = ", ".join(f"{kind}/<exp>" for kind in KINDS)
@@ -212,6 +216,8 @@ def _read_results(path: Path, kind: str) -> dict[str, Any]:
         "validation_loss": number(results, "validation.loss"),
         "best_step": whole(results, "best_step"),
         "parameters": whole(results, "parameters"),
+        "trainable_parameters": whole(results, "trainable_parameters"),
+        "added_parameters": whole(results, "added_parameters"),
         "seconds_per_epoch": number(results, "cost.seconds_per_epoch"),
         "train_seconds": number(results, "cost.train_seconds"),
         "compile_seconds": number(results, "cost.compile_seconds"),

@@ -15,6 +15,7 @@ DEVICE_MEMORY = ("device_memory_mib", "peak device memory (MiB)")
 RESIDENT_MEMORY = ("resident_memory_mib", "peak resident memory (MiB)")
 LATENCY = ("milliseconds_a_text", "latency of one text (ms)")
 ENERGY = ("joules_per_epoch", "energy per epoch (J)")
+TRAINED = ("trainable_parameters", "trained parameters")
 Cost = tuple[str, str]
 """A cost that a panel can have on its axis: field of `RunRecord`, and title with unit."""
 COSTS: tuple[Cost, ...] = (TIME, DEVICE_MEMORY, RESIDENT_MEMORY, LATENCY, ENERGY)

@@ -27,6 +27,13 @@ SETTINGS = {
 }
 """Column of results.csv -> option of the saved configuration."""
 
+PEFT_OPTIONS = {
+    "soft_prompt": ("n_tokens", "prompt_init"),
+    "adapter": ("bottleneck", "placement"),
+    "lora": ("r", "alpha", "dropout", "targets"),
+}
+"""Method of fine-tuning -> its own options, the one that sets its size first."""
+
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
@@ -62,6 +69,8 @@ class RunRecord:
     validation_loss: float | None = None
     best_step: int | None = None
     parameters: int | None = None
+    trainable_parameters: int | None = None
+    added_parameters: int | None = None
     seconds_per_epoch: float | None = None
     train_seconds: float | None = None
     compile_seconds: float | None = None
@@ -93,6 +102,29 @@ class RunRecord:
         """The columns of `SETTINGS`; all None for a baseline, which has no such model."""
         known = {} if self.kind == "baseline" else self.config
         return {name: known.get(path) for name, path in SETTINGS.items()}
+
+    @property
+    def peft(self) -> str | None:
+        """What a fine-tuning trained; None for runs of other kinds.
+
+        Before there was a choice it was everything.
+        """
+        if self.kind != "finetune":
+            return None
+        method = self.config.get("peft.method")
+        return method if isinstance(method, str) else "full"
+
+    @property
+    def peft_options(self) -> dict[str, Any]:
+        """The options of that method alone, the one that sets its size first."""
+        names = PEFT_OPTIONS.get(self.peft or "full", ())
+        return {name: self.config.get(f"peft.{name}") for name in names}
+
+    @property
+    def peft_label(self) -> str | None:
+        """Method and size: full, lora 8, adapter 1."""
+        sizes = [str(value) for value in self.peft_options.values()][:1]
+        return None if self.peft is None else " ".join((self.peft, *sizes))
 
     @property
     def attention_options(self) -> dict[str, Any]:

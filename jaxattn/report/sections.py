@@ -18,6 +18,7 @@ from jaxattn.report.groups import Group
 from jaxattn.report.markup import Markup, figure, joined, table, tag
 from jaxattn.report.setups import Setup, best_on_validation, lead
 from jaxattn.report.summary import best_run, comparable_exact
+from jaxattn.report.trained_part import trained_part
 
 WIDEST_MATRIX = 15
 """Classes that a confusion matrix shows at most; of more the commonest confusions are listed."""
@@ -49,6 +50,7 @@ def group_section(group: Group, salt: str) -> Markup:
             "Test macro-F1 against cost, a mark a run; the line joins runs that no other beats in "
             "both. Dashed: TF-IDF + logistic regression.",
         ),
+        trained_part(group, salt),
         _criteria(group),
         figure(
             learning_charts(group, f"{salt}l"),

@@ -14,6 +14,7 @@ from jaxattn.report.record import RunRecord
 # Options that are no part of what is measured, or say the same thing in another way.
 _BOOKKEEPING = (
     "log.", "checkpoint.", "study.", "recipe.", "plan.", "profile.", "baseline.", "attention.",
+    "peft.",
 )  # fmt: skip
 _NOT_THE_SETUP = ("train.seed", "data.path", "tokenizer.path")
 # Options that may be chosen anew for each attention without changing what a step costs.
@@ -197,6 +198,7 @@ def _setup_key(record: RunRecord, headings: dict[Path, str], origin: object) -> 
         origin,
         _options(record, kept),
         tuple(sorted((name, repr(value)) for name, value in record.attention_options.items())),
+        _method(record),
     )
 
 
@@ -207,7 +209,7 @@ def _shape_key(record: RunRecord, headings: dict[Path, str]) -> Key:
 
     # A classifier that had TAPT is no yardstick for one that had none.
     origin = record.pretrain and record.pretrain.startswith("tapt/")
-    return *_place(record, headings), origin, _options(record, kept)
+    return *_place(record, headings), origin, _options(record, kept), _method(record)
 
 
 def _reference(record: RunRecord) -> str:
@@ -217,6 +219,11 @@ def _reference(record: RunRecord) -> str:
 
 def _place(record: RunRecord, headings: dict[Path, str]) -> Key:
     return record.kind, headings[record.folder], record.device
+
+
+def _method(record: RunRecord) -> Key:
+    """What was trained; options of other methods tell nothing."""
+    return record.peft, *((name, repr(value)) for name, value in record.peft_options.items())
 
 
 def _options(record: RunRecord, kept: Callable[[str], bool]) -> Key:

@@ -71,6 +71,8 @@ def _row(group: Group, setup: Setup) -> dict[str, Any]:
         "peak_rss_MiB": setup.mean("resident_memory_mib"),
         "energy_per_epoch_J": setup.mean("joules_per_epoch"),
         "parameters": setup.runs[0].parameters,
+        "peft_method": setup.runs[0].peft,
+        "trainable_parameters": setup.finished[0].trainable_parameters,
     }
 
 

@@ -1,9 +1,10 @@
 """Orbax checkpoints that are whole and unchanged, or not read at all.
 
 A checkpoint folder `step_<n>` holds the training state and a document (configuration, tokenizer,
-progress). Orbax makes the folder appear whole; the manifest, written last, holds the SHA-256 of
-every file in it, because Orbax restores a flipped bit without a word. A folder whose manifest is
-missing was cut short and is passed over.
+progress); of a run that trains a part of the parameters, that part only. Orbax makes the folder
+appear whole; the manifest, written last, holds the SHA-256 of every file in it, because Orbax
+restores a flipped bit without a word. A folder whose manifest is missing was cut short and is
+passed over.
 """
 
 import hashlib

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxattn.ops.programs import Programs
 from jaxattn.train.feed import NumpyBatch
-from jaxattn.train.state import TrainState
+from jaxattn.train.state import TrainState, frozen_of
 
 
 class NonFiniteError(RuntimeError):
@@ -78,6 +78,7 @@ class Job:
       higher_is_better: its direction.
       patience: stop after so many epochs without a better one; 0: never.
       eval_params: state -> the parameters to validate and to export; None: `state.params`.
+      complete: (those, the frozen ones) -> all parameters, where only a part is trained.
       document: saved in every checkpoint (configuration, tokenizer).
       peak_memory: the peak of this process so far, in MiB.
       energy: joules the devices have used since some moment; None where nothing counts them.
@@ -98,6 +99,7 @@ class Job:
     higher_is_better: bool
     patience: int
     eval_params: Callable[[TrainState], Any] | None
+    complete: Callable[[Any, Any], Any] | None
     document: dict[str, Any]
     peak_memory: Callable[[], float]
     energy: Callable[[], float] | None = None
@@ -107,5 +109,6 @@ class Job:
         return done % (self.validate_every or self.steps_per_epoch) == 0 or done == self.total_steps
 
     def evaluated(self, state: TrainState) -> Any:
-        """The parameters to validate."""
-        return state.params if self.eval_params is None else self.eval_params(state)
+        """The parameters to validate: those of the whole model."""
+        params = state.params if self.eval_params is None else self.eval_params(state)
+        return params if self.complete is None else self.complete(params, frozen_of(state))

@@ -15,7 +15,7 @@ from jaxattn.train.feed import feed
 from jaxattn.train.job import InterruptedRun, Job, NonFiniteError, Tally
 from jaxattn.train.log import Progress, RunLog
 from jaxattn.train.precision import SMALLEST
-from jaxattn.train.state import TrainState
+from jaxattn.train.state import TrainState, saved_part
 
 
 @contextmanager
@@ -118,7 +118,7 @@ class _Loop:
         self.tally.peak_memory = max(self.tally.peak_memory, self.job.peak_memory())
         document = self.job.document | {"tally": dataclasses.asdict(self.tally)}
         evaluated = None if self.job.eval_params is None else self.job.eval_params(state)
-        self.checkpoints.save(done, state, document, self.tally.best_step, evaluated)
+        self.checkpoints.save(done, saved_part(state), document, self.tally.best_step, evaluated)
         self.log.event("checkpoint", step=done)
         self.saved_at = time.monotonic()
 

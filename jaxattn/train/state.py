@@ -1,5 +1,6 @@
 """What a run carries from step to step, and the PRNG keys that follow from it."""
 
+import dataclasses
 from typing import Any
 
 import flax.struct
@@ -25,17 +26,48 @@ class TrainState:
     loss_scale: LossScale | None = None
 
 
+@flax.struct.dataclass
+class PartialState(TrainState):
+    """A state whose `params` are a part of the model's; `frozen` are the others, never updated.
+
+    It is a type of its own because what is saved is a `TrainState`: see `saved_part`.
+    """
+
+    frozen: Any = None
+
+
 def create_state(
-    params: Any, optimizer: Optimizer, seed: int, loss_scale: LossScale | None = None
+    params: Any,
+    optimizer: Optimizer,
+    seed: int,
+    loss_scale: LossScale | None = None,
+    frozen: Any = None,
 ) -> TrainState:
-    """The state before the first step."""
-    return TrainState(
+    """The state before the first step; `frozen`: parameters beside `params`, or None."""
+    state = TrainState(
         params=params,
         opt_state=optimizer.init(params),
         step=jnp.zeros((), jnp.int32),
         key=jax.random.key(seed),
         loss_scale=loss_scale,
     )
+    return with_frozen(state, frozen)
+
+
+def with_frozen(state: TrainState, frozen: Any) -> TrainState:
+    """`state` with these parameters beside its own; None: as it is."""
+    return state if frozen is None else PartialState(**vars(state), frozen=frozen)
+
+
+def frozen_of(state: TrainState) -> Any:
+    """The parameters that are not trained; None where all are."""
+    return state.frozen if isinstance(state, PartialState) else None
+
+
+def saved_part(state: TrainState) -> TrainState:
+    """What a checkpoint holds: everything but the frozen parameters, which never change."""
+    fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(TrainState)}
+    return TrainState(**fields)
 
 
 def init_key(seed: int) -> jax.Array:

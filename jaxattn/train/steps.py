@@ -12,9 +12,10 @@ import optax
 
 from jaxattn.model.heads import Batch, MlmModel, Rngs, class_logits, mlm_logits
 from jaxattn.ops.losses import cross_entropy_sums
+from jaxattn.ops.trees import joined
 from jaxattn.train.optimizer import Optimizer
 from jaxattn.train.precision import next_scale
-from jaxattn.train.state import TrainState, attention_key, dropout_key
+from jaxattn.train.state import TrainState, attention_key, dropout_key, frozen_of
 
 Sums = dict[str, jax.Array]
 LossFn = Callable[[Any, Batch, Rngs, bool], Sums]
@@ -69,6 +70,9 @@ def make_train_step(
     step counts all the same, so that batches and keys stay functions of its number. The sums hold
     `skipped` (0 or 1) and `loss_scale` (that of the next step) too. `loss_scale_steps` is the
     number of steps without overflow after which the scale is doubled.
+
+    Of a `PartialState` the loss is given all parameters and the optimizer those that are trained;
+    gradients of the others are never computed.
     """
 
     def gradients(params: Any, batch: Batch, state: TrainState) -> tuple[Any, Sums]:
@@ -78,8 +82,11 @@ def make_train_step(
             # Of the mean: the scaled sum over thousands of tokens would always overflow.
             factor = state.loss_scale.scale / jnp.maximum(batch["weights"].sum(), 1.0)
 
+        frozen = frozen_of(state)
+
         def scaled_loss(params: Any, part: Batch, rngs: Rngs) -> tuple[jax.Array, Sums]:
-            sums = loss_fn(params, part, rngs, False)
+            every = params if frozen is None else joined(params, frozen)
+            sums = loss_fn(every, part, rngs, False)
             return sums["loss"] * factor, sums
 
         grad_fn = jax.grad(scaled_loss, has_aux=True)

@@ -82,6 +82,7 @@ class Setup:
             return {"macro_f1": self.scores[(len(self.validated) - 1) % EPOCHS]}
 
         job = Job(
+            complete=None,
             stage="test",
             step=Programs(step, donate=True),
             batch=self.batch,

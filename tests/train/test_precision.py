@@ -10,7 +10,7 @@ import pytest
 
 from jaxattn.config import Config, TrainConfig, replace
 from jaxattn.model.heads import ClassifierModel
-from jaxattn.modes.finetune import init_classifier
+from jaxattn.modes.classifier_params import init_classifier
 from jaxattn.ops.programs import Programs
 from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.precision import LossScale, first_scale, next_scale

@@ -1,0 +1,78 @@
+"""--mode=merge: a run that trained a part of the parameters as a run of ordinary parameters."""
+
+import shutil
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxattn.config import replace
+from jaxattn.config_io import flatten, to_plain
+from jaxattn.data.wordpiece import load_tokenizer
+from jaxattn.errors import InputError
+from jaxattn.model.heads import ClassifierModel
+from jaxattn.modes import environment
+from jaxattn.modes.classifier_params import params_of_run
+from jaxattn.modes.request import Request
+from jaxattn.modes.run_folder import MERGED, RunFolder, entry, read_json, write_json
+from jaxattn.modes.training import say
+from jaxattn.ops.trees import count_parameters, tree_hash
+from jaxattn.peft import FOLDABLE
+from jaxattn.predictions.files import NAME
+from jaxattn.train.checkpoints import Checkpoints
+from jaxattn.train.state import TrainState
+
+WHY_NOT = {
+    "full": "it trained all parameters: there is nothing to merge",
+    "soft_prompt": "a soft prompt lengthens the input and is no part of any weight",
+    "adapter": "an adapter is a layer with an activation and is no part of any weight",
+}
+COPIED = ("tokenizer.json", NAME)
+
+
+def run(request: Request) -> None:
+    """Writes runs/finetune/<exp>_merged/ (or --output=<name>): it predicts what <exp> does.
+
+    It needs neither the base nor `peft`, and holds no optimizer: it can be read, not trained.
+
+    Raises:
+      InputError: the method cannot be folded, the run is not finished, or the name is taken.
+    """
+    source = RunFolder(request.runs, "finetune", request.needed("exp", "imdb_lora"))
+    source.must_exist()
+    config, extra = source.saved_config()
+    method = config.peft.method
+    if method not in FOLDABLE:
+        raise InputError(f"{source.path} cannot be merged: {WHY_NOT[method]}")
+    if source.state != "finished":
+        raise InputError(f"{source.path} is {source.state}, not finished; merge it when it is")
+    merged = RunFolder(request.runs, "finetune", request.output or f"{source.exp}_merged")
+    if merged.path.exists():
+        raise InputError(f"{merged.path} already exists; choose another name with --output=<name>")
+    names = entry(extra, "label_names", list, source.config_path)
+    tokenizer = load_tokenizer(source.path / "tokenizer.json", config.tokenizer.lowercase)
+    results = read_json(source.path / "results.json")
+    step = entry(results, "best_step", int, source.path / "results.json")
+    model = ClassifierModel(config, tokenizer.get_vocab_size(), len(names))
+    params = params_of_run(source, config, model, step)
+    plain = replace(config, {"peft.method": "full"})
+    merged.begin(plain, extra, environment.describe(plain))
+    with merged.running():
+        for name in COPIED:
+            shutil.copy(source.path / name, merged.path)
+        write_json(merged.path / MERGED, {"exp": source.exp, "peft": method, "step": step})
+        _save(merged, source, flatten(to_plain(plain)), params, step)
+        counted = {"parameters": count_parameters(params), "best_hash": tree_hash(params)}
+        write_json(merged.path / "results.json", {**results, "exp": merged.exp, **counted})
+    say(f"finished: {merged.path}: {counted['parameters']:,} parameters, those of {source.path}")
+
+
+def _save(
+    merged: RunFolder, source: RunFolder, options: dict[str, Any], params: Any, step: int
+) -> None:
+    """The one checkpoint of the merged run, whose document is that of the source but for `peft`."""
+    document = Checkpoints(source.path / "checkpoints", keep=1).document(step)
+    document = {name: value for name, value in document.items() if not name.startswith("base")}
+    document |= {"config": options, "tally": {**document["tally"], "best_step": step}}
+    key = jnp.zeros((2,), jnp.uint32)
+    state = TrainState(params, (), jnp.asarray(step, jnp.int32), key)
+    Checkpoints(merged.path / "checkpoints", keep=1).save(step, state, document, step)
