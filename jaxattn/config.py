@@ -156,6 +156,16 @@ class ModelConfig(Checked):
         "how positions enter",
         choices=("sinusoidal", "learned", "relative", "rope"),
     )
+    extend_positions: str = option(
+        "none", "TAPT and fine-tuning: how a learned table is made longer where model.max_seq_len "
+        "is above that of the stage before: tile repeats it; for this stage only",
+        choices=("none", "tile"),
+    )  # fmt: skip
+    token_types: int = option(
+        0, "kinds of text with an embedding each (BERT: 2, the first and second of a pair); texts "
+        "here are of the first kind; 0: none",
+        low=0, high=1024,
+    )  # fmt: skip
     rope_base: float = option(10000.0, "base of the rotary frequencies", low=1.0)
     rope_scale: float = option(1.0, "rotary positions are divided by this", low=1e-6)
     relative_buckets: int = option(32, "buckets of the relative bias", low=4, high=1024)

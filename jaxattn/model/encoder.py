@@ -89,6 +89,7 @@ class Encoder(nn.Module):
             hidden_dim=model.hidden_dim,
             max_seq_len=model.max_seq_len,
             positions=model.positions,
+            token_types=model.token_types,
             normalize=model.norm == "post",
             norm_eps=model.norm_eps,
             dropout=model.embedding_dropout,
@@ -134,19 +135,23 @@ class Encoder(nn.Module):
         ids_BN: jax.Array,
         key_mask_BN: jax.Array,
         segment_ids_BN: jax.Array | None = None,
+        token_types_BN: jax.Array | None = None,
         *,
         deterministic: bool,
     ) -> jax.Array:
         """int32 [B, N], bool [B, N] True = real token -> [B, N, D].
 
         `segment_ids_BN`: int32 [B, N]; each run of equal ids is a text of its own, which gets what
-        it would get in a row by itself.
+        it would get in a row by itself. `token_types_BN`: int32 [B, N], below `model.token_types`;
+        None: all 0.
 
         Raises InputError when N is larger than `model.max_seq_len`.
         """
         model = self.config.model
         layout = Layout.of(key_mask_BN, segment_ids_BN)
-        x_BND = self.embeddings(ids_BN, layout.positions, deterministic=deterministic)
+        x_BND = self.embeddings(
+            ids_BN, layout.positions, token_types_BN, deterministic=deterministic
+        )
         relative_bias_HP = None
         if model.positions == "relative":
             buckets_P = position_ops.relative_bucket_table(
