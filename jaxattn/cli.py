@@ -19,6 +19,10 @@ Modes, each with an example (`python launch.py` is the same program as `jaxattn`
   finetune  train a classifier from a pretrained encoder (--pretrain=none: from random weights;
             --pretrain=tapt/imdb_lsh: from a TAPT run; --pretrain=wiki_lsh@900: from that step)
               jaxattn --mode=finetune --config=configs/imdb.py --exp=imdb_lsh --pretrain=wiki_lsh
+  import    a Hugging Face BERT folder as a run to start from: --pretrain=bert
+              jaxattn --mode=import --input=bert-base-uncased --exp=bert
+  export_bert  encoder and MLM head of a run (or with --exp its classifier) for transformers
+              jaxattn --mode=export_bert --pretrain=tapt/imdb --output=my-bert
   baseline  TF-IDF + logistic regression on the same data
               jaxattn --mode=baseline --config=configs/imdb.py --exp=imdb_tfidf
   eval      metrics, calibration, speed and predictions of a finished classifier
@@ -64,6 +68,8 @@ MODES = {
     "pretrain": "pretrain",
     "tapt": "tapt",
     "finetune": "finetune",
+    "import": "import_bert",
+    "export_bert": "export_bert",
     "baseline": "baseline",
     "eval": "evaluate",
     "predict": "predict",
@@ -79,13 +85,13 @@ MODES = {
 FLAG_TEXTS = {
     "mode": f"What to do: {', '.join(MODES)}.",
     "exp": "Name of the experiment.",
-    "pretrain": "tapt, finetune, recipe, sweep, data, plan, profile: the run to start from, "
-    "name[@step] of a pretraining, tapt/name[@step] of a TAPT, or none.",
+    "pretrain": "tapt, finetune, recipe, sweep, data, plan, profile, export_bert: the run to start "
+    "from, name[@step] of a pretraining, tapt/name[@step] of a TAPT, or none.",
     "stage": f"data, plan: which training of --config: {', '.join(STAGES)}; default: pretrain, "
     "with --pretrain finetune.",
     "run": "replay, verify, plan: the run's folder; replay: a report's folder for all its runs.",
-    "input": "predict: a file, or - for standard input.",
-    "output": "predict: a file; empty: standard output.",
+    "input": "predict: a file, or - for standard input; import: a Hugging Face folder.",
+    "output": "predict: a file; empty: standard output; export_bert: a new folder.",
     "format": "predict: jsonl or csv.",
 }
 

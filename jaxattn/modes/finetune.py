@@ -22,7 +22,13 @@ from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, write_json
 from jaxattn.modes.stage_record import stage_record
 from jaxattn.modes.stage_vocabulary import stage_vocabulary
-from jaxattn.modes.starting_point import begun_or_new, stages_before, unchanged_params
+from jaxattn.modes.starting_point import (
+    POOLER,
+    begun_or_new,
+    inherited_pooler,
+    stages_before,
+    unchanged_params,
+)
 from jaxattn.modes.training import bucket_plan, cache_folder, say, train
 from jaxattn.ops.trees import tree_hash
 from jaxattn.train.carry_over import carried_over
@@ -79,8 +85,7 @@ def finetune(
         found, pretrain_hash = unchanged_params(folder, runs, pretrain)
         found = grown(found, vocabulary.origins)
         encoder = carried_over(params["encoder"], found["encoder"], pretrain)
-        params = {**params, "encoder": encoder}
-        say("the classification head is new: its weights are random")
+        params = {**params, "encoder": encoder} | first_pooler(config, runs, pretrain)
     predictor = make_predictor(config, model, special.pad, BatchPlacement(mesh))
 
     def validate(trained: Trained) -> dict[str, float | None]:
@@ -160,6 +165,21 @@ def finetune(
         f"finished: {folder.path}: test accuracy {test['accuracy']:.4f}, "
         f"macro-F1 {test['macro_f1']:.4f}"
     )
+
+
+def first_pooler(config: Config, runs: Path, pretrain: str) -> dict[str, Any]:
+    """The pooler of an imported BERT as parameters, where there is one and the head is BERT's.
+
+    Says which weights of the head are new.
+    """
+    pooler = inherited_pooler(runs, pretrain)
+    usable = (config.head.pooling, config.head.pooler) == ("cls", "bert")
+    if pooler is None or not usable:
+        unused = "; the imported pooler needs head.pooling=cls and head.pooler=bert"
+        say("the classification head is new: its weights are random" + (unused if pooler else ""))
+        return {}
+    say("the pooler is the imported BERT's; the layer after it is new: its weights are random")
+    return {POOLER: jax.tree.map(jnp.asarray, pooler)}
 
 
 def class_weights(how: str, labels: np.ndarray, num_classes: int) -> np.ndarray | None:

@@ -13,7 +13,7 @@ from jaxattn.modes.pretrain import SCRATCH, MlmStart, train_mlm
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder
 from jaxattn.modes.stage_vocabulary import stage_vocabulary
-from jaxattn.modes.starting_point import begun_or_new, stages_before, unchanged_params
+from jaxattn.modes.starting_point import POOLER, begun_or_new, stages_before, unchanged_params
 from jaxattn.train.carry_over import carried_over
 from jaxattn.train.grow_vocabulary import grown
 
@@ -41,6 +41,8 @@ def tapt(
     corpus = load_task_texts(config.data)
     vocabulary = stage_vocabulary(folder, config, runs, pretrain, corpus.train)
     found, digest = unchanged_params(folder, runs, pretrain)
+    # That of an imported BERT: the MLM has none, fine-tuning finds it where it was imported.
+    found = {name: value for name, value in found.items() if name != POOLER}
     start = MlmStart(
         params=lambda fresh: carried_over(fresh, grown(found, vocabulary.origins), pretrain),
         extra={"pretrain": pretrain, "pretrain_hash": digest},

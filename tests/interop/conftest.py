@@ -42,7 +42,7 @@ VOCABULARY = [
 ]
 
 
-def shapes() -> dict[str, tuple[int, ...]]:
+def shapes(words: int = WORDS, positions: int = POSITIONS) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every tensor, the tied output weights left out."""
     found: dict[str, tuple[int, ...]] = {}
 
@@ -52,7 +52,7 @@ def shapes() -> dict[str, tuple[int, ...]]:
     def norm(name: str) -> None:
         found[f"{name}.LayerNorm.weight"] = found[f"{name}.LayerNorm.bias"] = (WIDTH,)
 
-    for name, rows in (("word", WORDS), ("position", POSITIONS), ("token_type", TYPES)):
+    for name, rows in (("word", words), ("position", positions), ("token_type", TYPES)):
         found[f"bert.embeddings.{name}_embeddings.weight"] = (rows, WIDTH)
     norm("bert.embeddings")
     for layer in range(LAYERS):
@@ -67,15 +67,15 @@ def shapes() -> dict[str, tuple[int, ...]]:
     dense("bert.pooler.dense", WIDTH, WIDTH)
     dense("cls.predictions.transform.dense", WIDTH, WIDTH)
     norm("cls.predictions.transform")
-    found["cls.predictions.bias"] = (WORDS,)
+    found["cls.predictions.bias"] = (words,)
     dense("cls.seq_relationship", 2, WIDTH)
     return found
 
 
-def weights() -> dict[str, np.ndarray]:
+def weights(words: int = WORDS, positions: int = POSITIONS) -> dict[str, np.ndarray]:
     """Every tensor, float32: norms away from 1 and 0, no bias that is zero, no two alike."""
     found = {}
-    for number, (name, shape) in enumerate(shapes().items(), 1):
+    for number, (name, shape) in enumerate(shapes(words, positions).items(), 1):
         at = 12.9898 * np.arange(np.prod(shape), dtype=np.float64) + 78.233 * number
         noise = 2 * np.modf(np.abs(np.sin(at)) * 43758.5453)[0] - 1
         array = 0.5 * noise.reshape(shape)
@@ -84,7 +84,10 @@ def weights() -> dict[str, np.ndarray]:
 
 
 def write_folder(
-    folder: Path, tensors: dict[str, np.ndarray] | None = None, **changes: Any
+    folder: Path,
+    tensors: dict[str, np.ndarray] | None = None,
+    vocabulary: list[str] = VOCABULARY,
+    **changes: Any,
 ) -> Path:
     """The folder of that model; `tensors` instead of its own, `changes` to its config.json."""
     from safetensors.numpy import save_file
@@ -92,7 +95,7 @@ def write_folder(
     folder.mkdir(parents=True, exist_ok=True)
     document = {name: value for name, value in (DOCUMENT | changes).items() if value is not None}
     (folder / "config.json").write_text(json.dumps(document))
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
     save_file(weights() if tensors is None else tensors, folder / "model.safetensors")
     return folder
 
@@ -110,3 +113,17 @@ def make_folder() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(tmp_path_factory.mktemp("hf") / "bert")
+
+
+@pytest.fixture(scope="session")
+def spelling_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whose words are letters, so that every text can be read; 32 positions."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = [*VOCABULARY[:5], *letters, *(f"##{letter}" for letter in letters)]
+    return write_folder(
+        tmp_path_factory.mktemp("hf") / "spelling",
+        weights(len(words), 32),
+        words,
+        vocab_size=len(words),
+        max_position_embeddings=32,
+    )
