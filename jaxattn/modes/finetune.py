@@ -32,6 +32,7 @@ from jaxattn.modes.starting_point import (
 from jaxattn.modes.training import bucket_plan, cache_folder, say, train
 from jaxattn.ops.trees import tree_hash
 from jaxattn.train.carry_over import carried_over
+from jaxattn.train.extend_positions import tiled
 from jaxattn.train.feed import NumpyBatch
 from jaxattn.train.grow_vocabulary import grown
 from jaxattn.train.job import NonFiniteError
@@ -83,7 +84,7 @@ def finetune(
     params, pretrain_hash = init_classifier(model, config.train.seed), None
     if pretrain != SCRATCH:
         found, pretrain_hash = unchanged_params(folder, runs, pretrain)
-        found = grown(found, vocabulary.origins)
+        found = tiled(grown(found, vocabulary.origins), config.model.max_seq_len)
         encoder = carried_over(params["encoder"], found["encoder"], pretrain)
         params = {**params, "encoder": encoder} | first_pooler(config, runs, pretrain)
     predictor = make_predictor(config, model, special.pad, BatchPlacement(mesh))
