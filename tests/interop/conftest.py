@@ -42,7 +42,9 @@ VOCABULARY = [
 ]
 
 
-def shapes(words: int = WORDS, positions: int = POSITIONS) -> dict[str, tuple[int, ...]]:
+def shapes(
+    words: int = WORDS, positions: int = POSITIONS, layers: int = LAYERS
+) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every tensor, the tied output weights left out."""
     found: dict[str, tuple[int, ...]] = {}
 
@@ -55,7 +57,7 @@ def shapes(words: int = WORDS, positions: int = POSITIONS) -> dict[str, tuple[in
     for name, rows in (("word", words), ("position", positions), ("token_type", TYPES)):
         found[f"bert.embeddings.{name}_embeddings.weight"] = (rows, WIDTH)
     norm("bert.embeddings")
-    for layer in range(LAYERS):
+    for layer in range(layers):
         block = f"bert.encoder.layer.{layer}"
         for name in ("query", "key", "value"):
             dense(f"{block}.attention.self.{name}", WIDTH, WIDTH)
@@ -72,10 +74,12 @@ def shapes(words: int = WORDS, positions: int = POSITIONS) -> dict[str, tuple[in
     return found
 
 
-def weights(words: int = WORDS, positions: int = POSITIONS) -> dict[str, np.ndarray]:
+def weights(
+    words: int = WORDS, positions: int = POSITIONS, layers: int = LAYERS
+) -> dict[str, np.ndarray]:
     """Every tensor, float32: norms away from 1 and 0, no bias that is zero, no two alike."""
     found = {}
-    for number, (name, shape) in enumerate(shapes(words, positions).items(), 1):
+    for number, (name, shape) in enumerate(shapes(words, positions, layers).items(), 1):
         at = 12.9898 * np.arange(np.prod(shape), dtype=np.float64) + 78.233 * number
         noise = 2 * np.modf(np.abs(np.sin(at)) * 43758.5453)[0] - 1
         array = 0.5 * noise.reshape(shape)
@@ -122,8 +126,9 @@ def spelling_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = [*VOCABULARY[:5], *letters, *(f"##{letter}" for letter in letters)]
     return write_folder(
         tmp_path_factory.mktemp("hf") / "spelling",
-        weights(len(words), 32),
+        weights(len(words), 32, layers=1),
         words,
         vocab_size=len(words),
         max_position_embeddings=32,
+        num_hidden_layers=1,
     )
