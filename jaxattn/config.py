@@ -363,7 +363,9 @@ class TrainConfig(Checked):
     accumulation: int = option(1, "micro-batches a step is computed in", low=1)
     learning_rate: float = option(5e-4, "peak learning rate", low=1e-12, high=10.0)
     optimizer: str = option(
-        "adamw", "rule of the updates", choices=("adamw", "schedule_free_adamw", "muon", "lamb")
+        "adamw",
+        "rule of the updates; minbert_adamw is adamw as the minBERT course defines it",
+        choices=("adamw", "schedule_free_adamw", "muon", "lamb", "minbert_adamw"),
     )
     schedule: str = option(
         "cosine", "learning rate after warm-up; schedule_free_adamw is meant for constant",

@@ -88,6 +88,25 @@ def test_adamw(params) -> None:
     assert_close(run(params, TRAIN)[-1][0], p)
 
 
+def test_minbert_adamw_corrects_the_size_of_the_step(params) -> None:
+    """The course's rule, with an epsilon that matters: it is added to the uncorrected root."""
+    options = {"train.optimizer": "minbert_adamw", "train.epsilon": 0.1}
+    found = run(params, replace(Config(train=TRAIN), options).train)
+    p = named(params)
+    m, v = dict.fromkeys(p, 0.0), dict.fromkeys(p, 0.0)
+    for number, rate in enumerate(rates(TRAIN)):
+        for name, g in named(gradients(params, number)).items():
+            m[name] = 0.9 * m[name] + 0.1 * g
+            v[name] = 0.98 * v[name] + 0.02 * g**2
+            size = rate * np.sqrt(1 - 0.98 ** (number + 1)) / (1 - 0.9 ** (number + 1))
+            p[name] = p[name] - size * m[name] / (np.sqrt(v[name]) + 0.1)
+            p[name] = p[name] - rate * 0.1 * decayed(name) * p[name]
+    assert_close(found[-1][0], p)
+    usual = run(params, replace(Config(train=TRAIN), {"train.epsilon": 0.1}).train)
+    name = "classifier/kernel"
+    assert np.abs(named(usual[-1][0])[name] - p[name]).max() > 1e-3
+
+
 def test_lamb_adapts_where_it_decays(params) -> None:
     """You et al. 2020, algorithm 2; biases and norms follow Adam."""
     p = named(params)
@@ -164,7 +183,9 @@ def test_schedule_free_trains_y_and_evaluates_x(params) -> None:
     assert max(np.abs(x[n] - y[n]).max() for n in x) > 1e-3
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "schedule_free_adamw", "muon", "lamb"])
+@pytest.mark.parametrize(
+    "optimizer", ["adamw", "schedule_free_adamw", "muon", "lamb", "minbert_adamw"]
+)
 def test_frozen_parameters_stay_bitwise_then_begin_as_if_new(params, optimizer: str) -> None:
     train = replace(
         Config(train=TRAIN),
