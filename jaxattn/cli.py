@@ -29,6 +29,8 @@ Modes, each with an example (`python launch.py` is the same program as `jaxattn`
               jaxattn --mode=eval --exp=imdb_lsh
   predict   labels and probabilities for texts from a file or standard input
               jaxattn --mode=predict --exp=imdb_lsh --input=reviews.csv --output=labels.csv
+  minbert   a classifier's predictions on dev and test as the minBERT course wants them
+              jaxattn --mode=minbert --exp=sst --output=predictions
   compare   which attention to use: a page, tables and a plot of every run
               jaxattn --mode=compare --runs=runs
   replay    run a run again from its saved configuration, and compare
@@ -73,6 +75,7 @@ MODES = {
     "baseline": "baseline",
     "eval": "evaluate",
     "predict": "predict",
+    "minbert": "minbert",
     "compare": "compare",
     "replay": "replay",
     "data": "data",
@@ -91,7 +94,8 @@ FLAG_TEXTS = {
     "with --pretrain finetune.",
     "run": "replay, verify, plan: the run's folder; replay: a report's folder for all its runs.",
     "input": "predict: a file, or - for standard input; import: a Hugging Face folder.",
-    "output": "predict: a file; empty: standard output; export_bert: a new folder.",
+    "output": "predict: a file; empty: standard output; export_bert: a new folder; minbert: a "
+    "folder; empty: the run's.",
     "format": "predict: jsonl or csv.",
 }
 

@@ -435,6 +435,7 @@ class FinetuneConfig(Checked):
     freeze_share: float = option(
         0.5, "share of the steps in which they are frozen", low=0.0, high=1.0
     )
+    freeze_pooler: bool = option(False, "head.pooler is frozen with the blocks")
     head_lr_ratio: float = option(
         1.0, "learning rate of the head, over train.learning_rate", low=0.0, high=1000.0
     )

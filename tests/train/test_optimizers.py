@@ -10,7 +10,7 @@ import pytest
 from jaxattn.config import Config, FinetuneConfig, TrainConfig, replace
 from jaxattn.errors import InputError
 from jaxattn.ops.trees import path_names
-from jaxattn.train.layers import rate_ratios
+from jaxattn.train.layers import frozen_mask, rate_ratios
 from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.schedules import learning_rate_schedule
 
@@ -210,6 +210,18 @@ def test_frozen_parameters_stay_bitwise_then_begin_as_if_new(params, optimizer: 
     for name, value in named(p).items():
         if name.startswith(frozen):
             np.testing.assert_allclose(moved[name], value, atol=1e-5, err_msg=name)
+
+
+def test_the_pooler_is_frozen_with_the_blocks_when_asked(params) -> None:
+    params["pooler"] = {"kernel": np.ones((4, 4), np.float32)}
+    for options, wanted in (
+        ({"freeze_blocks": 2, "freeze_pooler": True}, True),
+        ({"freeze_blocks": 2}, False),
+        ({"freeze_pooler": True}, False),
+    ):
+        mask = frozen_mask(params, FinetuneConfig(**options), num_layers=2)
+        assert mask["pooler"]["kernel"] is wanted
+        assert mask["classifier"]["kernel"] is False
 
 
 def test_gradients_of_frozen_parameters_are_not_in_the_clipping_norm(params) -> None:
