@@ -19,6 +19,10 @@ Modes, each with an example (`python launch.py` is the same program as `jaxattn`
   finetune  train a classifier from a pretrained encoder (--pretrain=none: from random weights;
             --pretrain=tapt/imdb_lsh: from a TAPT run; --pretrain=wiki_lsh@900: from that step)
               jaxattn --mode=finetune --config=configs/imdb.py --exp=imdb_lsh --pretrain=wiki_lsh
+  import    a Hugging Face BERT folder as a run to start from: --pretrain=bert
+              jaxattn --mode=import --input=bert-base-uncased --exp=bert
+  export_bert  encoder and MLM head of a run (or with --exp its classifier) for transformers
+              jaxattn --mode=export_bert --pretrain=tapt/imdb --output=my-bert
   baseline  TF-IDF + logistic regression on the same data
               jaxattn --mode=baseline --config=configs/imdb.py --exp=imdb_tfidf
   eval      metrics, calibration, speed and predictions of a finished classifier
@@ -27,6 +31,8 @@ Modes, each with an example (`python launch.py` is the same program as `jaxattn`
               jaxattn --mode=predict --exp=imdb_lsh --input=reviews.csv --output=labels.csv
   merge     fold what LoRA (or the head alone) has learned into a run of ordinary parameters
               jaxattn --mode=merge --exp=imdb_lora
+  minbert   a classifier's predictions on dev and test as the minBERT course wants them
+              jaxattn --mode=minbert --exp=sst --output=predictions
   compare   which attention to use: a page, tables and a plot of every run
               jaxattn --mode=compare --runs=runs
   replay    run a run again from its saved configuration, and compare
@@ -66,10 +72,13 @@ MODES = {
     "pretrain": "pretrain",
     "tapt": "tapt",
     "finetune": "finetune",
+    "import": "import_bert",
+    "export_bert": "export_bert",
     "baseline": "baseline",
     "eval": "evaluate",
     "predict": "predict",
     "merge": "merge",
+    "minbert": "minbert",
     "compare": "compare",
     "replay": "replay",
     "data": "data",
@@ -82,14 +91,14 @@ MODES = {
 FLAG_TEXTS = {
     "mode": f"What to do: {', '.join(MODES)}.",
     "exp": "Name of the experiment.",
-    "pretrain": "tapt, finetune, recipe, sweep, data, plan, profile: the run to start from, "
-    "name[@step] of a pretraining, tapt/name[@step] of a TAPT, or none.",
+    "pretrain": "tapt, finetune, recipe, sweep, data, plan, profile, export_bert: the run to start "
+    "from, name[@step] of a pretraining, tapt/name[@step] of a TAPT, or none.",
     "stage": f"data, plan: which training of --config: {', '.join(STAGES)}; default: pretrain, "
     "with --pretrain finetune.",
     "run": "replay, verify, plan: the run's folder; replay: a report's folder for all its runs.",
-    "input": "predict: a file, or - for standard input.",
+    "input": "predict: a file, or - for standard input; import: a Hugging Face folder.",
     "output": "predict: a file; empty: standard output. merge: name of the new run; empty: "
-    "<exp>_merged.",
+    "<exp>_merged. export_bert: a new folder. minbert: a folder; empty: the run's.",
     "format": "predict: jsonl or csv.",
 }
 

@@ -156,6 +156,16 @@ class ModelConfig(Checked):
         "how positions enter",
         choices=("sinusoidal", "learned", "relative", "rope"),
     )
+    extend_positions: str = option(
+        "none", "TAPT and fine-tuning: how a learned table is made longer where model.max_seq_len "
+        "is above that of the stage before: tile repeats it; for this stage only",
+        choices=("none", "tile"),
+    )  # fmt: skip
+    token_types: int = option(
+        0, "kinds of text with an embedding each (BERT: 2, the first and second of a pair); texts "
+        "here are of the first kind; 0: none",
+        low=0, high=1024,
+    )  # fmt: skip
     rope_base: float = option(10000.0, "base of the rotary frequencies", low=1.0)
     rope_scale: float = option(1.0, "rotary positions are divided by this", low=1e-6)
     relative_buckets: int = option(32, "buckets of the relative bias", low=4, high=1024)
@@ -353,7 +363,9 @@ class TrainConfig(Checked):
     accumulation: int = option(1, "micro-batches a step is computed in", low=1)
     learning_rate: float = option(5e-4, "peak learning rate", low=1e-12, high=10.0)
     optimizer: str = option(
-        "adamw", "rule of the updates", choices=("adamw", "schedule_free_adamw", "muon", "lamb")
+        "adamw",
+        "rule of the updates; minbert_adamw is adamw as the minBERT course defines it",
+        choices=("adamw", "schedule_free_adamw", "muon", "lamb", "minbert_adamw"),
     )
     schedule: str = option(
         "cosine", "learning rate after warm-up; schedule_free_adamw is meant for constant",
@@ -423,6 +435,7 @@ class FinetuneConfig(Checked):
     freeze_share: float = option(
         0.5, "share of the steps in which they are frozen", low=0.0, high=1.0
     )
+    freeze_pooler: bool = option(False, "head.pooler is frozen with the blocks")
     head_lr_ratio: float = option(
         1.0, "learning rate of the head, over train.learning_rate", low=0.0, high=1000.0
     )

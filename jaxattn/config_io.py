@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 ARCHITECTURE = ("model", "attention", "tokenizer")
 """Sections that a later stage inherits from the one before and may not change."""
-OWN = ("attention.allow_change", "tokenizer.extend", "tokenizer.extra_tokens")
+OWN = (
+    "attention.allow_change",
+    "tokenizer.extend",
+    "tokenizer.extra_tokens",
+    "model.extend_positions",
+)
 """Options in them that are each stage's own: not inherited, and free."""
 
 
@@ -104,8 +109,8 @@ def from_config_dict(config: "ConfigDict", inherited: Config | None = None) -> C
     """The checked `Config` of a ConfigDict; options that are None are taken from `inherited`.
 
     With `inherited` given, an option of the architecture that differs from it is refused, except
-    `model.max_seq_len` (no parameter depends on it unless positions are learned) and, with
-    `attention.allow_change`, the attention.
+    `model.max_seq_len` (no parameter depends on it unless positions are learned; these grow with
+    `model.extend_positions`) and, with `attention.allow_change`, the attention.
 
     Raises:
       InputError: unknown option, wrong type, value out of range, changed architecture.
@@ -122,17 +127,22 @@ def from_config_dict(config: "ConfigDict", inherited: Config | None = None) -> C
         if value is None:
             continue
         if inherited is not None and path.split(".")[0] in ARCHITECTURE and path not in OWN:
-            _refuse_change(path, value, inherited, bool(given.get("attention.allow_change")))
+            _refuse_change(path, value, inherited, given)
         values[path] = value
     return replace(inherited or Config(), values)
 
 
-def _refuse_change(path: str, value: Any, inherited: Config, other_attention: bool) -> None:
+def _refuse_change(path: str, value: Any, inherited: Config, given: Mapping[str, Any]) -> None:
     kept = flatten(to_plain(inherited))[path]
-    free = path == "model.max_seq_len" and inherited.model.positions != "learned"
     of_attention = path.startswith("attention.") or path == "model.attention_dropout"
-    if value != kept and not free and not (of_attention and other_attention):
-        hint = "; attention.allow_change=true allows another attention" if of_attention else ""
+    free = of_attention and bool(given.get("attention.allow_change"))
+    hint = "; attention.allow_change=true allows another attention" if of_attention else ""
+    if path == "model.max_seq_len":
+        learned = inherited.model.positions == "learned"
+        tiles = given.get("model.extend_positions") == "tile"
+        free = not learned or (tiles and isinstance(value, int) and value > kept)
+        hint = "; model.extend_positions=tile allows more of its learned positions"
+    if value != kept and not free:
         raise InputError(
             f"{path}: found {value!r}, but the pretraining run has {kept!r}; a later stage "
             f"inherits the architecture, so leave it out or give the same value{hint}"

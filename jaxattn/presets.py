@@ -90,6 +90,51 @@ def quick_classification(
     return config
 
 
+def minbert(mode: str, corpus: str, *, batch_size: int) -> "ConfigDict":
+    """A task of the minBERT course with the settings of its classifier.py (CS224N's version).
+
+    Pretraining is a small encoder of BERT's kind, for those who have no BERT to import.
+
+    Args:
+        mode: the --mode; for later stages the architecture is that of the imported BERT.
+        corpus: sst5 or cfimdb.
+        batch_size: examples per step.
+    """
+    config = defaults()
+    config.data.name = corpus
+    config.data.max_length = 128 if corpus == "sst5" else 512
+    config.train.batch_size = batch_size
+    if mode in ("tapt", "finetune"):
+        inherit_architecture(config)
+    else:
+        set_architecture(config, "quick")
+        config.model.max_seq_len = 512
+        config.model.positions = "learned"
+        config.model.norm = "post"
+        config.model.norm_eps = 1e-12
+        config.model.token_types = 2
+    if mode != "finetune":
+        config.train.learning_rate = 5e-4
+        config.train.max_steps = 150
+        return config
+    # There dropout and linear layer follow the pooler, whose input is the first token; the 0.3 of
+    # hidden_dropout_prob is the head's alone, inside BERT it is that of the checkpoint.
+    config.head.pooling = "cls"
+    config.head.pooler = "bert"
+    config.head.dropout = 0.3
+    config.train.epochs = 10
+    config.train.learning_rate = 1e-5
+    config.train.schedule = "constant"
+    config.train.warmup_ratio = 0.0
+    config.train.optimizer = "minbert_adamw"
+    config.train.epsilon = 1e-6
+    config.train.weight_decay = 0.0
+    # It does not clip.
+    config.train.clip_norm = 1e6
+    config.train.seed = 11711
+    return config
+
+
 def long_range_arena(architecture: str, *, tokens: int, steps: int, warmup: int) -> "ConfigDict":
     """A classifier of Long Range Arena, trained from random weights as published.
 

@@ -18,6 +18,7 @@ RUN_OF_MODE = {
     "baseline": "baseline",
     "eval": "finetune",
     "predict": "finetune",
+    "minbert": "finetune",
 }
 """Mode -> kind of the run that --exp names."""
 DETERMINISTIC = "xla_gpu_deterministic_ops"

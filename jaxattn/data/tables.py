@@ -52,6 +52,19 @@ def read_table(file: Path, data: DataConfig) -> Rows:
     return shaped(rows, names, data, column)
 
 
+def row_ids(rows: Rows, name: str = "id") -> list[str] | None:
+    """The cells of a column of ids, stripped; None where a file of `rows` has no such column."""
+    whats = sorted({what for what, _ in rows.places})
+    cells: dict[str, Mapping[int, Any]] = {}
+    for what in whats:
+        # "train.csv line" and "train.parquet row" are what rows are counted in.
+        file = Path(what.rpartition(" ")[0])
+        if file.suffix.lower() == ".txt" or name not in _columns(file):
+            return None
+        cells[what] = _column(file, name)
+    return [str(cells[what][number]).strip() for what, number in rows.places]
+
+
 def shaped(rows: Rows, names: tuple[str, ...], data: DataConfig, column: Column) -> Rows:
     """Rows as the options want them.
 

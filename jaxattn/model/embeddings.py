@@ -17,12 +17,14 @@ class Embeddings(nn.Module):
     `positions` sinusoidal or learned are added here; rope and relative act in the attention layer.
     With `prompt_tokens` the row begins with so many trained vectors, the soft prompt of Lester et
     al. (2021): they have the first positions, and the result is [B, prompt_tokens + N, D].
+    With `token_types` > 0 the embedding of a token's type is added too, as in BERT.
     """
 
     vocab_size: int
     hidden_dim: int
     max_seq_len: int
     positions: str
+    token_types: int
     normalize: bool
     norm_eps: float
     dropout: float
@@ -41,14 +43,23 @@ class Embeddings(nn.Module):
         if self.prompt_tokens:
             shape = (self.prompt_tokens, self.hidden_dim)
             self.prompt = self.param("prompt", embedding_init, shape)
+        if self.token_types:
+            self.token_type_table = self.param(
+                "token_type_table", embedding_init, (self.token_types, self.hidden_dim)
+            )
         if self.normalize:
             self.norm = nn.LayerNorm(epsilon=self.norm_eps, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(
-        self, ids_BN: jax.Array, positions_BN: jax.Array | None, *, deterministic: bool
+        self,
+        ids_BN: jax.Array,
+        positions_BN: jax.Array | None,
+        token_types_BN: jax.Array | None = None,
+        *,
+        deterministic: bool,
     ) -> jax.Array:
-        """Embeds; `positions_BN` None: 0, 1, ...
+        """Embeds; `positions_BN` None: 0, 1, ...; `token_types_BN` None: all of type 0.
 
         Raises InputError for an input that is, with the prompt, longer than `max_seq_len`.
         """
@@ -74,6 +85,12 @@ class Embeddings(nn.Module):
             x_BND = x_BND * float(np.sqrt(self.hidden_dim)) + at_positions(table_ND)
         elif self.positions == "learned":
             x_BND = x_BND + at_positions(self.position_table[:length])
+        if self.token_types:
+            # Not `segments`: those are texts packed into one row, which do not see each other.
+            if token_types_BN is not None:
+                token_types_BN = jnp.pad(token_types_BN, ((0, 0), (self.prompt_tokens, 0)))
+            chosen = self.token_type_table[0 if token_types_BN is None else token_types_BN]
+            x_BND = x_BND + chosen.astype(self.dtype)
         if self.normalize:
             x_BND = self.norm(x_BND)
         return self.drop(x_BND, deterministic=deterministic)

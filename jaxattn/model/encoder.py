@@ -129,6 +129,7 @@ class Encoder(nn.Module):
             hidden_dim=model.hidden_dim,
             max_seq_len=model.max_seq_len,
             positions=model.positions,
+            token_types=model.token_types,
             normalize=model.norm == "post",
             norm_eps=model.norm_eps,
             dropout=model.embedding_dropout,
@@ -183,6 +184,7 @@ class Encoder(nn.Module):
         ids_BN: jax.Array,
         key_mask_BN: jax.Array,
         segment_ids_BN: jax.Array | None = None,
+        token_types_BN: jax.Array | None = None,
         *,
         deterministic: bool,
     ) -> jax.Array:
@@ -190,7 +192,8 @@ class Encoder(nn.Module):
 
         `segment_ids_BN`: int32 [B, N]; each run of equal ids is a text of its own, which gets what
         it would get in a row by itself. There is none where there is a prompt; what is returned are
-        the hidden states of the text alone.
+        the hidden states of the text alone. `token_types_BN`: int32 [B, N], below
+        `model.token_types`; None: all 0.
 
         Raises InputError when N and the prompt are longer than `model.max_seq_len`.
         """
@@ -199,7 +202,9 @@ class Encoder(nn.Module):
             assert segment_ids_BN is None, "a row of several texts has no place for a prompt each"
             key_mask_BN = jnp.pad(key_mask_BN, ((0, 0), (prompt, 0)), constant_values=True)
         layout = Layout.of(key_mask_BN, segment_ids_BN)
-        x_BND = self.embeddings(ids_BN, layout.positions, deterministic=deterministic)
+        x_BND = self.embeddings(
+            ids_BN, layout.positions, token_types_BN, deterministic=deterministic
+        )
         relative_bias_HP = None
         if model.positions == "relative":
             buckets_P = position_ops.relative_bucket_table(

@@ -21,6 +21,7 @@ from jaxattn.ops.trees import joined, split, tree_hash
 from jaxattn.peft import complete, cut, equipped, is_added
 from jaxattn.train.carry_over import carried_over, keys_fitted
 from jaxattn.train.checkpoints import Checkpoints
+from jaxattn.train.extend_positions import tiled
 from jaxattn.train.state import init_key
 
 
@@ -97,7 +98,7 @@ def params_of_run(folder: RunFolder, config: Config, model: ClassifierModel, ste
     reference = document["base"]
     where = f"{folder.path} holds what peft.method = {config.peft.method} trained"
     try:
-        found = pretrained_params(folder.runs, reference)
+        found = tiled(pretrained_params(folder.runs, reference), config.model.max_seq_len)
     except InputError as error:
         raise InputError(f"{where}, but its base cannot be read: {error}") from None
     everything = jax.eval_shape(lambda: init_classifier(model, 0))

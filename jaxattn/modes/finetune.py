@@ -21,10 +21,17 @@ from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder
 from jaxattn.modes.stage_record import stage_record
 from jaxattn.modes.stage_vocabulary import stage_vocabulary
-from jaxattn.modes.starting_point import begun_or_new, stages_before, unchanged_params
+from jaxattn.modes.starting_point import (
+    POOLER,
+    begun_or_new,
+    inherited_pooler,
+    stages_before,
+    unchanged_params,
+)
 from jaxattn.modes.training import bucket_plan, cache_folder, say, train
 from jaxattn.ops.trees import tree_hash
 from jaxattn.peft import counts, on_folded
+from jaxattn.train.extend_positions import tiled
 from jaxattn.train.feed import NumpyBatch
 from jaxattn.train.grow_vocabulary import grown
 from jaxattn.train.job import NonFiniteError
@@ -76,11 +83,11 @@ def finetune(
     found, pretrain_hash = None, None
     if pretrain != SCRATCH:
         found, pretrain_hash = unchanged_params(folder, runs, pretrain)
-        found = grown(found, vocabulary.origins)
+        found = tiled(grown(found, vocabulary.origins), config.model.max_seq_len)
     params, base = first_params(model, config, special, pretrain, found)
     counted = counts(params, None if base is None else base.frozen)
     if pretrain != SCRATCH:
-        say("the classification head is new: its weights are random")
+        params = {**params, **first_pooler(config, runs, pretrain)}
     say(
         f"{config.peft.method}: {counted['total']:,} parameters, {counted['trainable']:,} of them "
         f"trained, {counted['added']:,} added to the encoder"
@@ -172,6 +179,21 @@ def finetune(
         f"finished: {folder.path}: test accuracy {test['accuracy']:.4f}, "
         f"macro-F1 {test['macro_f1']:.4f}"
     )
+
+
+def first_pooler(config: Config, runs: Path, pretrain: str) -> dict[str, Any]:
+    """The pooler of an imported BERT as parameters, where there is one and the head is BERT's.
+
+    Says which weights of the head are new.
+    """
+    pooler = inherited_pooler(runs, pretrain)
+    usable = (config.head.pooling, config.head.pooler) == ("cls", "bert")
+    if pooler is None or not usable:
+        unused = "; the imported pooler needs head.pooling=cls and head.pooler=bert"
+        say("the classification head is new: its weights are random" + (unused if pooler else ""))
+        return {}
+    say("the pooler is the imported BERT's; the layer after it is new: its weights are random")
+    return {POOLER: jax.tree.map(jnp.asarray, pooler)}
 
 
 def class_weights(how: str, labels: np.ndarray, num_classes: int) -> np.ndarray | None:

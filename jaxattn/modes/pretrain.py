@@ -23,6 +23,7 @@ from jaxattn.errors import InputError
 from jaxattn.evaluate.predict import MlmEvaluator
 from jaxattn.model.heads import MlmModel
 from jaxattn.modes import environment
+from jaxattn.modes.attention_change import AttentionChange
 from jaxattn.modes.mlm_batches import make_masking, mlm_batches
 from jaxattn.modes.publish import write_results
 from jaxattn.modes.request import Request
@@ -99,12 +100,14 @@ class MlmStart:
       extra: entries of the saved configuration.
       results: entries of results.json.
       stages: the stages before this one.
+      change: what the model was before its attention was exchanged; None: it was not.
     """
 
     params: Callable[[Any], Any]
     extra: dict[str, Any]
     results: dict[str, Any]
     stages: list[dict[str, Any]]
+    change: AttentionChange | None = None
 
 
 def pretrain(folder: RunFolder, config: Config, stop_after: int | None = None) -> None:
@@ -141,20 +144,30 @@ def train_mlm(
     batch = mlm_batches(config, tokens, plan, masking)
 
     model = MlmModel(config, vocab_size)
-    evaluator = MlmEvaluator(
-        model,
-        validation,
-        buckets=buckets(config),
-        batch_size=config.train.eval_batch_size or config.train.batch_size,
-        masking=masking,
-        place=BatchPlacement(mesh),
-    )
+
+    def evaluator_of(model: MlmModel) -> MlmEvaluator:
+        return MlmEvaluator(
+            model,
+            validation,
+            buckets=buckets(config),
+            batch_size=config.train.eval_batch_size or config.train.batch_size,
+            masking=masking,
+            place=BatchPlacement(mesh),
+        )
+
+    evaluator = evaluator_of(model)
     params = init_mlm(model, config.train.seed)
     at_start = {}
     if start is not None:
         params = start.params(params)
         at_start = {"validation_at_start": evaluator.metrics(trained_by(config, params, 0))}
         say(f"validation loss of the checkpoint: {at_start['validation_at_start']['loss']:.4f}")
+    change = start.change if start is not None else None
+    if change is not None:
+        before = evaluator_of(MlmModel(change.config, vocab_size))
+        at_start["validation_before_change"] = before.metrics(
+            trained_by(change.config, change.params, 0)
+        )
     digest = texts_hash(corpus.train, corpus.validation)
     folder.begin(config, start.extra if start else {}, environment.describe(config))
     with folder.running():
@@ -176,6 +189,10 @@ def train_mlm(
             mesh=mesh,
             stop_after=stop_after,
         )
+        at_end = evaluator.metrics(outcome.trained)
+        changed = {}
+        if change is not None:
+            changed = {"attention_change": change.report(**at_start, validation=at_end)}
         write_results(
             folder,
             config,
@@ -191,7 +208,8 @@ def train_mlm(
                 "best_hash": tree_hash(outcome.trained.params),
                 **(start.results if start else {}),
                 **at_start,
-                "validation": evaluator.metrics(outcome.trained),
+                "validation": at_end,
+                **changed,
                 "cost": outcome.cost,
                 "stages": [
                     *(start.stages if start else ()),

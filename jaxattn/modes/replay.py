@@ -26,6 +26,7 @@ def run(request: Request) -> int:
     if is_report(Path(given)):
         return replay_report(Path(given))
     original = given_run(given)
+    original.must_be_trained()
     kind, runs = original.kind, original.runs
     config, _ = original.saved_config()
     copy = next(

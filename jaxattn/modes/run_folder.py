@@ -25,6 +25,8 @@ MERGED = "merged.json"
 """Says of a run that it was not trained but folded from another, which stands for both."""
 RESULTS_TABLE = "results.csv"
 """The file of a report that lists its runs."""
+IMPORTED_FROM = "imported_from"
+"""Entry beside the options of a run whose parameters were imported: the folder they are from."""
 UNBOUND = ("log", "checkpoint", "study", "recipe", "sweep", "plan", "profile", "baseline")
 """Sections that may differ between a run and its continuation: they do not change the result.
 
@@ -142,6 +144,11 @@ class RunFolder:
         """Whether anything is in the folder but a draft, or the cause why it came to nothing."""
         names = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
         return bool(names) and names != {"status.json"} and not self.drafted
+
+    def must_be_trained(self) -> None:
+        """Raises InputError for a run whose parameters were imported."""
+        if origin := self.saved_config()[1].get(IMPORTED_FROM):
+            raise InputError(f"{self.path} was imported from {origin}; nothing was trained in it")
 
     @property
     def writer(self) -> int | None:

@@ -14,11 +14,14 @@ from jaxattn.data.wordpiece import load_tokenizer
 from jaxattn.errors import InputError
 from jaxattn.modes.pretrain import SCRATCH
 from jaxattn.modes.request import Request
-from jaxattn.modes.run_folder import RunFolder, entry, read_json
+from jaxattn.modes.run_folder import IMPORTED_FROM, RunFolder, entry, read_json
 from jaxattn.modes.stage_record import stage_record
 from jaxattn.modes.training import say
 from jaxattn.ops.trees import tree_hash
 from jaxattn.train.checkpoints import Checkpoints
+
+POOLER = "pooler"
+"""Name of the pooler among the parameters of an import, and of a classifier."""
 
 
 def source_of(runs: Path, pretrain: str) -> tuple[RunFolder, int | None]:
@@ -83,6 +86,22 @@ def pretrained_params(runs: Path, pretrain: str) -> Any:
     return checkpoints.load_params(step)
 
 
+def inherited_pooler(runs: Path, pretrain: str) -> Any:
+    """The pooler of the BERT that the stages to `name@step` began with, or None.
+
+    An MLM has none, so that TAPT leaves it as it was imported.
+    """
+    source, _ = source_of(runs, pretrain)
+    if source.kind == "tapt":
+        before = source.pretrained_from()
+        pooler = inherited_pooler(runs, before)
+        if pooler is not None:
+            unchanged_params(source, runs, before)
+        return pooler
+    imported = IMPORTED_FROM in source.saved_config()[1]
+    return pretrained_params(runs, pretrain).get(POOLER) if imported else None
+
+
 def unchanged_params(folder: RunFolder, runs: Path, pretrain: str) -> tuple[Any, str]:
     """Parameters of `name@step` and their hash.
 
@@ -125,7 +144,10 @@ def stages_before(runs: Path, pretrain: str) -> list[dict[str, Any]]:
         before = stages_before(runs, entry(extra, "pretrain", str, source.config_path))
     path = source.path / "results.json"
     cost = entry(read_json(path), "cost", dict, path) if path.exists() else None
-    return [*before, stage_record(source, config, step, cost)]
+    record = stage_record(source, config, step, cost)
+    if IMPORTED_FROM in extra:
+        record |= {"data": None, IMPORTED_FROM: extra[IMPORTED_FROM]}
+    return [*before, record]
 
 
 def begun_or_new(request: Request, folder: RunFolder, example: str) -> tuple[Config, str] | None:

@@ -9,12 +9,20 @@ from pathlib import Path
 from jaxattn.config import Config
 from jaxattn.data.task_texts import load_task_texts
 from jaxattn.errors import InputError
+from jaxattn.modes.attention_change import attention_change
 from jaxattn.modes.pretrain import SCRATCH, MlmStart, train_mlm
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder
 from jaxattn.modes.stage_vocabulary import stage_vocabulary
-from jaxattn.modes.starting_point import begun_or_new, stages_before, unchanged_params
+from jaxattn.modes.starting_point import (
+    POOLER,
+    begun_or_new,
+    source_of,
+    stages_before,
+    unchanged_params,
+)
 from jaxattn.train.carry_over import carried_over
+from jaxattn.train.extend_positions import tiled
 from jaxattn.train.grow_vocabulary import grown
 
 
@@ -41,8 +49,12 @@ def tapt(
     corpus = load_task_texts(config.data)
     vocabulary = stage_vocabulary(folder, config, runs, pretrain, corpus.train)
     found, digest = unchanged_params(folder, runs, pretrain)
+    # That of an imported BERT: the MLM has none, fine-tuning finds it where it was imported.
+    found = {name: value for name, value in found.items() if name != POOLER}
+    first = tiled(grown(found, vocabulary.origins), config.model.max_seq_len)
     start = MlmStart(
-        params=lambda fresh: carried_over(fresh, grown(found, vocabulary.origins), pretrain),
+        params=lambda fresh: carried_over(fresh, first, pretrain),
+        change=attention_change(config, source_of(runs, pretrain)[0].saved_config()[0], first),
         extra={"pretrain": pretrain, "pretrain_hash": digest},
         results={
             "pretrain": pretrain.partition("@")[0],

@@ -37,6 +37,7 @@ def run(request: Request) -> int:
     original = given_run(request.needed("run", "runs/finetune/imdb_lsh"))
     if original.kind == "baseline":
         raise InputError(f"--run={request.run}: a baseline has no steps to repeat")
+    original.must_be_trained()
     if original.state == "running":
         raise InputError(f"{original.path} is still running; wait for it")
     checkpoints = Checkpoints(original.path / "checkpoints", keep=1)

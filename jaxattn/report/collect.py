@@ -66,6 +66,7 @@ def collect(root: Path) -> list[RunRecord]:
         if any((folder / mark).is_file() for mark in MARKS)
         and not _drafted(folder, kind)
         and not (folder / MERGED).is_file()
+        and not _imported(folder, kind)
     ]
     if not records:
         wanted = ", ".join(f"{kind}/<exp>" for kind in KINDS)
@@ -77,6 +78,15 @@ def _drafted(folder: Path, kind: str) -> bool:
     """Whether these are the options of a pretraining that has not begun (`--mode=new`)."""
     begun = (*(mark for mark in MARKS if mark not in CONFIG_FILES.values()), "checkpoints")
     return kind == "pretrain" and not any((folder / mark).exists() for mark in begun)
+
+
+def _imported(folder: Path, kind: str) -> bool:
+    """Whether these are parameters from elsewhere (`--mode=import`): nothing was trained here."""
+    if kind != "pretrain":
+        return False
+    with contextlib.suppress(InputError):
+        return "imported_from" in read_config(folder / CONFIG_FILES[kind])
+    return False
 
 
 def _pretrained_from(config: dict[str, Any]) -> str | None:

@@ -26,11 +26,18 @@ def depth(path: tuple[str, ...], num_layers: int) -> int | None:
 
 
 def frozen_mask(params: Any, config: FinetuneConfig, num_layers: int) -> Any:
-    """True for the parameters of `freeze_blocks` and below (same structure as `params`)."""
+    """True for the parameters of `freeze_blocks` and below (same structure as `params`).
+
+    With `freeze_pooler` for those of the pooler too: an imported BERT's is as pretrained as its
+    blocks.
+    """
 
     def frozen(path: tuple[Any, ...], _: Any) -> bool:
-        found = depth(path_names(path), num_layers)
-        return config.freeze_blocks > 0 and found is not HEAD and found <= config.freeze_blocks
+        names = path_names(path)
+        found = depth(names, num_layers)
+        if found is HEAD:
+            return config.freeze_blocks > 0 and config.freeze_pooler and names[0] == "pooler"
+        return config.freeze_blocks > 0 and found <= config.freeze_blocks
 
     return jax.tree_util.tree_map_with_path(frozen, params)
 

@@ -41,6 +41,8 @@ def rules_of(
         )
         base = optax.chain(rms, decay, rate)
         return {"schedule_free_adamw": _schedule_free(base, schedule, config.beta1)}
+    if config.optimizer == "minbert_adamw":
+        return {"minbert_adamw": _minbert_adamw(config, schedule, ratios)}
     if config.optimizer == "lamb":
         # No layer adaptation where there is no decay, as in the code of You et al. 2020: the small
         # norm of a bias that starts at zero would keep it there.
@@ -114,6 +116,44 @@ def _scaled_by_rate(schedule: optax.Schedule, ratios: Callable[[Any], Any]) -> R
         return jax.tree.map(lambda u, ratio: rate * ratio * u, updates, ratios(updates)), state
 
     return Rule(optax.init_empty_state, update)
+
+
+def _minbert_adamw(
+    config: TrainConfig, schedule: optax.Schedule, ratios: Callable[[Any], Any]
+) -> Rule:
+    """AdamW as the minBERT course defines it.
+
+    p <- p - rate * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + epsilon), then
+    p <- p - rate * decay * p: the correction of both moments is in the size of the step, so that
+    epsilon is added to the raw root, and what is decayed is the parameter after its step.
+    """
+
+    def init(params: Any) -> optax.ScaleByAdamState:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), zeros, zeros)
+
+    def update(
+        grads: Any, state: Any, params: Any = None, *, step: jax.Array, **_: Any
+    ) -> tuple[Any, Any]:
+        count = state.count + 1
+        mu = jax.tree.map(lambda m, g: config.beta1 * m + (1 - config.beta1) * g, state.mu, grads)
+        nu = jax.tree.map(
+            lambda v, g: config.beta2 * v + (1 - config.beta2) * g * g, state.nu, grads
+        )
+        rate = schedule(step)
+        size = rate * jnp.sqrt(1 - config.beta2**count) / (1 - config.beta1**count)
+
+        def change(
+            m: jax.Array, v: jax.Array, p: jax.Array, ratio: float, decays: bool
+        ) -> jax.Array:
+            moved = -ratio * size * m / (jnp.sqrt(v) + config.epsilon)
+            decay = rate * ratio * config.weight_decay if decays else 0.0
+            return moved - decay * (p + moved)
+
+        updates = jax.tree.map(change, mu, nu, params, ratios(params), trees.decay_mask(params))
+        return updates, optax.ScaleByAdamState(count, mu, nu)
+
+    return Rule(init, update)
 
 
 def _schedule_free(base: Rule, schedule: optax.Schedule, beta: float) -> Rule:

@@ -10,7 +10,7 @@ import pytest
 from jaxattn.config import Config, FinetuneConfig, TrainConfig, replace
 from jaxattn.errors import InputError
 from jaxattn.ops.trees import path_names
-from jaxattn.train.layers import rate_ratios
+from jaxattn.train.layers import frozen_mask, rate_ratios
 from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.schedules import learning_rate_schedule
 
@@ -86,6 +86,25 @@ def test_adamw(params) -> None:
         for name, g in named(gradients(params, number)).items():
             p[name] = p[name] - rate * (adam[name](g) + 0.1 * decayed(name) * p[name])
     assert_close(run(params, TRAIN)[-1][0], p)
+
+
+def test_minbert_adamw_corrects_the_size_of_the_step(params) -> None:
+    """The course's rule, with an epsilon that matters: it is added to the uncorrected root."""
+    options = {"train.optimizer": "minbert_adamw", "train.epsilon": 0.1}
+    found = run(params, replace(Config(train=TRAIN), options).train)
+    p = named(params)
+    m, v = dict.fromkeys(p, 0.0), dict.fromkeys(p, 0.0)
+    for number, rate in enumerate(rates(TRAIN)):
+        for name, g in named(gradients(params, number)).items():
+            m[name] = 0.9 * m[name] + 0.1 * g
+            v[name] = 0.98 * v[name] + 0.02 * g**2
+            size = rate * np.sqrt(1 - 0.98 ** (number + 1)) / (1 - 0.9 ** (number + 1))
+            p[name] = p[name] - size * m[name] / (np.sqrt(v[name]) + 0.1)
+            p[name] = p[name] - rate * 0.1 * decayed(name) * p[name]
+    assert_close(found[-1][0], p)
+    usual = run(params, replace(Config(train=TRAIN), {"train.epsilon": 0.1}).train)
+    name = "classifier/kernel"
+    assert np.abs(named(usual[-1][0])[name] - p[name]).max() > 1e-3
 
 
 def test_lamb_adapts_where_it_decays(params) -> None:
@@ -164,7 +183,9 @@ def test_schedule_free_trains_y_and_evaluates_x(params) -> None:
     assert max(np.abs(x[n] - y[n]).max() for n in x) > 1e-3
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "schedule_free_adamw", "muon", "lamb"])
+@pytest.mark.parametrize(
+    "optimizer", ["adamw", "schedule_free_adamw", "muon", "lamb", "minbert_adamw"]
+)
 def test_frozen_parameters_stay_bitwise_then_begin_as_if_new(params, optimizer: str) -> None:
     train = replace(
         Config(train=TRAIN),
@@ -189,6 +210,18 @@ def test_frozen_parameters_stay_bitwise_then_begin_as_if_new(params, optimizer: 
     for name, value in named(p).items():
         if name.startswith(frozen):
             np.testing.assert_allclose(moved[name], value, atol=1e-5, err_msg=name)
+
+
+def test_the_pooler_is_frozen_with_the_blocks_when_asked(params) -> None:
+    params["pooler"] = {"kernel": np.ones((4, 4), np.float32)}
+    for options, wanted in (
+        ({"freeze_blocks": 2, "freeze_pooler": True}, True),
+        ({"freeze_blocks": 2}, False),
+        ({"freeze_pooler": True}, False),
+    ):
+        mask = frozen_mask(params, FinetuneConfig(**options), num_layers=2)
+        assert mask["pooler"]["kernel"] is wanted
+        assert mask["classifier"]["kernel"] is False
 
 
 def test_gradients_of_frozen_parameters_are_not_in_the_clipping_norm(params) -> None:

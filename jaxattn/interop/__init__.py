@@ -1,0 +1,1 @@
+"""Pretrained weights from and to Hugging Face BERT folders."""

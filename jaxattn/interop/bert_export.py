@@ -1,0 +1,117 @@
+"""A run's encoder and heads as a folder that `transformers` loads."""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxattn.config import Config
+from jaxattn.data.wordpiece import SPECIAL_TOKENS, save_tokenizer, special_ids
+from jaxattn.errors import InputError
+from jaxattn.interop.bert_config import ABSENT_TOKEN_TYPES, document_of, refuse_other_family
+from jaxattn.interop.bert_folder import CONFIG, WEIGHTS
+from jaxattn.interop.bert_names import ENCODER, MLM_HEAD, POOLER, Params, Tensor, tensors, to_theirs
+
+CLASSIFIER = [
+    Tensor(("classifier", "kernel"), "classifier.weight", "CD", transposed=True),
+    Tensor(("classifier", "bias"), "classifier.bias", "C"),
+]
+
+
+def write_bert(
+    folder: Path,
+    config: Config,
+    params: Params,
+    tokenizer: Any,
+    *,
+    label_names: Sequence[str] = (),
+    origin: str,
+) -> list[str]:
+    """Writes config.json, model.safetensors and the vocabulary, whole or not at all.
+
+    Args:
+      folder: must not exist yet.
+      config: of the run.
+      params: its parameters: the encoder, and whatever there is of MLM head, pooler, classifier.
+      tokenizer: its vocabulary, of word pieces.
+      label_names: classes, where there is a classifier.
+      origin: the run, for messages and for the file's metadata.
+
+    Returns:
+      The classes of `transformers` that load it, the whole one first.
+
+    Raises:
+      InputError: the folder exists, or the run is nothing that a Hugging Face BERT could compute.
+    """
+    from safetensors.numpy import save_file
+
+    refuse_other_family(config, origin)
+    if label_names and (config.head.pooling, config.head.pooler) != ("cls", "bert"):
+        raise InputError(
+            f"{origin}: head.pooling: found {config.head.pooling!r} with head.pooler = "
+            f"{config.head.pooler!r}; a Hugging Face BERT classifies by 'cls' with 'bert'"
+        )
+    if json.loads(tokenizer.to_str())["model"]["type"] != "WordPiece":
+        raise InputError(f"{origin}: its tokens are no word pieces, which a BERT's are")
+    if folder.exists():
+        raise InputError(f"--output={folder} exists already; give a new folder")
+    if not folder.absolute().parent.is_dir():
+        raise InputError(f"--output={folder}: its folder does not exist")
+    found, vocab_size = _tensors(config, params, bool(label_names)), tokenizer.get_vocab_size()
+    document = document_of(config, vocab_size, special_ids(tokenizer).pad)
+    loads = ["BertForMaskedLM", "BertModel"]
+    if label_names:
+        loads = ["BertForSequenceClassification", "BertModel"]
+        document |= {
+            "id2label": {str(number): name for number, name in enumerate(label_names)},
+            "label2id": {name: number for number, name in enumerate(label_names)},
+            "classifier_dropout": config.head.dropout,
+        }
+    document["architectures"] = loads[:1]
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir()
+        save_file(found, temporary / WEIGHTS, {"format": "pt", "origin": origin})
+        _write_json(temporary / CONFIG, document)
+        _write_vocabulary(temporary, tokenizer, config)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return loads
+
+
+def _tensors(config: Config, params: Params, classifier: bool) -> dict[str, np.ndarray]:
+    model, every = config.model, tensors(config.model.num_layers)
+    if not model.token_types:
+        embeddings = params["encoder"]["embeddings"]
+        # Zeros change nothing: there it cannot be left out.
+        nothing = np.zeros((ABSENT_TOKEN_TYPES, model.hidden_dim), np.float32)
+        embeddings = {**embeddings, "token_type_table": nothing}
+        params = {**params, "encoder": {**params["encoder"], "embeddings": embeddings}}
+    wanted = every[ENCODER] + (CLASSIFIER if classifier else every[MLM_HEAD])
+    return to_theirs(params, wanted + (every[POOLER] if "pooler" in params else []))
+
+
+def _write_vocabulary(folder: Path, tokenizer: Any, config: Config) -> None:
+    words = tokenizer.get_vocab(with_added_tokens=True)
+    listed = sorted(words, key=words.__getitem__)
+    (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in listed), encoding="utf-8")
+    save_tokenizer(tokenizer, folder / "tokenizer.json")
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    _write_json(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "BertTokenizer",
+            "do_lower_case": config.tokenizer.lowercase,
+            "model_max_length": config.model.max_seq_len,
+            **dict(zip(names, SPECIAL_TOKENS, strict=True)),
+        },
+    )
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

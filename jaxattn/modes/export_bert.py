@@ -1,0 +1,57 @@
+"""--mode=export_bert: a run's parameters as a folder that Hugging Face `transformers` loads."""
+
+from pathlib import Path
+
+from jaxattn.errors import InputError
+from jaxattn.interop.bert_export import write_bert
+from jaxattn.modes.classifier import load_classifier
+from jaxattn.modes.pretrain import SCRATCH
+from jaxattn.modes.request import Request
+from jaxattn.modes.run_folder import RunFolder
+from jaxattn.modes.starting_point import (
+    inherited_pooler,
+    pinned,
+    pretrained_params,
+    source_of,
+    source_tokenizer,
+)
+from jaxattn.modes.training import say
+
+
+def run(request: Request) -> None:
+    """Writes --output: encoder and MLM head of --pretrain, or the classifier of --exp."""
+    target = Path(request.needed("output", "my-bert")).expanduser()
+    if bool(request.exp) == bool(request.pretrain):
+        raise InputError(
+            "--mode=export_bert takes --pretrain=<a pretraining or tapt/<exp>> or --exp=<a "
+            "fine-tuning>, one of them"
+        )
+    loads = _classifier(request, target) if request.exp else _mlm(request, target)
+    say(f"written: {target}; transformers loads it as {' or '.join(loads)}")
+
+
+def _mlm(request: Request, target: Path) -> list[str]:
+    if request.pretrain == SCRATCH:
+        raise InputError(f"--pretrain={SCRATCH}: there is nothing to export")
+    name = pinned(request.runs, request.pretrain)
+    source, _ = source_of(request.runs, name)
+    config, _ = source.saved_config()
+    params = pretrained_params(request.runs, name)
+    pooler = inherited_pooler(request.runs, name)
+    if pooler is not None:
+        params = {**params, "pooler": pooler}
+    tokenizer = source_tokenizer(config, request.runs, name)
+    return write_bert(target, config, params, tokenizer, origin=f"{source.kind}/{name}")
+
+
+def _classifier(request: Request, target: Path) -> list[str]:
+    folder = RunFolder(request.runs, "finetune", request.exp)
+    found = load_classifier(folder)
+    return write_bert(
+        target,
+        found.config,
+        found.trained.params,
+        found.tokenizer,
+        label_names=found.label_names,
+        origin=f"finetune/{folder.exp}",
+    )

@@ -1,0 +1,134 @@
+"""A tiny BERT in the Hugging Face form whose every number follows from a formula.
+
+Its names and shapes are written down here on their own, from what `transformers` saves, and not
+from `jaxattn.interop`.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+LAYERS, WIDTH, MLP, WORDS, POSITIONS, TYPES = 2, 16, 24, 30, 12, 2
+DOCUMENT: dict[str, Any] = {
+    "architectures": ["BertForPreTraining"],
+    "model_type": "bert",
+    "vocab_size": WORDS,
+    "hidden_size": WIDTH,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 2,
+    "intermediate_size": MLP,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "max_position_embeddings": POSITIONS,
+    "type_vocab_size": TYPES,
+    "layer_norm_eps": 1e-12,
+    "initializer_range": 0.02,
+    "pad_token_id": 0,
+}
+VOCABULARY = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    *"abcdefghijklmnopqrstuvw",
+    "##s",
+    "##d",
+]
+
+
+def shapes(
+    words: int = WORDS, positions: int = POSITIONS, layers: int = LAYERS
+) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every tensor, the tied output weights left out."""
+    found: dict[str, tuple[int, ...]] = {}
+
+    def dense(name: str, outputs: int, inputs: int) -> None:
+        found[f"{name}.weight"], found[f"{name}.bias"] = (outputs, inputs), (outputs,)
+
+    def norm(name: str) -> None:
+        found[f"{name}.LayerNorm.weight"] = found[f"{name}.LayerNorm.bias"] = (WIDTH,)
+
+    for name, rows in (("word", words), ("position", positions), ("token_type", TYPES)):
+        found[f"bert.embeddings.{name}_embeddings.weight"] = (rows, WIDTH)
+    norm("bert.embeddings")
+    for layer in range(layers):
+        block = f"bert.encoder.layer.{layer}"
+        for name in ("query", "key", "value"):
+            dense(f"{block}.attention.self.{name}", WIDTH, WIDTH)
+        dense(f"{block}.attention.output.dense", WIDTH, WIDTH)
+        norm(f"{block}.attention.output")
+        dense(f"{block}.intermediate.dense", MLP, WIDTH)
+        dense(f"{block}.output.dense", WIDTH, MLP)
+        norm(f"{block}.output")
+    dense("bert.pooler.dense", WIDTH, WIDTH)
+    dense("cls.predictions.transform.dense", WIDTH, WIDTH)
+    norm("cls.predictions.transform")
+    found["cls.predictions.bias"] = (words,)
+    dense("cls.seq_relationship", 2, WIDTH)
+    return found
+
+
+def weights(
+    words: int = WORDS, positions: int = POSITIONS, layers: int = LAYERS
+) -> dict[str, np.ndarray]:
+    """Every tensor, float32: norms away from 1 and 0, no bias that is zero, no two alike."""
+    found = {}
+    for number, (name, shape) in enumerate(shapes(words, positions, layers).items(), 1):
+        at = 12.9898 * np.arange(np.prod(shape), dtype=np.float64) + 78.233 * number
+        noise = 2 * np.modf(np.abs(np.sin(at)) * 43758.5453)[0] - 1
+        array = 0.5 * noise.reshape(shape)
+        found[name] = (array + 1 if "LayerNorm.weight" in name else array).astype(np.float32)
+    return found
+
+
+def write_folder(
+    folder: Path,
+    tensors: dict[str, np.ndarray] | None = None,
+    vocabulary: list[str] = VOCABULARY,
+    **changes: Any,
+) -> Path:
+    """The folder of that model; `tensors` instead of its own, `changes` to its config.json."""
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {name: value for name, value in (DOCUMENT | changes).items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(document))
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    save_file(weights() if tensors is None else tensors, folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture
+def made_weights() -> Callable[[], dict[str, np.ndarray]]:
+    return weights
+
+
+@pytest.fixture
+def make_folder() -> Callable[..., Path]:
+    return write_folder
+
+
+@pytest.fixture(scope="session")
+def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("hf") / "bert")
+
+
+@pytest.fixture(scope="session")
+def spelling_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whose words are letters, so that every text can be read; 32 positions."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = [*VOCABULARY[:5], *letters, *(f"##{letter}" for letter in letters)]
+    return write_folder(
+        tmp_path_factory.mktemp("hf") / "spelling",
+        weights(len(words), 32, layers=1),
+        words,
+        vocab_size=len(words),
+        max_position_embeddings=32,
+        num_hidden_layers=1,
+    )
