@@ -2,7 +2,10 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxattn.config import Config
