@@ -39,6 +39,17 @@ def settle(request: Request, environment: MutableMapping[str, str] = os.environ)
         # The processes that a study starts inherit it.
         environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
         return
+    _keep_programs(environment)
+
+
+def settle_environment(environment: MutableMapping[str, str]) -> None:
+    """The same for Python code that uses a classifier: nothing of a GPU's choices is changed."""
+    environment.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _keep_programs(environment)
+
+
+def _keep_programs(environment: MutableMapping[str, str]) -> None:
     environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder(environment)))
     environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 

@@ -23,7 +23,9 @@ CONFIG_FILES = {
 }
 RESULTS_TABLE = "results.csv"
 """The file of a report that lists its runs."""
-UNBOUND = ("log", "checkpoint", "study", "recipe", "sweep", "plan", "profile", "baseline")
+UNBOUND = (
+    "log", "checkpoint", "study", "recipe", "sweep", "predict", "plan", "profile", "baseline",
+)  # fmt: skip
 """Sections that may differ between a run and its continuation: they do not change the result.
 
 That of a baseline depends on its own section nevertheless."""
