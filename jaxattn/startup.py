@@ -18,6 +18,7 @@ RUN_OF_MODE = {
     "baseline": "baseline",
     "eval": "finetune",
     "predict": "finetune",
+    "export": "finetune",
 }
 """Mode -> kind of the run that --exp names."""
 DETERMINISTIC = "xla_gpu_deterministic_ops"
@@ -71,7 +72,8 @@ def deterministic(request: Request) -> bool:
 def _saved_run(request: Request) -> RunFolder | None:
     """The run whose saved configuration the request goes by, if there is one."""
     if request.run:
-        return given_run(request.run)
+        exported = (Path(request.run) / "model.safetensors").is_file()
+        return None if exported else given_run(request.run)
     kind = RUN_OF_MODE.get(request.mode)
     if kind is None or not request.exp:
         return None
