@@ -1,9 +1,9 @@
 """Which attention is cheap enough and good enough for your text classification?
 
-    from jaxattn import load
+from jaxattn import load
 
-    model = load("runs/finetune/imdb_lsh")
-    model.predict(["A wonderful film."])
+model = load("runs/finetune/imdb_lsh")
+model.predict(["A wonderful film."])
 """
 
 from typing import TYPE_CHECKING, Any

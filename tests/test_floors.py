@@ -76,7 +76,9 @@ def test_data_does_not_need_jax() -> None:
             assert not any(name.split(".")[0] in ("jax", "flax") for name in names), path
 
 
-@pytest.mark.parametrize("name", ["wandb", "datasets", "matplotlib", "sklearn", "pandas", "ray", "torch", "safetensors"])
+@pytest.mark.parametrize(
+    "name", ["wandb", "datasets", "matplotlib", "sklearn", "pandas", "ray", "torch", "safetensors"]
+)
 def test_heavy_imports_are_local(name: str) -> None:
     """Imported where they are used: training must start without them."""
     for path in SOURCES + PACKAGES:

@@ -212,7 +212,9 @@ class Records:
                         self._bytes_read = int(self._size * number / total)
                         yield _record(number, cells, wanted, "")
             except (pyarrow.ArrowException, OSError) as error:
-                raise InputError(f"{self.name}: cannot be read after row {number} ({error})") from None
+                raise InputError(
+                    f"{self.name}: cannot be read after row {number} ({error})"
+                ) from None
 
         return rows()
 
