@@ -76,9 +76,11 @@ def test_data_does_not_need_jax() -> None:
             assert not any(name.split(".")[0] in ("jax", "flax") for name in names), path
 
 
-@pytest.mark.parametrize(
-    "name", ["wandb", "datasets", "matplotlib", "sklearn", "pandas", "ray", "torch", "safetensors"]
-)
+HEAVY = ["wandb", "datasets", "matplotlib", "sklearn", "pandas", "ray"]
+HEAVY += ["torch", "transformers", "safetensors"]
+
+
+@pytest.mark.parametrize("name", HEAVY)
 def test_heavy_imports_are_local(name: str) -> None:
     """Imported where they are used: training must start without them."""
     for path in SOURCES + PACKAGES:

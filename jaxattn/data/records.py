@@ -242,7 +242,7 @@ def _record(number: int, cells: dict[str, Any], wanted: tuple[str, ...], error: 
         if not isinstance(part, str) and (part is not None or len(wanted) == 1):
             kind = "null" if part is None else type(part).__name__
             return Record(number, cells, "", f"{name!r} is {kind}, expected a text")
-    text = parts[0] if len(parts) == 1 else joined_text(parts)
+    text = str(parts[0]) if len(parts) == 1 else joined_text(parts)
     if not text.strip():
         return Record(number, cells, "", "the text is empty")
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):

@@ -1,4 +1,4 @@
-"""Classifies with the files of this folder; needs jax, flatbuffers and numpy, and for texts `tokenizers`.
+"""Classifies with the files of this folder: needs jax, flatbuffers, numpy; for texts tokenizers.
 
     python classify.py "A wonderful film." "Two hours of my life"
 

@@ -1,4 +1,4 @@
-"""--mode=eval: metrics of a finished classifier on validation and test, or on any labelled texts."""
+"""--mode=eval: metrics of a finished classifier on validation and test, or on other texts."""
 
 import re
 from collections.abc import Sequence
@@ -110,7 +110,7 @@ def evaluate_on(
     write_predictions(path, classifier.label_names, examples.labels, probabilities)
     predictions = read_predictions(path)
     sure = macro_f1_interval((predictions,))
-    report = {
+    report: dict[str, Any] = {
         "texts": len(examples.texts),
         "truncated_share": stats.truncated_share,
         **classification_metrics(probabilities, examples.labels),

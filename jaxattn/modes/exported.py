@@ -60,5 +60,5 @@ def read_export(folder: Path) -> tuple[Config, tuple[str, ...], Any, Trained]:
         weights = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{folder / WEIGHTS}: not a readable safetensors file ({error})") from None
-    key = jax.random.wrap_key_data(np.array(extra["attention_key"], np.uint32))
+    key = jax.random.wrap_key_data(jax.numpy.array(extra["attention_key"], np.uint32))
     return config, tuple(map(str, extra["label_names"])), tokenizer, Trained(nested(weights), key)

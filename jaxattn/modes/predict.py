@@ -183,9 +183,7 @@ class _Job:
             how = "read in windows" if config.predict.long == "window" else "cut"
             _say(f"longer than {config.data.max_length} tokens, and {how}: {self._long:,} texts")
         if self._bad:
-            _say(
-                f"{self._bad:,} of {self._rows:,} rows could not be classified: they have no label"
-            )
+            _say(f"{self._bad:,} of {self._rows:,} rows have no label: they could not be read")
 
 
 def _say(text: str) -> None:

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -24,7 +24,7 @@ class Labelled(NamedTuple):
     error: str
 
 
-def own_name(name: str, taken: Sequence[str] | Mapping[str, Any]) -> str:
+def own_name(name: str, taken: Container[str]) -> str:
     """`name`, or `predicted_<name>` where the input has a column of that name already."""
     while name in taken:
         name = f"predicted_{name}"
