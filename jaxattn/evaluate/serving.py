@@ -21,6 +21,8 @@ from jaxattn.ops.programs import Programs
 SIZES = (1, 8, 32)
 """Rows of a batch. On a CPU a row takes as long in any of them, so a batch is never filled up with
 empty rows: 12 texts are run as 8, 1, 1, 1, 1."""
+CPU_TOKENS = 4096
+"""Padded tokens of a batch of several rows, at most, on a CPU: more take memory, not less time."""
 _IN_FLIGHT = 4
 """Batches whose result may be outstanding."""
 
@@ -49,10 +51,12 @@ def serving_batches(
     batches = []
     for place in np.unique(where)[::-1]:
         rows = np.flatnonzero(where == place)
+        fitting = [size for size in SIZES if size == 1 or size * padded[place] <= CPU_TOKENS]
         while len(rows):
-            size = max(each for each in SIZES if each <= len(rows) or each == 1)
             if fill:
                 size = min((each for each in SIZES if each >= len(rows)), default=SIZES[-1])
+            else:
+                size = max(each for each in fitting if each <= len(rows))
             taken, rows = rows[:size], rows[size:]
             indices = np.full(size, -1, np.int64)
             indices[: len(taken)] = taken
@@ -90,6 +94,11 @@ class Server:
     def programs(self) -> int:
         """Programs compiled so far."""
         return sum(each.count for each in set(self._programs.values()))
+
+    def logits(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Of one padded batch (ids int32 [b, n], mask bool [b, n]): float32 [b, classes]."""
+        programs = self._programs[batch["ids"].shape[1]]
+        return np.asarray(programs(self._trained, batch))
 
     def probabilities(self, tokens: TokenRows) -> np.ndarray:
         """Softmax over classes, float64 [len(tokens), classes], in the order of `tokens`."""

@@ -36,7 +36,7 @@ class TextClassifier:
         """Use `jaxattn.load`. `config.predict` says what is done with long texts."""
         self.config = config
         self.classes_ = np.array(list(label_names))
-        self.tokenizer, self.trained = tokenizer, trained
+        self.tokenizer, self.trained = tokenizer, jax.device_put(trained)
         self._reader = TextReader(tokenizer, config.data, config.predict)
         vocabulary = tokenizer.get_vocab_size()
         self._server = Server(
@@ -44,7 +44,7 @@ class TextClassifier:
                 length: ClassifierModel(served(config, length), vocabulary, len(self.classes_))
                 for length in serving_lengths(config.data.max_length)
             },
-            trained,
+            self.trained,
             classes=len(self.classes_),
             pad_id=self._reader.special.pad,
         )
@@ -104,11 +104,15 @@ class TextClassifier:
 
 
 def served(config: Config, length: int) -> Config:
-    """`config` as it is run at this padded length; it gives the same results."""
-    exact = config.attention.type == "sdpa" and config.attention.sdpa.implementation == "auto"
-    if exact and jax.default_backend() == "cpu" and length <= _DENSE_TOKENS:
-        return replace(config, {"attention.sdpa.implementation": "xla"})
-    return config
+    """`config` as it is run at this padded length; it gives the same results.
+
+    A classifier that was trained with cuDNN runs on a CPU too.
+    """
+    chosen = config.attention.sdpa.implementation in ("auto", "cudnn")
+    if config.attention.type != "sdpa" or not chosen or jax.default_backend() != "cpu":
+        return config
+    how = "xla" if length <= _DENSE_TOKENS else "blockwise"
+    return replace(config, {"attention.sdpa.implementation": how})
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:

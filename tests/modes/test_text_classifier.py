@@ -18,7 +18,7 @@ from jaxattn.model.heads import ClassifierModel
 from jaxattn.modes.export import write_programs
 from jaxattn.modes.exported import write_model
 from jaxattn.modes.finetune import init_classifier
-from jaxattn.modes.text_classifier import TextClassifier
+from jaxattn.modes.text_classifier import TextClassifier, served
 
 SMALL = {
     "model.num_layers": 1,
@@ -60,6 +60,7 @@ def test_names_and_shapes_are_those_of_scikit_learn(model: TextClassifier) -> No
     assert model.predict([]).shape == (0,)
     assert model.predict_proba([]).shape == (0, 3)
     assert model.predict_log_proba(np.array([], str)).shape == (0, 3)
+    assert [len(part) for part in model.classify([])] == [0, 0]
 
 
 def test_an_answer_does_not_depend_on_the_other_texts(model: TextClassifier) -> None:
@@ -118,6 +119,15 @@ def test_windows_average_what_a_long_text_says(model: TextClassifier) -> None:
     np.testing.assert_allclose(found[[0, 2]], model.predict_proba(["short", ""]), atol=1e-6)
     with pytest.raises(InputError, match=r"predict.overlap: found 46, allowed: less than the 46"):
         classifier("sdpa", **{"predict.long": "window", "predict.overlap": 46})
+
+
+def test_exact_attention_is_run_as_the_device_can() -> None:
+    """Trained with cuDNN, used on a CPU: all scores at once where that is faster."""
+    config = replace(Config(), {"attention.sdpa.implementation": "cudnn"})
+    found = [served(config, length).attention.sdpa.implementation for length in (32, 512, 768)]
+    assert found == ["xla", "xla", "blockwise"]
+    asked = replace(config, {"attention.sdpa.implementation": "blockwise"})
+    assert served(asked, 32) == asked
 
 
 WITHOUT_JAXATTN = """
