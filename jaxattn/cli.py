@@ -25,14 +25,19 @@ Modes, each with an example (`python launch.py` is the same program as `jaxattn`
               jaxattn --mode=export_bert --pretrain=tapt/imdb --output=my-bert
   baseline  TF-IDF + logistic regression on the same data
               jaxattn --mode=baseline --config=configs/imdb.py --exp=imdb_tfidf
-  eval      metrics, calibration, speed and predictions of a finished classifier
+  eval      metrics, calibration, speed and predictions of a finished classifier, on its own data,
+            on one split of them (--split=train) or on a file with labels
               jaxattn --mode=eval --exp=imdb_lsh
-  predict   labels and probabilities for texts from a file or standard input
+              jaxattn --mode=eval --exp=imdb_lsh --input=new_reviews.csv
+  predict   labels and probabilities for texts from a file or standard input; --run=<folder> for an
+            exported classifier
               jaxattn --mode=predict --exp=imdb_lsh --input=reviews.csv --output=labels.csv
   merge     fold what LoRA (or the head alone) has learned into a run of ordinary parameters
               jaxattn --mode=merge --exp=imdb_lora
   minbert   a classifier's predictions on dev and test as the minBERT course wants them
               jaxattn --mode=minbert --exp=sst --output=predictions
+  export    a folder that predicts without the run: weights, tokenizer, StableHLO, model card
+              jaxattn --mode=export --exp=imdb_lsh --output=imdb_model
   compare   which attention to use: a page, tables and a plot of every run
               jaxattn --mode=compare --runs=runs
   replay    run a run again from its saved configuration, and compare
@@ -79,6 +84,7 @@ MODES = {
     "predict": "predict",
     "merge": "merge",
     "minbert": "minbert",
+    "export": "export",
     "compare": "compare",
     "replay": "replay",
     "data": "data",
@@ -95,11 +101,15 @@ FLAG_TEXTS = {
     "from, name[@step] of a pretraining, tapt/name[@step] of a TAPT, or none.",
     "stage": f"data, plan: which training of --config: {', '.join(STAGES)}; default: pretrain, "
     "with --pretrain finetune.",
-    "run": "replay, verify, plan: the run's folder; replay: a report's folder for all its runs.",
-    "input": "predict: a file, or - for standard input; import: a Hugging Face folder.",
-    "output": "predict: a file; empty: standard output. merge: name of the new run; empty: "
-    "<exp>_merged. export_bert: a new folder. minbert: a folder; empty: the run's.",
-    "format": "predict: jsonl or csv.",
+    "run": "replay, verify, plan: the run's folder; replay: a report's folder for all its runs; "
+    "predict, export: a run's folder instead of --exp; predict: an exported one too.",
+    "input": "predict: a file, or - for standard input; eval: a file with labels; import: a Hugging "
+    "Face folder.",
+    "output": "predict: a file, empty: standard output; export, export_bert: a new folder; minbert: "
+    "a folder, empty: the run's; merge: name of the new run, empty: <exp>_merged.",
+    "format": "predict: jsonl, csv or parquet; empty: as --output ends.",
+    "on_bad_row": "predict: keep (default: in the output without a label) or stop.",
+    "split": "eval: only this split of the data: train, validation or test.",
 }
 
 

@@ -635,6 +635,22 @@ class SweepConfig(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
+class PredictConfig(Checked):
+    """How a finished classifier reads texts (`--mode=predict`, `jaxattn.load`)."""
+
+    PATH: ClassVar[str] = "predict."
+    long: str = option(
+        "truncate",
+        "a text of more than data.max_length tokens: cut as data.truncate says, or read whole in "
+        "windows, whose probabilities are averaged by their tokens",
+        choices=("truncate", "window"),
+    )
+    overlap: int = option(
+        32, "tokens that a window shares with the one before; less than a window holds", low=0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class PlanConfig(Checked):
     """How `--mode=plan` looks ahead."""
 
@@ -704,6 +720,7 @@ class Config(Checked):
     study: StudyConfig = section(StudyConfig, "comparison")
     recipe: RecipeConfig = section(RecipeConfig, "the stages of a recipe")
     sweep: SweepConfig = section(SweepConfig, "running a grid")
+    predict: PredictConfig = section(PredictConfig, "using the classifier")
     plan: PlanConfig = section(PlanConfig, "looking ahead")
     profile: ProfileConfig = section(ProfileConfig, "measuring costs")
 

@@ -19,6 +19,7 @@ RUN_OF_MODE = {
     "eval": "finetune",
     "predict": "finetune",
     "minbert": "finetune",
+    "export": "finetune",
 }
 """Mode -> kind of the run that --exp names."""
 DETERMINISTIC = "xla_gpu_deterministic_ops"
@@ -40,6 +41,17 @@ def settle(request: Request, environment: MutableMapping[str, str] = os.environ)
         # The processes that a study starts inherit it.
         environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
         return
+    _keep_programs(environment)
+
+
+def settle_environment(environment: MutableMapping[str, str]) -> None:
+    """The same for Python code that uses a classifier: nothing of a GPU's choices is changed."""
+    environment.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _keep_programs(environment)
+
+
+def _keep_programs(environment: MutableMapping[str, str]) -> None:
     environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder(environment)))
     environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
@@ -61,7 +73,8 @@ def deterministic(request: Request) -> bool:
 def _saved_run(request: Request) -> RunFolder | None:
     """The run whose saved configuration the request goes by, if there is one."""
     if request.run:
-        return given_run(request.run)
+        exported = (Path(request.run) / "model.safetensors").is_file()
+        return None if exported else given_run(request.run)
     kind = RUN_OF_MODE.get(request.mode)
     if kind is None or not request.exp:
         return None

@@ -1,6 +1,8 @@
 """The imports follow the floors of the house: only downwards, and never between siblings."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = [
     {"__main__"},
-    {"cli"},
+    {"cli", "api"},
     {"startup"},
     {"modes"},
     {"train", "evaluate", "report", "profile", "peft", "interop"},
@@ -59,6 +61,12 @@ def test_imports_go_down(path: Path) -> None:
             assert LEVEL[other] > LEVEL[own], f"{own} may not import {other}"
 
 
+def test_importing_the_package_costs_nothing() -> None:
+    """Its attributes are imported when they are asked for, and jax only to read a classifier."""
+    code = "import sys, jaxattn; jaxattn.load; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
 def test_data_does_not_need_jax() -> None:
     for path in (ROOT / "jaxattn" / "data").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -68,9 +76,11 @@ def test_data_does_not_need_jax() -> None:
             assert not any(name.split(".")[0] in ("jax", "flax") for name in names), path
 
 
-@pytest.mark.parametrize(
-    "name", ["wandb", "datasets", "matplotlib", "sklearn", "pandas", "ray", "safetensors", "torch"]
-)
+HEAVY = ["wandb", "datasets", "matplotlib", "sklearn", "pandas", "ray"]
+HEAVY += ["torch", "transformers", "safetensors"]
+
+
+@pytest.mark.parametrize("name", HEAVY)
 def test_heavy_imports_are_local(name: str) -> None:
     """Imported where they are used: training must start without them."""
     for path in SOURCES + PACKAGES:

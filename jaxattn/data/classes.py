@@ -51,6 +51,19 @@ class Classes:
         names = names or tuple(map(str, found))
         return cls(names, {value: i for i, value in enumerate(values)}, integers)
 
+    @classmethod
+    def known(cls, names: tuple[str, ...], labels: list[Label]) -> "Classes":
+        """The classes of a finished classifier, for `labels` as another file has them.
+
+        Integers are the names themselves where these are integers, else positions in the names.
+        """
+        integers = bool(labels) and all(_is_integer(label) for label in labels)
+        values: list[Label] = list(names)
+        if integers:
+            own = all(_is_integer(name) for name in names)
+            values = [int(name) for name in names] if own else list(range(len(names)))
+        return cls(names, {value: i for i, value in enumerate(values)}, integers)
+
     def indices(self, rows: Rows) -> np.ndarray:
         """Class numbers of labelled rows, int32 [n].
 

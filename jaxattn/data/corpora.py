@@ -8,6 +8,7 @@ the texts themselves and `data.split_seed`, in the same way for both tasks. With
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -15,9 +16,10 @@ from jaxattn.config import DataConfig
 from jaxattn.data import holdout
 from jaxattn.data.classes import Classes
 from jaxattn.data.groups import apart, group_names
-from jaxattn.data.read_files import VALIDATION_NAMES, require_column
+from jaxattn.data.read_files import FORMATS, VALIDATION_NAMES, require_column
 from jaxattn.data.rows import Rows, joined, logger
 from jaxattn.data.sources import Source, open_source
+from jaxattn.data.tables import read_table
 from jaxattn.errors import InputError
 
 TEST_FRACTION = 0.1
@@ -99,6 +101,34 @@ def load_labelled(data: DataConfig) -> LabelledCorpus:
         chosen = _sampled(part, data.max_examples or len(part), data, purpose)
         splits.append(Examples(part.take(chosen).texts, labels[chosen]))
     return LabelledCorpus(splits[0], splits[1], splits[2], classes.names)
+
+
+def load_labelled_file(file: Path, data: DataConfig, names: tuple[str, ...]) -> Examples:
+    """The labelled rows of one file in any format that a corpus may have.
+
+    Args:
+        file: CSV, TSV, JSON, JSON Lines, Parquet, or lines `label ||| text`.
+        data: columns and preparation.
+        names: the classes; another label is refused.
+
+    Raises:
+        InputError: the file, a column, a text or a label is not as it must be.
+    """
+    if file.suffix.lower() not in (*FORMATS, ".txt"):
+        raise InputError(
+            f"{file}: cannot read {file.suffix or 'a file without ending'} as texts with labels; "
+            f"allowed: {', '.join(FORMATS)}, .txt (lines 'label ||| text')"
+        )
+    rows = read_table(file, data)
+    if rows.label_columns is not None:
+        require_column(data.label_column, rows.label_columns, str(file))
+    labelled = rows.take(_is_labelled(rows))
+    if not len(labelled):
+        raise InputError(f"{file}: none of {len(rows)} rows has a label in {data.label_column!r}")
+    if len(labelled) < len(rows):
+        logger.warning("%s: %d rows without a label left out", file, len(rows) - len(labelled))
+    classes = Classes.known(names, list(labelled.labels))
+    return Examples(labelled.texts, classes.indices(labelled))
 
 
 def load_texts(data: DataConfig) -> TextCorpus:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxattn.data.tokenising import tokenised
-from jaxattn.data.tokens import CutRows, TokenArray, special_ids
+from jaxattn.data.tokens import CutRows, SpecialIds, TokenArray, special_ids
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -55,6 +55,14 @@ def encode(
         cache: where ids are kept, see `tokenised`.
     """
     flat = tokenised(tokenizer, texts, cache)
+    rows, too_long_n = cut_rows(flat, special_ids(tokenizer), max_length, truncate)
+    return rows, _stats(tokenizer, flat, rows, int(too_long_n.sum()))
+
+
+def cut_rows(
+    flat: TokenArray, special: SpecialIds, max_length: int, truncate: str
+) -> tuple[CutRows, np.ndarray]:
+    """One row for each tokenised text, and bool [n], which were too long; see `encode`."""
     room, sizes_n = max_length - 2, flat.lengths
     head = {"head": room, "tail": 0, "head_tail": int(_HEAD_SHARE * room)}[truncate]
     too_long_n = sizes_n > room
@@ -62,8 +70,39 @@ def encode(
     first_n = np.where(too_long_n, head, sizes_n)
     second_n = np.where(too_long_n, room - head, 0)
     starts_n2 = np.stack([flat.offsets[:-1], flat.offsets[1:] - second_n], axis=1)
-    rows = _rows(tokenizer, flat, starts_n2, np.stack([first_n, second_n], axis=1))
-    return rows, _stats(tokenizer, flat, rows, int(too_long_n.sum()))
+    sizes_n2 = np.stack([first_n, second_n], axis=1)
+    return CutRows(flat.ids, starts_n2, sizes_n2, special.cls, special.sep), too_long_n
+
+
+def window_rows(
+    flat: TokenArray, special: SpecialIds, max_length: int, overlap: int
+) -> tuple[CutRows, np.ndarray, np.ndarray]:
+    """All of every tokenised text: rows of at most `max_length` tokens, neighbours overlapping.
+
+    A text that is too long for one row is read in windows of full length; the last one ends where
+    the text does.
+
+    Args:
+        flat: n texts.
+        special: ids of [CLS] and [SEP].
+        max_length: tokens of a row at most, those two included.
+        overlap: tokens that a window shares with the one before, at least; fewer than fit a row.
+
+    Returns:
+        r rows; int64 [r], the text of each, rising; bool [n], which texts have more than one.
+    """
+    room, sizes_n = max_length - 2, flat.lengths
+    step = room - overlap
+    count_n = 1 + np.maximum(-(-(sizes_n - room) // step), 0)
+    text_r = np.repeat(np.arange(len(flat)), count_n)
+    place_r = np.arange(len(text_r)) - np.repeat(np.cumsum(count_n) - count_n, count_n)
+    size_r = np.minimum(sizes_n[text_r], room)
+    start_r = flat.offsets[:-1][text_r] + np.minimum(place_r * step, sizes_n[text_r] - size_r)
+    starts_r2 = np.stack([start_r, np.zeros_like(start_r)], axis=1)
+    sizes_r2 = np.stack([size_r, np.zeros_like(size_r)], axis=1)
+    return (
+        CutRows(flat.ids, starts_r2, sizes_r2, special.cls, special.sep), text_r, sizes_n > room,
+    )  # fmt: skip
 
 
 def encode_pieces(

@@ -93,7 +93,7 @@ def params_of_run(folder: RunFolder, config: Config, model: ClassifierModel, ste
     checkpoints = Checkpoints(folder.path / "checkpoints", keep=1)
     trained = checkpoints.load_params(step)
     if config.peft.method == "full":
-        return jax.tree.map(jnp.asarray, trained)
+        return jax.device_put(trained)
     document = checkpoints.document(step)
     reference = document["base"]
     where = f"{folder.path} holds what peft.method = {config.peft.method} trained"

@@ -9,8 +9,11 @@ from absl import flags
 from ml_collections import config_flags
 
 from jaxattn.checked import did_you_mean
-from jaxattn.config_io import option_types
+from jaxattn.config_io import defaults, option_types
 from jaxattn.errors import InputError
+
+OF_A_RUN = ("predict", "export")
+"""Modes whose options are those of a finished run: a few can be given, and no file is needed."""
 
 
 def config_dict(config_args: Sequence[str], mode: str) -> typing.Any:
@@ -26,21 +29,28 @@ def config_dict(config_args: Sequence[str], mode: str) -> typing.Any:
     # Of a flag given twice the last one counts; a list would be given both values.
     last = {arg.partition("=")[0]: _normalized(arg, mode) for arg in config_args}
     normalized = list(last.values())
-    if not any(arg.startswith("--config=") for arg in normalized):
-        raise InputError("options are overridden on top of a file: give --config=<file> too")
     values = flags.FlagValues()
+    if not any(arg.startswith("--config=") for arg in normalized):
+        if mode not in OF_A_RUN:
+            raise InputError("options are overridden on top of a file: give --config=<file> too")
+        return _parsed(config_flags.DEFINE_config_dict("config", defaults(), flag_values=values),
+                       values, normalized)  # fmt: skip
     # The file has to be read before options of it can be overridden.
     normalized.sort(key=lambda arg: not arg.startswith("--config="))
     argv = ["jaxattn", *normalized]
     holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    return _parsed(holder, values, normalized)
+
+
+def _parsed(holder: typing.Any, values: flags.FlagValues, normalized: list[str]) -> typing.Any:
     try:
-        values(argv)
+        values(["jaxattn", *normalized])
         return holder.value
     except InputError:
         raise
     except Exception as error:
         # Whatever a configuration file may raise when it is run: told in one line, by its name.
-        file = next(arg for arg in normalized if arg.startswith("--config="))
+        file = next((arg for arg in normalized if arg.startswith("--config=")), normalized[0])
         detail = " ".join(str(error).split())
         raise InputError(f"{file}: {type(error).__name__}: {detail}") from None
 

@@ -1,27 +1,35 @@
-"""--mode=eval: metrics of a finished classifier on validation and test."""
+"""--mode=eval: metrics of a finished classifier on validation and test, or on other texts."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from jaxattn.config import replace
-from jaxattn.data.corpora import Examples, LabelledCorpus, load_labelled
+from jaxattn.checked import did_you_mean
+from jaxattn.config import Config, replace
+from jaxattn.data.corpora import Examples, LabelledCorpus, load_labelled, load_labelled_file
+from jaxattn.data.wordpiece import encode
 from jaxattn.errors import InputError
-from jaxattn.evaluate.metrics import per_class
+from jaxattn.evaluate.metrics import classification_metrics, confusion, per_class
 from jaxattn.modes import environment
 from jaxattn.modes.classifier import Classifier, data_hash, load_classifier, report_on_test
+from jaxattn.modes.evaluation_log import log_evaluation
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, write_json
 from jaxattn.modes.tables import print_table
+from jaxattn.modes.training import texts_hash
 from jaxattn.predictions.calibration import calibration
-from jaxattn.predictions.files import read_predictions
+from jaxattn.predictions.files import read_predictions, write_predictions
 from jaxattn.predictions.intervals import macro_f1_interval
 
 PREDICTIONS = "evaluation_test.csv"
 BATCH_SIZES = (1, 32)
 """At which latency and throughput are told."""
+SPLITS = ("train", "validation", "test")
+METRICS = ("accuracy", "macro_f1", "weighted_f1", "auroc", "loss")
 MOST_BATCHES = 32
 """Of each size are timed."""
 
@@ -30,12 +38,16 @@ def run(request: Request) -> None:
     """Evaluates runs/finetune/<exp>/; writes evaluation.json and evaluation_test.csv there.
 
     The data are those of the run, or those of --config where one is given; lengths are the run's.
+    With --input (a file with labels) or --split only these texts are evaluated: see `evaluate_on`.
     """
     folder = RunFolder(request.runs, "finetune", request.needed("exp", "imdb_lsh"))
     classifier = load_classifier(folder)
     config = classifier.config
     if request.config is not None:
         config = replace(config, request.data_options())
+    if request.input or request.split:
+        evaluate_on(request, folder, classifier, config)
+        return
     corpus = _relabelled(load_labelled(config.data), classifier.label_names)
     report: dict[str, Any] = report_on_test(
         folder,
@@ -57,8 +69,68 @@ def run(request: Request) -> None:
         "data_hash": data_hash(corpus),
     }
     write_json(folder.path / "evaluation.json", report)
+    log_evaluation(folder, config.log, "test", report["test"])
     show(report)
     print(f"written: {folder.path / 'evaluation.json'}, {folder.path / PREDICTIONS}")
+
+
+def evaluate_on(
+    request: Request, folder: RunFolder, classifier: Classifier, config: Config
+) -> None:
+    """Evaluates on the file --input, or on the split --split of the data.
+
+    Writes evaluation_<name>.json and .csv, beside those of the test split, where name is the split,
+    or file_ and the file's name.
+
+    Raises:
+      InputError: both are given, no such split, or a file, text or label that cannot be read.
+    """
+    if request.input and request.split:
+        raise InputError("--mode=eval: --input and --split are both given; one says the texts")
+    if request.input:
+        file = Path(request.input)
+        if not file.is_file():
+            raise InputError(f"--input: {file}: no such file")
+        name = "file_" + re.sub(r"[^\w.-]", "_", file.stem)
+        examples = load_labelled_file(file, config.data, classifier.label_names)
+    else:
+        if request.split not in SPLITS:
+            hint = did_you_mean(request.split, SPLITS)
+            raise InputError(
+                f"--split: found {request.split!r}, allowed: {', '.join(SPLITS)}{hint}"
+            )
+        name = request.split
+        corpus = _relabelled(load_labelled(config.data), classifier.label_names)
+        examples = getattr(corpus, name)
+    tokens, stats = encode(
+        classifier.tokenizer, examples.texts, config.data.max_length, truncate=config.data.truncate
+    )
+    probabilities = classifier.predictor.probabilities(classifier.trained, tokens)
+    path = folder.path / f"evaluation_{name}.csv"
+    write_predictions(path, classifier.label_names, examples.labels, probabilities)
+    predictions = read_predictions(path)
+    sure = macro_f1_interval((predictions,))
+    report: dict[str, Any] = {
+        "texts": len(examples.texts),
+        "truncated_share": stats.truncated_share,
+        **classification_metrics(probabilities, examples.labels),
+        "macro_f1_interval": [sure.low, sure.high],
+        "calibration_error": calibration(predictions).error,
+        "confusion": confusion(probabilities, examples.labels),
+        "per_class": per_class(predictions.labels, predictions.predicted, classifier.label_names),
+        "data_hash": texts_hash(
+            examples.texts, [*classifier.label_names, " ".join(map(str, examples.labels))]
+        ),
+    }
+    write_json(path.with_suffix(".json"), report)
+    log_evaluation(folder, config.log, name, report)
+    for metric in ("texts", *METRICS, "calibration_error"):
+        value = report[metric]
+        shown = "-" if value is None else f"{value:,}" if metric == "texts" else f"{value:.4f}"
+        print(f"{metric:18}{shown:>12}")
+    print(f"{name} macro-F1, 95 % interval: {sure.low:.4f} to {sure.high:.4f}")
+    _show_classes(name, report["per_class"])
+    print(f"written: {path.with_suffix('.json')}, {path}")
 
 
 def speed(classifier: Classifier, texts: Sequence[str]) -> list[dict[str, float | int]]:
@@ -94,20 +166,24 @@ def show(report: dict[str, Any]) -> None:
     low, high = report["macro_f1_interval"]
     print(f"test macro-F1, 95 % interval: {low:.4f} to {high:.4f}")
     print(f"expected calibration error:   {report['calibration_error']:.4f}")
+    _show_classes("test", report["per_class"])
+    for row in report["speed"]:
+        print(
+            f"batches of {row['batch_size']}: {row['median_ms']:.2f} ms in the median, "
+            f"{row['texts_per_second']:,.1f} texts/s ({report['device']}, {row['texts']} texts)"
+        )
+
+
+def _show_classes(name: str, classes: list[dict[str, Any]]) -> None:
     rows = [
         (
             row["class"],
             *(f"{row[name]:.4f}" for name in ("precision", "recall", "f1")),
             str(row["support"]),
         )
-        for row in report["per_class"]
+        for row in classes
     ]
-    print_table("test", ("class", "precision", "recall", "F1", "texts"), rows)
-    for row in report["speed"]:
-        print(
-            f"batches of {row['batch_size']}: {row['median_ms']:.2f} ms in the median, "
-            f"{row['texts_per_second']:,.1f} texts/s ({report['device']}, {row['texts']} texts)"
-        )
+    print_table(name, ("class", "precision", "recall", "F1", "texts"), rows)
 
 
 def _relabelled(corpus: LabelledCorpus, names: tuple[str, ...]) -> LabelledCorpus:

@@ -1,6 +1,7 @@
 """What the command line asked for."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,8 @@ class Request:
       mode: the name given as --mode.
       config: the ConfigDict of --config with its overrides, or None.
       config_args: those flags as they were given, to hand on to another process.
-      exp, pretrain, stage, run, input, output, format: the flags of these names; "" when not given.
+      exp, pretrain, stage, run, input, output, format, on_bad_row, split: the flags of these
+        names; "" when not given.
       resume: whether to continue an existing experiment.
       dry_run: whether only to list what would be run.
       trace: whether to record a trace.
@@ -44,6 +46,8 @@ class Request:
     input: str
     output: str
     format: str
+    on_bad_row: str
+    split: str
     resume: bool
     dry_run: bool
     trace: bool
@@ -66,6 +70,20 @@ class Request:
         """The options that flags name."""
         flags = (arg.partition("=")[0] for arg in self.config_args)
         return frozenset(flag.removeprefix("--config.") for flag in flags)
+
+    def flagged_options(self, allowed: Sequence[str]) -> dict[str, Any]:
+        """The options that flags name, dotted name -> value; InputError for one not `allowed`."""
+        found: dict[str, Any] = {}
+        if self.config is not None:
+            flat = flatten(self.config.to_dict())
+            found = {name: flat[name] for name in sorted(self._given() - {"--config"})}
+        for name in found:
+            if name not in allowed:
+                raise InputError(
+                    f"--mode={self.mode}: found an option {name}, allowed: {', '.join(allowed)}; "
+                    "all others are those of the run"
+                )
+        return found
 
     def data_options(self) -> dict[str, Any]:
         """What --config says of the data, lengths excepted: dotted name -> value."""

@@ -27,7 +27,9 @@ RESULTS_TABLE = "results.csv"
 """The file of a report that lists its runs."""
 IMPORTED_FROM = "imported_from"
 """Entry beside the options of a run whose parameters were imported: the folder they are from."""
-UNBOUND = ("log", "checkpoint", "study", "recipe", "sweep", "plan", "profile", "baseline")
+UNBOUND = (
+    "log", "checkpoint", "study", "recipe", "sweep", "predict", "plan", "profile", "baseline",
+)  # fmt: skip
 """Sections that may differ between a run and its continuation: they do not change the result.
 
 That of a baseline depends on its own section nevertheless."""

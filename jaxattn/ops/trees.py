@@ -1,7 +1,7 @@
 """Pytree paths: which parameters are what."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -12,6 +12,24 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 def path_names(path: tuple[Any, ...]) -> tuple[str, ...]:
     """The keys along a pytree path as strings."""
     return tuple(str(getattr(part, "key", getattr(part, "name", part))) for part in path)
+
+
+def flat_names(tree: Any) -> dict[str, Any]:
+    """Nested dicts of arrays as one dict with names such as "encoder/embeddings/..."."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {"/".join(path_names(path)): leaf for path, leaf in leaves}
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested dicts that `flat_names` was given."""
+    tree: dict[str, Any] = {}
+    for name, leaf in flat.items():
+        *parents, last = name.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = leaf
+    return tree
 
 
 def decay_mask(params: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from jaxattn import cli
+from jaxattn import cli, load
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +160,7 @@ def test_predict_from_every_kind_of_input(
         argv = ["--mode=predict", "--exp=second", f"--runs={runs}", f"--input={tmp_path / name}"]
         assert cli.run(argv) == 0
         found.append([json.loads(line) for line in capsys.readouterr().out.split("\n") if line])
+    assert [record.pop("id") for record in found[1]] == ["0", "1"]
     assert found[0] == found[1] == found[2]
     assert [record["text"] for record in found[0]] == texts
     assert [record["label"] for record in found[0]] == ["cats", "dogs"]
@@ -167,6 +168,63 @@ def test_predict_from_every_kind_of_input(
     out = tmp_path / "out.csv"
     assert cli.run([*argv, f"--output={out}"]) == 0
     assert [row["label"] for row in rows(out)] == ["cats", "dogs"]
+    model = load(finetuned)
+    assert model.predict(texts).tolist() == ["cats", "dogs"]
+    for row, record in zip(model.predict_proba(texts), found[0], strict=True):
+        np.testing.assert_allclose(row, list(record["probabilities"].values()), atol=1e-6)
+
+
+def test_predict_keeps_bad_rows_with_their_error(
+    finetuned: Path, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["text,label"] + ["kitten,x"] * 3 + [",y"] * 30 + [f"puppy {'bark ' * 40},z"]
+    (tmp_path / "in.csv").write_text("\n".join(lines))
+    argv = ["--mode=predict", "--exp=second", f"--runs={runs}", f"--input={tmp_path / 'in.csv'}"]
+    out = tmp_path / "out.csv"
+    assert cli.run([*argv, f"--output={out}", "--config.predict.long=window"]) == 0
+    error = capsys.readouterr().err.strip().splitlines()
+    assert error[0].endswith("in.csv, line 5: the text is empty")
+    assert len([line for line in error if "is empty" in line]) == 20
+    assert error[-2:] == [
+        "longer than 32 tokens, and read in windows: 1 texts",
+        "30 of 34 rows have no label: they could not be read",
+    ]
+    found = rows(out)
+    assert [row["label"] for row in found] == ["x"] * 3 + ["y"] * 30 + ["z"]
+    assert [row["predicted_label"] for row in found] == ["cats"] * 3 + [""] * 30 + ["dogs"]
+    assert [bool(row["error"]) for row in found] == [False] * 3 + [True] * 30 + [False]
+    failed(capsys, [*argv, "--config.train.epochs=3"], "train.epochs", "predict.long")
+    failed(capsys, [*argv, "--format=parquet"], "--format=parquet", "--output")
+
+
+def test_export_and_evaluation_of_a_run(
+    finetuned: Path, corpus: Path, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--exp=second", f"--runs={runs}"]
+    target = tmp_path / "model"
+    assert cli.run(["--mode=export", *argv, f"--output={target}"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    card = (target / "README.md").read_text()
+    results = read(finetuned / "results.json")
+    assert f"{results['test']['macro_f1']:.4f}" in card
+    assert results["data_hash"] in card
+    assert "pretrain `first`" in card
+    failed(capsys, ["--mode=export", *argv, f"--output={target}"], "already exists")
+    capsys.readouterr()
+    texts = tmp_path / "texts.txt"
+    texts.write_text("kitten meow\n")
+    assert cli.run(["--mode=predict", f"--run={target}", f"--input={texts}"]) == 0
+    assert json.loads(capsys.readouterr().out)["label"] == "cats"
+
+    assert cli.run(["--mode=eval", *argv, f"--input={corpus / 'test.jsonl'}"]) == 0
+    found = read(finetuned / "evaluation_file_test.json")
+    assert found["texts"] == 40
+    assert found["accuracy"] == results["test"]["accuracy"]
+    assert len(rows(finetuned / "evaluation_file_test.csv")) == 40
+    bad = tmp_path / "bad.csv"
+    bad.write_text("text,label\nx,cat\n")
+    failed(capsys, ["--mode=eval", *argv, f"--input={bad}"], "line 2", "'cat'", "cats")
+    failed(capsys, ["--mode=eval", *argv, "--split=dev"], "--split", "validation")
 
 
 def test_predict_reads_standard_input(
@@ -179,7 +237,7 @@ def test_predict_reads_standard_input(
     monkeypatch.setattr(sys, "stdin", stream)
     assert cli.run(["--mode=predict", "--exp=second", f"--runs={runs}", "--format=csv"]) == 0
     head, *body = capsys.readouterr().out.splitlines()
-    assert head == "text,label,p_cats,p_dogs"
+    assert head == "text,label,p_cats,p_dogs,error"
     assert [line.split(",")[1] for line in body] == ["cats", "dogs"]
 
 
@@ -203,6 +261,7 @@ def test_predict_tells_bad_input_and_leaves_no_file(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     argv = ["--mode=predict", "--exp=second", f"--runs={runs}", f"--input={tmp_path / name}"]
+    argv += ["--on_bad_row=stop"]
     failed(capsys, [*argv, f"--output={tmp_path / 'out.jsonl'}"], name, *words)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 

@@ -1,0 +1,36 @@
+"""What `import jaxattn` offers: a trained classifier as a Python object."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxattn.startup import settle_environment
+
+if TYPE_CHECKING:
+    from jaxattn.modes.text_classifier import TextClassifier
+
+
+def load(
+    path: str | Path, *, long: str | None = None, overlap: int | None = None
+) -> "TextClassifier":
+    """A trained classifier, with `predict`, `predict_proba` and `classes_` as in scikit-learn.
+
+    Compiled programs are kept in the user's cache, unless jax has been imported before or
+    JAX_COMPILATION_CACHE_DIR says otherwise.
+
+    Args:
+      path: the folder of a fine-tuning run (`runs/finetune/<exp>`), or one of --mode=export.
+      long: what is done with texts that are too long: "truncate" or "window"; None: as the run's
+        option `predict.long` says.
+      overlap: tokens that windows share; None: as `predict.overlap` says.
+
+    Raises:
+      InputError: there is no finished classifier, or an option is out of range.
+    """
+    if "jax" not in sys.modules:
+        settle_environment(os.environ)
+    from jaxattn.modes.text_classifier import open_classifier
+
+    given = {"predict.long": long, "predict.overlap": overlap}
+    return open_classifier(path, {name: x for name, x in given.items() if x is not None})
