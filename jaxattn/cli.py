@@ -103,10 +103,10 @@ FLAG_TEXTS = {
     "with --pretrain finetune.",
     "run": "replay, verify, plan: the run's folder; replay: a report's folder for all its runs; "
     "predict, export: a run's folder instead of --exp; predict: an exported one too.",
-    "input": "predict: a file, or - for standard input; eval: a file with labels; import: a Hugging "
-    "Face folder.",
-    "output": "predict: a file, empty: standard output; export, export_bert: a new folder; minbert: "
-    "a folder, empty: the run's; merge: name of the new run, empty: <exp>_merged.",
+    "input": "predict: a file, or - for standard input; eval: a file with labels; import: a "
+    "Hugging Face folder.",
+    "output": "predict: a file, empty: standard output; export, export_bert: a new folder; "
+    "minbert: a folder, empty: the run's; merge: name of the new run, empty: <exp>_merged.",
     "format": "predict: jsonl, csv or parquet; empty: as --output ends.",
     "on_bad_row": "predict: keep (default: in the output without a label) or stop.",
     "split": "eval: only this split of the data: train, validation or test.",
