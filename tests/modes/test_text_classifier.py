@@ -15,9 +15,9 @@ from jaxattn.data.vocabularies import byte_tokenizer
 from jaxattn.errors import InputError
 from jaxattn.evaluate.predict import Trained
 from jaxattn.model.heads import ClassifierModel
+from jaxattn.modes.classifier_params import init_classifier
 from jaxattn.modes.export import write_programs
 from jaxattn.modes.exported import write_model
-from jaxattn.modes.finetune import init_classifier
 from jaxattn.modes.text_classifier import TextClassifier, served
 
 SMALL = {
