@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.core import FrozenDict
 
 from jaxattn.attention import ATTENTIONS
 from jaxattn.config import Config
@@ -53,6 +54,11 @@ def load_checkpoint(request: Request) -> Checkpoint | None:
     if request.exp:
         folder = RunFolder(request.runs, "finetune", request.exp)
         classifier = load_classifier(folder)
+        if classifier.config.peft.prompt_tokens:
+            raise InputError(
+                f"{folder.path} has a soft prompt; the error is told on texts alone, so give a run "
+                "of another peft.method"
+            )
         texts = load_labelled(classifier.config.data).validation.texts
         trained, tokenizer, config = classifier.trained, classifier.tokenizer, classifier.config
     elif request.pretrain:
@@ -99,7 +105,9 @@ def _inputs(checkpoint: Checkpoint, count: int) -> list[LayerInputs]:
     length, pad = int(tokens.lengths.max()), special_ids(tokenizer).pad
     batch = classification_batch(tokens, None, np.arange(len(tokens)), length, pad)
     # The parameters are float32, and so is everything here: what is left is the approximation.
-    encoder = Encoder(config, tokenizer.get_vocab_size(), jnp.float32)
+    adapters = config.peft.adapter_widths if checkpoint.run.kind == "finetune" else {}
+    vocab_size = tokenizer.get_vocab_size()
+    encoder = Encoder(config, vocab_size, jnp.float32, adapters=FrozenDict(adapters))
     return layer_inputs(
         encoder,
         checkpoint.encoder_params,
