@@ -14,7 +14,16 @@ from jaxattn.data.wordpiece import SPECIAL_TOKENS, save_tokenizer, special_ids
 from jaxattn.errors import InputError
 from jaxattn.interop.bert_config import ABSENT_TOKEN_TYPES, document_of, refuse_other_family
 from jaxattn.interop.bert_folder import CONFIG, WEIGHTS
-from jaxattn.interop.bert_names import ENCODER, MLM_HEAD, POOLER, Params, Tensor, tensors, to_theirs
+from jaxattn.interop.bert_names import (
+    ENCODER,
+    MLM_HEAD,
+    POOLER,
+    Params,
+    Tensor,
+    flatten_names,
+    tensors,
+    to_theirs,
+)
 
 CLASSIFIER = [
     Tensor(("classifier", "kernel"), "classifier.weight", "CD", transposed=True),
@@ -61,7 +70,7 @@ def write_bert(
         raise InputError(f"--output={folder} exists already; give a new folder")
     if not folder.absolute().parent.is_dir():
         raise InputError(f"--output={folder}: its folder does not exist")
-    found, vocab_size = _tensors(config, params, bool(label_names)), tokenizer.get_vocab_size()
+    found, vocab_size = _tensors(config, params, label_names, origin), tokenizer.get_vocab_size()
     document = document_of(config, vocab_size, special_ids(tokenizer).pad)
     loads = ["BertForMaskedLM", "BertModel"]
     if label_names:
@@ -84,7 +93,9 @@ def write_bert(
     return loads
 
 
-def _tensors(config: Config, params: Params, classifier: bool) -> dict[str, np.ndarray]:
+def _tensors(
+    config: Config, params: Params, label_names: Sequence[str], origin: str
+) -> dict[str, np.ndarray]:
     model, every = config.model, tensors(config.model.num_layers)
     if not model.token_types:
         embeddings = params["encoder"]["embeddings"]
@@ -92,8 +103,16 @@ def _tensors(config: Config, params: Params, classifier: bool) -> dict[str, np.n
         nothing = np.zeros((ABSENT_TOKEN_TYPES, model.hidden_dim), np.float32)
         embeddings = {**embeddings, "token_type_table": nothing}
         params = {**params, "encoder": {**params["encoder"], "embeddings": embeddings}}
-    wanted = every[ENCODER] + (CLASSIFIER if classifier else every[MLM_HEAD])
-    return to_theirs(params, wanted + (every[POOLER] if "pooler" in params else []))
+    wanted = every[ENCODER] + (CLASSIFIER if label_names else every[MLM_HEAD])
+    wanted += every[POOLER] if "pooler" in params else []
+    placed = {"/".join(tensor.ours) for tensor in wanted}
+    others = sorted(name for name in flatten_names(params) if name not in placed)
+    if others:
+        raise InputError(
+            f"{origin}: {others[0]} has no place in a Hugging Face BERT, which would compute "
+            "something else without it; what adapts a run has to be merged into it first"
+        )
+    return to_theirs(params, wanted)
 
 
 def _write_vocabulary(folder: Path, tokenizer: Any, config: Config) -> None:

@@ -98,6 +98,15 @@ def sizes(model: ModelConfig, vocab_size: int) -> dict[str, int]:
     }
 
 
+def flatten_names(params: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The paths of all arrays, their parts joined by "/"."""
+    found = []
+    for name, value in params.items():
+        inner = isinstance(value, Mapping)
+        found += flatten_names(value, f"{prefix}{name}/") if inner else [prefix + name]
+    return found
+
+
 def to_ours(found: Mapping[str, np.ndarray], wanted: list[Tensor]) -> Params:
     """Their tensors as our nested parameters, float32."""
     params: Params = {}

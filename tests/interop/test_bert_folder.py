@@ -211,6 +211,16 @@ def test_a_run_that_is_no_bert_is_not_exported(tmp_path: Path, bert_folder: Path
     assert not list(tmp_path.iterdir())
 
 
+def test_parameters_that_a_bert_has_no_place_for_are_not_dropped(
+    tmp_path: Path, bert_folder: Path
+) -> None:
+    bert = read_bert(bert_folder)
+    params = bert.params | {"encoder": bert.params["encoder"] | {"lora": {"a": np.ones(1)}}}
+    with pytest.raises(InputError, match=r"tapt/x: encoder/lora/a has no place"):
+        write_bert(tmp_path / "out", bert.config, params, bert.tokenizer, origin="tapt/x")
+    assert not list(tmp_path.iterdir())
+
+
 def test_config_json_there_and_back() -> None:
     values = {"model.norm": "post", "model.positions": "learned", "model.token_types": 3}
     config = replace(Config(), values)
