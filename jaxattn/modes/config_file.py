@@ -33,8 +33,11 @@ def config_dict(config_args: Sequence[str], mode: str) -> typing.Any:
     if not any(arg.startswith("--config=") for arg in normalized):
         if mode not in OF_A_RUN:
             raise InputError("options are overridden on top of a file: give --config=<file> too")
-        return _parsed(config_flags.DEFINE_config_dict("config", defaults(), flag_values=values),
-                       values, normalized)  # fmt: skip
+        argv = ["jaxattn", *normalized]
+        holder = config_flags.DEFINE_config_dict(
+            "config", defaults(), flag_values=values, sys_argv=argv
+        )
+        return _parsed(holder, values, normalized)
     # The file has to be read before options of it can be overridden.
     normalized.sort(key=lambda arg: not arg.startswith("--config="))
     argv = ["jaxattn", *normalized]

@@ -181,7 +181,8 @@ def test_predict_keeps_bad_rows_with_their_error(
     (tmp_path / "in.csv").write_text("\n".join(lines))
     argv = ["--mode=predict", "--exp=second", f"--runs={runs}", f"--input={tmp_path / 'in.csv'}"]
     out = tmp_path / "out.csv"
-    assert cli.run([*argv, f"--output={out}", "--config.predict.long=window"]) == 0
+    windows = ["--config.predict.long=window", "--config.predict.overlap=8"]
+    assert cli.run([*argv, f"--output={out}", *windows]) == 0
     error = capsys.readouterr().err.strip().splitlines()
     assert error[0].endswith("in.csv, line 5: the text is empty")
     assert len([line for line in error if "is empty" in line]) == 20
