@@ -74,8 +74,10 @@ EVERYTHING = {
     [
         ("pretrain", "performer_favor", signal.SIGKILL, PACKED),
         ("tapt", "reformer_lsh", signal.SIGKILL, PLAIN),
-        ("finetune", "reformer_lsh", signal.SIGKILL, PLAIN),
-        ("finetune", "sdpa", signal.SIGTERM, {"train.optimizer": "muon"}),
+        pytest.param("finetune", "reformer_lsh", signal.SIGKILL, PLAIN, marks=pytest.mark.slow),
+        pytest.param(
+            "finetune", "sdpa", signal.SIGTERM, {"train.optimizer": "muon"}, marks=pytest.mark.slow
+        ),
         ("finetune", "performer_favor", signal.SIGKILL, EVERYTHING),
     ],
 )

@@ -19,6 +19,8 @@ from jaxattn.config_io import defaults
 CONFIGS = Path(__file__).parents[1]
 RATES = {"full": 1e-3, "head_only": 1e-2, "soft_prompt": 3e-2, "adapter": 5e-3, "lora": 5e-3}
 """Those of configs/sweeps/peft.py: the fewer parameters a method trains, the larger."""
+ROOM = {"data.max_length": 448, "data.length_buckets": (128, 256, 448)}
+"""For the prompt, in an encoder of 512 tokens."""
 
 
 def get_config() -> ConfigDict:
@@ -35,6 +37,8 @@ def get_sweep() -> dict[str, Any]:
     groups: dict[str, Any] = {}
     for task in ("sst5", "cfimdb"):
         config = str(CONFIGS / f"{task}.py")
-        groups[task] = {"stage": "finetune", "config": config, "grid": {"method": grid}}
-        groups[f"{task}_tfidf"] = {"stage": "baseline", "config": config}
+        options = ROOM if task == "cfimdb" else {}
+        both = {"config": config, "options": options}
+        groups[task] = {"stage": "finetune", "grid": {"method": grid}, **both}
+        groups[f"{task}_tfidf"] = {"stage": "baseline", **both}
     return groups

@@ -1,5 +1,7 @@
 """The encoder and its heads, over every attention and position scheme."""
 
+import itertools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -48,9 +50,19 @@ def apply(model, params, ids, mask):
     return model.apply({"params": params}, ids, mask, deterministic=True, rngs=rngs)
 
 
-@pytest.mark.parametrize("attention", ATTENTION_TYPES)
-@pytest.mark.parametrize("positions", POSITIONS)
-@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
+POOLED = {"rope": "mean", "relative": "cls", "learned": "max", "sinusoidal": "mean"}
+"""Positions -> the pooling they are tested with every time; with the others only when asked for."""
+
+
+@pytest.mark.parametrize(
+    ("attention", "positions", "pooling"),
+    [
+        pytest.param(
+            *case, marks=() if POOLED[case[1]] == case[2] else pytest.mark.slow, id="-".join(case)
+        )
+        for case in itertools.product(ATTENTION_TYPES, POSITIONS, ("cls", "mean", "max"))
+    ],
+)
 def test_more_padding_changes_no_logit(attention: str, positions: str, pooling: str) -> None:
     c = config(attention__type=attention, model__positions=positions, head__pooling=pooling)
     model, params = classifier(c)

@@ -34,12 +34,12 @@ def test_finished_runs_are_replayed_stage_by_stage_and_compared(
         return 0, []
 
     monkeypatch.setattr(module, "run_stages", run_stages)
-    monkeypatch.setattr(module, "compare", compared.append)
+    monkeypatch.setattr(module, "compare", lambda runs, log: compared.append((runs, log.wandb)))
     assert cli.run(["--mode=replay", f"--run={report}"]) == 0
     runs = report.parent
     names = ("pretrain/p", "tapt/a", "finetune/a", "baseline/t")
     assert called == [("--mode=replay", f"--run={runs / name}") for name in names]
-    assert compared == [runs / "replays"]
+    assert compared == [(runs / "replays", "off")]
 
 
 def test_a_replay_that_differs_is_named(
@@ -47,7 +47,7 @@ def test_a_replay_that_differs_is_named(
 ) -> None:
     """The exit code is that of the replays."""
     monkeypatch.setattr(module, "run_stages", lambda calls, *_, **__: (1, [calls[2]]))
-    monkeypatch.setattr(module, "compare", lambda runs: None)
+    monkeypatch.setattr(module, "compare", lambda runs, log: None)
     assert cli.run(["--mode=replay", f"--run={report}"]) == 1
     assert "finetune/a" in capsys.readouterr().err
 

@@ -484,6 +484,7 @@ def test_every_shipped_sweep_can_be_run(path: Path, tmp_path: Path) -> None:
         "finetune_12": (0, 0, 12, 0),
         "favor_features": (13, 0, 15, 0),
         "lsh_chunks": (19, 0, 21, 0),
+        "minbert": (0, 0, 10, 2),
         "peft": (1, 0, 8, 0),
         "pretrain_15x3": (15, 45, 45, 3),
     }[path.stem]

@@ -114,7 +114,10 @@ def test_the_scale_is_no_part_of_the_gradient() -> None:
     np.testing.assert_allclose(results[0], results[1], rtol=2e-3)
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "reformer_lsh", "performer_favor"])
+@pytest.mark.parametrize(
+    "attention",
+    ["sdpa", pytest.param("reformer_lsh", marks=pytest.mark.slow), "performer_favor"],
+)
 def test_float16_learns_as_float32_does(attention: str) -> None:
     losses = {}
     for precision in ("float32", "float16"):
