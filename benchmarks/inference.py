@@ -30,12 +30,14 @@ from jaxattn.config import Config, replace
 from jaxattn.evaluate.predict import Trained
 from jaxattn.evaluate.serving import Server
 from jaxattn.model.heads import ClassifierModel
-from jaxattn.modes.finetune import init_classifier
+from jaxattn.modes.classifier_params import init_classifier
 from jaxattn.modes.text_classifier import served
 from jaxattn.presets import architecture_options
 
 SHAPES = ((1, 128), (8, 128), (1, 512), (8, 512))
 VOCABULARY = 30522
+PAUSE = 0.2
+"""Seconds before a run."""
 OURS = {
     "model.positions": "learned",
     "model.norm": "post",
@@ -115,6 +117,8 @@ def main() -> None:
         seconds: dict[str, list[float]] = {name: [] for name in runs}
         for repeat in range(arguments.repeats + 1):
             for name, run in runs.items():
+                # The others' threads wait for more work for a while, and take the cores meanwhile.
+                time.sleep(PAUSE)
                 began = time.perf_counter()
                 run(ids, mask)
                 if repeat:
