@@ -19,9 +19,11 @@ def budget(run: RunRecord, mlm: Mapping[str, RunRecord]) -> tuple[str, ...]:
       run: a fine-tuning.
       mlm: what a run that started from it calls a pretraining or TAPT -> that run.
     """
-    said = [
-        words.format(run.config[path]) for path, words in _BUDGET.items() if run.config.get(path)
-    ]
+    said = []
+    for path, words in _BUDGET.items():
+        if value := run.config.get(path):
+            phrase = words.format(value)
+            said.append(phrase.removesuffix("s") if value == 1 else phrase)
     before: list[str] = []
     name, followed = run.pretrain, set()
     while name and name not in followed:
