@@ -56,7 +56,7 @@ def write_bert(
     Raises:
       InputError: the folder exists, or the run is nothing that a Hugging Face BERT could compute.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     refuse_other_family(config, origin)
     if label_names and (config.head.pooling, config.head.pooler) != ("cls", "bert"):
@@ -84,7 +84,9 @@ def write_bert(
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir()
-        save_file(found, temporary / WEIGHTS, {"format": "pt", "origin": origin})
+        # `save_file` makes a file that nobody else may read.
+        data = save(found, {"format": "pt", "origin": origin})
+        (temporary / WEIGHTS).write_bytes(data)
         _write_json(temporary / CONFIG, document)
         _write_vocabulary(temporary, tokenizer, config)
         temporary.rename(folder)

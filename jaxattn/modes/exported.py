@@ -25,10 +25,12 @@ def write_model(
     folder: Path, config: Config, label_names: tuple[str, ...], tokenizer: Any, trained: Trained
 ) -> None:
     """Writes weights, options and tokenizer into a folder that exists."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     weights = {name: np.asarray(leaf) for name, leaf in flat_names(trained.params).items()}
-    save_file({name: np.ascontiguousarray(x) for name, x in weights.items()}, folder / WEIGHTS)
+    data = save({name: np.ascontiguousarray(x) for name, x in weights.items()})
+    # `save_file` makes a file that nobody else may read.
+    (folder / WEIGHTS).write_bytes(data)
     key = np.asarray(jax.random.key_data(trained.attention_key)).tolist()
     about = {"label_names": list(label_names), "attention_key": key, "export_format": FORMAT}
     options = flatten(to_plain(config)) | dict.fromkeys(_PATHS, "")
