@@ -2,8 +2,8 @@
 
     python launch.py --mode=study --config=configs/imdb.py --config.data.path=<folder>
 
-Run time: 36 minutes on 2 CPU cores. Test macro-F1: sdpa 84.8, reformer_lsh 84.3, performer_favor
-82.0, TF-IDF + LogReg 89.3 (docs/measurements/2026-11-21-cpu-imdb.md).
+Run time: 49 minutes on 2 busy CPU cores. Test macro-F1: sdpa 85.0, reformer_lsh 84.9,
+performer_favor 83.5, TF-IDF + LogReg 89.9 (docs/measurements/2026-11-21-cpu-imdb-novels.md).
 The folder holds train.parquet and test.parquet with columns text and label; without
 --config.data.path the hub's stanfordnlp/imdb is read. Fine-tuning alone inherits any encoder:
 
