@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, export
 
+from jaxattn.errors import InputError
 from jaxattn.evaluate.predict import Trained
 from jaxattn.model.heads import class_logits
 from jaxattn.ops.trees import nested
@@ -65,7 +66,9 @@ def portable(
             programs = [each for each in (*found, *rest) if each is not None]
             if len(programs) == len(lengths):
                 return [Portable(*each) for each in zip(lengths, programs, strict=True)]
-    raise NotImplementedError("this model cannot be exported with a free number of rows")
+    raise InputError(
+        "--mode=export: this attention cannot be written as StableHLO for any number of rows"
+    )
 
 
 def _exported(

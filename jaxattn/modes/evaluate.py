@@ -58,16 +58,8 @@ def run(request: Request) -> None:
         corpus,
         PREDICTIONS,
     )
-    predictions = read_predictions(folder.path / PREDICTIONS)
-    sure = macro_f1_interval((predictions,))
-    report |= {
-        "per_class": per_class(predictions.labels, predictions.predicted, classifier.label_names),
-        "macro_f1_interval": [sure.low, sure.high],
-        "calibration_error": calibration(predictions).error,
-        "speed": speed(classifier, corpus.test.texts),
-        "device": environment.device_name(),
-        "data_hash": data_hash(corpus),
-    }
+    report |= described(classifier, folder.path / PREDICTIONS, corpus.test.texts)
+    report["data_hash"] = data_hash(corpus)
     write_json(folder.path / "evaluation.json", report)
     log_evaluation(folder, config.log, "test", report["test"])
     show(report)
@@ -108,29 +100,37 @@ def evaluate_on(
     probabilities = classifier.predictor.probabilities(classifier.trained, tokens)
     path = folder.path / f"evaluation_{name}.csv"
     write_predictions(path, classifier.label_names, examples.labels, probabilities)
-    predictions = read_predictions(path)
-    sure = macro_f1_interval((predictions,))
     report: dict[str, Any] = {
         "texts": len(examples.texts),
         "truncated_share": stats.truncated_share,
         **classification_metrics(probabilities, examples.labels),
-        "macro_f1_interval": [sure.low, sure.high],
-        "calibration_error": calibration(predictions).error,
         "confusion": confusion(probabilities, examples.labels),
-        "per_class": per_class(predictions.labels, predictions.predicted, classifier.label_names),
+        **described(classifier, path, examples.texts),
         "data_hash": texts_hash(
             examples.texts, [*classifier.label_names, " ".join(map(str, examples.labels))]
         ),
     }
     write_json(path.with_suffix(".json"), report)
     log_evaluation(folder, config.log, name, report)
-    for metric in ("texts", *METRICS, "calibration_error"):
+    for metric in ("texts", *METRICS):
         value = report[metric]
         shown = "-" if value is None else f"{value:,}" if metric == "texts" else f"{value:.4f}"
         print(f"{metric:18}{shown:>12}")
-    print(f"{name} macro-F1, 95 % interval: {sure.low:.4f} to {sure.high:.4f}")
-    _show_classes(name, report["per_class"])
+    _show_described(name, report)
     print(f"written: {path.with_suffix('.json')}, {path}")
+
+
+def described(classifier: Classifier, path: Path, texts: Sequence[str]) -> dict[str, Any]:
+    """Classes, interval and calibration of the predictions in `path`, and the speed on `texts`."""
+    predictions = read_predictions(path)
+    sure = macro_f1_interval((predictions,))
+    return {
+        "per_class": per_class(predictions.labels, predictions.predicted, classifier.label_names),
+        "macro_f1_interval": [sure.low, sure.high],
+        "calibration_error": calibration(predictions).error,
+        "speed": speed(classifier, texts),
+        "device": environment.device_name(),
+    }
 
 
 def speed(classifier: Classifier, texts: Sequence[str]) -> list[dict[str, float | int]]:
@@ -163,27 +163,28 @@ def show(report: dict[str, Any]) -> None:
         other = report["validation"][name]
         cells = ("-" if x is None else f"{x:.4f}" for x in (other, value))
         print(f"{name:12}" + "".join(f"{cell:>12}" for cell in cells))
+    _show_described("test", report)
+
+
+def _show_described(name: str, report: dict[str, Any]) -> None:
+    """Prints what `described` has found."""
     low, high = report["macro_f1_interval"]
-    print(f"test macro-F1, 95 % interval: {low:.4f} to {high:.4f}")
+    print(f"{name} macro-F1, 95 % interval: {low:.4f} to {high:.4f}")
     print(f"expected calibration error:   {report['calibration_error']:.4f}")
-    _show_classes("test", report["per_class"])
+    rows = [
+        (
+            row["class"],
+            *(f"{row[metric]:.4f}" for metric in ("precision", "recall", "f1")),
+            str(row["support"]),
+        )
+        for row in report["per_class"]
+    ]
+    print_table(name, ("class", "precision", "recall", "F1", "texts"), rows)
     for row in report["speed"]:
         print(
             f"batches of {row['batch_size']}: {row['median_ms']:.2f} ms in the median, "
             f"{row['texts_per_second']:,.1f} texts/s ({report['device']}, {row['texts']} texts)"
         )
-
-
-def _show_classes(name: str, classes: list[dict[str, Any]]) -> None:
-    rows = [
-        (
-            row["class"],
-            *(f"{row[name]:.4f}" for name in ("precision", "recall", "f1")),
-            str(row["support"]),
-        )
-        for row in classes
-    ]
-    print_table(name, ("class", "precision", "recall", "F1", "texts"), rows)
 
 
 def _relabelled(corpus: LabelledCorpus, names: tuple[str, ...]) -> LabelledCorpus:

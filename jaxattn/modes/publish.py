@@ -7,7 +7,6 @@ from typing import Any
 
 from jaxattn.config import Config, LogConfig
 from jaxattn.config_io import flatten, to_plain
-from jaxattn.errors import InputError
 from jaxattn.modes.run_folder import CONFIG_FILES, RunFolder, write_json
 from jaxattn.modes.training import say
 from jaxattn.predictions.files import NAME as PREDICTIONS
@@ -39,8 +38,10 @@ def write_results(folder: RunFolder, config: Config, results: dict[str, Any]) ->
             best = folder.path / "checkpoints" / f"step_{results['best_step']:08d}"
             run.artifact(f"{folder.kind}-{folder.exp}-checkpoint", "model", [best])
         run.close(exit_code=0)
-    except (InputError, OSError, RuntimeError, ValueError) as error:
-        say(f"{folder.path}: the results are there, but were not published: {error}")
+    except Exception as error:
+        # Whatever the client raises: a finished run is none that failed.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        say(f"{folder.path}: the results are there, but were not published: {reason}")
 
 
 def publish_report(report: Path, log: LogConfig) -> None:

@@ -49,7 +49,9 @@ def run(request: Request) -> int:
     with tempfile.TemporaryDirectory(prefix="jaxattn-verify-") as root:
         copy = _copy(original, Path(root), begin)
         try:
-            _train(copy, original, replace(config, {"log.wandb": "off"}), end)
+            _train(
+                copy, original, replace(config, {"log.wandb": "off", "log.tensorboard": False}), end
+            )
         except InterruptedRun:
             repeated = Checkpoints(copy.path / "checkpoints", keep=1)
             if repeated.steps()[-1:] != [end]:

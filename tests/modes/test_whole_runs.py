@@ -221,6 +221,7 @@ def test_export_and_evaluation_of_a_run(
     found = read(finetuned / "evaluation_file_test.json")
     assert found["texts"] == 40
     assert found["accuracy"] == results["test"]["accuracy"]
+    assert [row["batch_size"] for row in found["speed"]] == [1, 32]
     assert len(rows(finetuned / "evaluation_file_test.csv")) == 40
     bad = tmp_path / "bad.csv"
     bad.write_text("text,label\nx,cat\n")

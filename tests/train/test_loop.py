@@ -207,24 +207,20 @@ def test_validation_is_due_every_so_many_steps_and_at_the_end(tmp_path: Path) ->
 
 
 def test_energy_is_that_of_the_steps(tmp_path: Path) -> None:
-    setup = Setup(tmp_path / "a")
-    joules, made = [100.0], Setup.batch
+    """A meter that advances by 1 when it is read, and by 1000 at each validation."""
+    setup, joules = Setup(tmp_path / "a"), [100.0]
 
-    def batch(step: int) -> dict[str, np.ndarray]:
-        joules[0] += 2.0
-        return made(setup, step)
-
-    setup.batch = batch  # type: ignore[method-assign]
-    setup.energy = lambda: joules[0]
-    scores = setup.scores
+    def read() -> float:
+        joules[0] += 1.0
+        return joules[0]
 
     class Costly(list):
         def __getitem__(self, place: Any) -> Any:
-            joules[0] += 1000.0  # a validation: not of the steps
-            return scores[place]
+            joules[0] += 1000.0
+            return super().__getitem__(place)
 
-    setup.scores = Costly(scores)
+    setup.energy, setup.scores = read, Costly(setup.scores)
     _, tally = setup.run(last_step=2 * EPOCH)
-    # Batches are made ahead, the first ones before the first step.
-    assert tally.energy is not None and 0 < tally.energy <= 2.0 * 2 * EPOCH
-    assert setup.run(start_at=2 * EPOCH, last_step=2 * EPOCH)[1].energy == tally.energy
+    # Steps 1 to 8 in four parts: saved after 3 and 6, validated after 4 and 8.
+    assert tally.energy == 4.0 and joules[0] > 2000
+    assert setup.run(start_at=2 * EPOCH, last_step=2 * EPOCH)[1].energy == 4.0

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from jaxattn.config import LogConfig
+from jaxattn.config import Config, LogConfig, replace
 from jaxattn.errors import InputError
-from jaxattn.modes.publish import publish_report
+from jaxattn.modes.publish import publish_report, write_results
+from jaxattn.modes.run_folder import RunFolder
 from jaxattn.train.log import RunLog
 from jaxattn.train.tracking import TensorBoard, WandbRun
 
@@ -159,3 +160,21 @@ def test_wandb_that_does_not_start_is_told(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(wandb, "init", refuse)
     with pytest.raises(InputError, match=r"log\.wandb: Weights & Biases did not start: no route"):
         WandbRun(tmp_path, LogConfig(wandb="online"), "x", "finetune", {})
+
+
+def test_a_run_that_cannot_be_published_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Offline(Exception):
+        """As the client has errors of its own."""
+
+    def refuse(*_: object) -> None:
+        raise Offline("no\nroute")
+
+    monkeypatch.setattr("jaxattn.modes.publish.WandbRun", refuse)
+    folder = RunFolder(tmp_path, "pretrain", "x")
+    folder.path.mkdir(parents=True)
+    config = replace(Config(), {"log.wandb": "online"})
+    write_results(folder, config, {"best_step": 3})
+    assert json.loads((folder.path / "results.json").read_text()) == {"best_step": 3}
+    assert "were not published: no route" in capsys.readouterr().err
