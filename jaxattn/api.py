@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxattn.collector import collector_paused
 from jaxattn.startup import settle_environment
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def load(
     """
     if "jax" not in sys.modules:
         settle_environment(os.environ)
-    from jaxattn.modes.text_classifier import open_classifier
-
     given = {"predict.long": long, "predict.overlap": overlap}
-    return open_classifier(path, {name: x for name, x in given.items() if x is not None})
+    with collector_paused():
+        from jaxattn.modes.text_classifier import open_classifier
+
+        return open_classifier(path, {name: x for name, x in given.items() if x is not None})

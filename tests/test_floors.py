@@ -22,7 +22,7 @@ FLOORS = [
     {"config_io"},
     {"config", "pictures"},
     {"checked"},
-    {"errors"},
+    {"errors", "collector"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 

@@ -42,6 +42,8 @@ class AttentionOp:
     shares_qk: queries may serve as keys: `apply` takes k=None.
     needs_key: `apply` needs a typed PRNG key.
     drops_weights: `apply` takes dropout_rate and dropout_key.
+    any_queries: what a query gets does not depend on the other queries, and there may be fewer of
+        them than keys.
     """
 
     apply: Callable[..., Array]
@@ -50,10 +52,11 @@ class AttentionOp:
     shares_qk: bool = False
     needs_key: bool = False
     drops_weights: bool = False
+    any_queries: bool = False
 
 
 ATTENTIONS: dict[str, AttentionOp] = {
-    "sdpa": AttentionOp(sdpa.sdpa, SdpaOptions, sdpa.cost, drops_weights=True),
+    "sdpa": AttentionOp(sdpa.sdpa, SdpaOptions, sdpa.cost, drops_weights=True, any_queries=True),
     "reformer_lsh": AttentionOp(
         reformer_lsh.reformer_lsh, LshOptions, reformer_lsh.cost, shares_qk=True, needs_key=True
     ),

@@ -60,12 +60,17 @@ class AttentionLayer(nn.Module):
         layout: Layout,
         relative_bias_HP: jax.Array | None,
         deterministic: bool,
+        first_only: bool = False,
     ) -> jax.Array:
-        """[B, N, D] and the layout of its rows, optional bias [H, 2 * distance + 1]."""
-        op = ATTENTIONS[self.attention]
-        batch, length, _ = x_BND.shape
+        """[B, N, D] and the layout of its rows, optional bias [H, 2 * distance + 1] -> [B, N, D].
 
-        def project(name: str) -> jax.Array:
+        `first_only`: only what the first token gets is computed, as far as the attention allows,
+        and returned, [B, 1, D].
+        """
+        op = ATTENTIONS[self.attention]
+        first_query = first_only and op.any_queries and relative_bias_HP is None
+
+        def project(name: str, x_BND: jax.Array = x_BND) -> jax.Array:
             dense = nn.Dense(
                 self.qkv_dim,
                 use_bias=self.use_bias,
@@ -73,16 +78,18 @@ class AttentionLayer(nn.Module):
                 dtype=self.dtype,
                 name=name,
             )
-            return dense(x_BND).reshape(batch, length, self.num_heads, -1)
+            return dense(x_BND).reshape(*x_BND.shape[:2], self.num_heads, -1)
 
         def rotate(x_BNHK: jax.Array) -> jax.Array:
             if not self.rope:
                 return x_BNHK
-            positions = jnp.arange(length) if layout.positions is None else layout.positions
+            positions = layout.positions
+            if positions is None:
+                positions = jnp.arange(x_BNHK.shape[1])
             return position_ops.rope(x_BNHK, positions, self.rope_base, self.rope_scale)
 
         with jax.named_scope("qkv"):
-            q_BNHK = rotate(project("query"))
+            q_BNHK = rotate(project("query", x_BND[:, :1] if first_query else x_BND))
             shares_qk = op.shares_qk and self.options["shared_qk"]
             k_BNHK = None if shares_qk else rotate(project("key"))
             v_BNHK = project("value")
@@ -106,11 +113,13 @@ class AttentionLayer(nn.Module):
                 **extra,
                 **self.options,
             )
+        if first_only:
+            out_BNHK = out_BNHK[:, :1]
         out_BND = nn.Dense(
             self.hidden_dim,
             use_bias=self.use_bias,
             kernel_init=projection_init,
             dtype=self.dtype,
             name="out",
-        )(out_BNHK.reshape(batch, length, self.qkv_dim))
+        )(out_BNHK.reshape(*out_BNHK.shape[:2], self.qkv_dim))
         return nn.Dropout(self.output_dropout)(out_BND, deterministic=deterministic)

@@ -79,11 +79,12 @@ class EncoderBlock(nn.Module):
         layout: Layout,
         relative_bias_HP: jax.Array | None,
         deterministic: bool,
+        first_only: bool = False,
     ) -> jax.Array:
-        """[B, N, D] -> [B, N, D]."""
+        """[B, N, D] -> [B, N, D]; with `first_only` the first token's alone, [B, 1, D]."""
         layer = AttentionLayer
         if self.remat_attention:
-            layer = nn.remat(AttentionLayer, static_argnums=(4,))
+            layer = nn.remat(AttentionLayer, static_argnums=(4, 5))
         attend = layer(dtype=self.dtype, name="attention", **self.attention)
         transform = Mlp(dtype=self.dtype, name="mlp", **self.mlp)
         norm_1 = nn.LayerNorm(epsilon=self.norm_eps, dtype=self.dtype, name="attention_norm")
@@ -94,17 +95,18 @@ class EncoderBlock(nn.Module):
         }
 
         def attended(x_BND: jax.Array) -> jax.Array:
-            x_BND = attend(x_BND, layout, relative_bias_HP, deterministic)
+            x_BND = attend(x_BND, layout, relative_bias_HP, deterministic, first_only)
             return adapters["attention"](x_BND) if "attention" in adapters else x_BND
 
         def transformed(x_BND: jax.Array) -> jax.Array:
             x_BND = transform(x_BND, deterministic)
             return adapters["mlp"](x_BND) if "mlp" in adapters else x_BND
 
+        kept_BND = x_BND[:, :1] if first_only else x_BND
         if self.norm == "pre":
-            x_BND += attended(norm_1(x_BND))
+            x_BND = kept_BND + attended(norm_1(x_BND))
             return x_BND + transformed(norm_2(x_BND))
-        x_BND = norm_1(x_BND + attended(x_BND))
+        x_BND = norm_1(kept_BND + attended(x_BND))
         return norm_2(x_BND + transformed(x_BND))
 
 
@@ -163,7 +165,7 @@ class Encoder(nn.Module):
         remat = self.config.train.remat
         block = EncoderBlock
         if remat == "block":
-            block = nn.remat(EncoderBlock, static_argnums=(4,))
+            block = nn.remat(EncoderBlock, static_argnums=(4, 5))
         self.blocks = [
             block(
                 attention,
@@ -187,13 +189,15 @@ class Encoder(nn.Module):
         token_types_BN: jax.Array | None = None,
         *,
         deterministic: bool,
+        first_only: bool = False,
     ) -> jax.Array:
         """int32 [B, N], bool [B, N] True = real token -> [B, N, D].
 
         `segment_ids_BN`: int32 [B, N]; each run of equal ids is a text of its own, which gets what
         it would get in a row by itself. There is none where there is a prompt; what is returned are
         the hidden states of the text alone. `token_types_BN`: int32 [B, N], below
-        `model.token_types`; None: all 0.
+        `model.token_types`; None: all 0. `first_only`: the first token's hidden state alone,
+        [B, 1, D]; the last block computes no other, which saves most of its work.
 
         Raises InputError when N and the prompt are longer than `model.max_seq_len`.
         """
@@ -211,9 +215,12 @@ class Encoder(nn.Module):
                 model.relative_buckets, model.relative_max_distance
             )
             relative_bias_HP = self.relative_table[:, buckets_P]
-        for block in self.blocks:
-            x_BND = block(x_BND, layout, relative_bias_HP, deterministic)
-        x_BND = x_BND[:, prompt:]
+        inputs = layout, relative_bias_HP, deterministic
+        for block in self.blocks[:-1]:
+            x_BND = block(x_BND, *inputs, False)
+        # Before the first token of the text stands the prompt, if there is one.
+        x_BND = self.blocks[-1](x_BND, *inputs, first_only and not prompt)[:, prompt:]
+        x_BND = x_BND[:, :1] if first_only else x_BND
         return self.final_norm(x_BND) if model.norm == "pre" else x_BND
 
     def attend(self, x_BSD: jax.Array) -> jax.Array:

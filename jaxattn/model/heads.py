@@ -89,9 +89,12 @@ class ClassifierModel(nn.Module):
         self, ids_BN: jax.Array, key_mask_BN: jax.Array, *, deterministic: bool
     ) -> jax.Array:
         """Logits, float32 [B, num_classes]."""
-        x_BND = self.encoder(ids_BN, key_mask_BN, deterministic=deterministic)
+        pooling = self.config.head.pooling
+        x_BND = self.encoder(
+            ids_BN, key_mask_BN, deterministic=deterministic, first_only=pooling == "cls"
+        )
         with jax.named_scope("classifier_head"):
-            x_BD = pool(x_BND, key_mask_BN, self.config.head.pooling)
+            x_BD = pool(x_BND, key_mask_BN, pooling)
             if self.config.head.pooler == "bert":
                 x_BD = jnp.tanh(self.pooler(x_BD))
             return self.classifier(self.drop(x_BD, deterministic=deterministic))

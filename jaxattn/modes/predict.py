@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxattn.collector import collector_paused
 from jaxattn.data.records import Record, Records
 from jaxattn.errors import InputError
 from jaxattn.modes.request import Request
@@ -56,9 +57,10 @@ def run(request: Request) -> None:
         raise InputError("--format=parquet needs --output=<file>; standard output takes jsonl, csv")
     options = request.flagged_options(OPTIONS)
     folder = classifier_folder(request)
-    from jaxattn.modes.text_classifier import open_classifier
+    with collector_paused():
+        from jaxattn.modes.text_classifier import open_classifier
 
-    classifier = open_classifier(folder, options)
+        classifier = open_classifier(folder, options)
     records = Records(source, classifier.config.data.text_column)
     job = _Job(classifier, records, request.on_bad_row == "stop")
     if not request.output:

@@ -27,7 +27,7 @@ def test_every_row_is_run_once(count: int, fill: bool) -> None:
     for padded, indices in batches:
         own = lengths[indices[indices >= 0]]
         assert own.max() <= padded
-        assert fill or len(indices) * padded <= 4096
+        assert fill or len(indices) == 1 or len(indices) * padded <= 2048
         assert own.min() > {32: 0, 64: 32}[padded]
     if not fill:
         assert (rows >= 0).all()

@@ -10,6 +10,7 @@ import pytest
 
 from jaxattn.config import ATTENTION_TYPES, Config, replace
 from jaxattn.errors import InputError
+from jaxattn.model.encoder import Encoder
 from jaxattn.model.heads import ClassifierModel, MlmModel, pool
 from jaxattn.ops.programs import compiled
 from jaxattn.ops.trees import count_parameters
@@ -212,3 +213,66 @@ def test_pooling_by_hand() -> None:
     np.testing.assert_array_equal(pool(x, mask, "cls"), [[1, -4], [5, 5]])
     np.testing.assert_array_equal(pool(x, mask, "mean"), [[2, -3], [0, 0]])
     np.testing.assert_array_equal(pool(x, mask, "max"), [[3, -2], [0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("attention", "norm", "positions", "remat", "prompt"),
+    [
+        ("sdpa", "post", "learned", "none", 0),
+        ("sdpa", "pre", "rope", "block", 0),
+        ("sdpa", "pre", "relative", "attention", 3),
+        ("reformer_lsh", "pre", "rope", "none", 0),
+        ("performer_favor", "post", "learned", "none", 0),
+    ],
+)
+def test_the_first_token_alone_is_what_it_is_among_all(
+    attention: str, norm: str, positions: str, remat: str, prompt: int
+) -> None:
+    c = config(
+        attention__type=attention, model__norm=norm, model__positions=positions, train__remat=remat
+    )
+    encoder = Encoder(c, VOCABULARY, jnp.float32, prompt)
+    ids, mask = inputs()
+    keys = {"params": jax.random.key(0), "attention": jax.random.key(0)}
+    init = jax.jit(lambda: encoder.init(keys, ids, mask, deterministic=True))
+    params = init()["params"]
+    target = jax.random.normal(jax.random.key(2), (3, 24))
+
+    def loss(params, first_only: bool):
+        rngs = {"attention": jax.random.key(5)}
+        x_BND = encoder.apply(
+            {"params": params}, ids, mask, deterministic=True, first_only=first_only, rngs=rngs
+        )
+        assert x_BND.shape[1] == (1 if first_only else 20)
+        return (x_BND[:, 0] * target).sum(), x_BND[:, 0]
+
+    both = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=1)
+    (_, wanted), wanted_gradient = both(params, False)
+    (_, found), gradient = both(params, True)
+    np.testing.assert_allclose(found, wanted, atol=2e-6)
+    chex.assert_trees_all_close(gradient, wanted_gradient, rtol=1e-4, atol=1e-4)
+
+
+def test_one_query_is_asked_of_the_last_block_where_the_attention_allows() -> None:
+    ids, mask = inputs()
+    keys = {"params": jax.random.key(0), "attention": jax.random.key(0)}
+    queries = {}
+    for attention in ATTENTION_TYPES:
+        c = config(attention__type=attention, head__pooling="cls", model__positions="rope")
+        model = ClassifierModel(c, VOCABULARY, 3)
+
+        def kept(model: ClassifierModel = model):
+            params = model.init(keys, ids, mask, deterministic=True)
+            return model.apply(
+                params,
+                ids,
+                mask,
+                deterministic=True,
+                rngs={"attention": jax.random.key(5)},
+                mutable=["attention_inputs"],
+            )
+
+        blocks = jax.eval_shape(kept)[1]["attention_inputs"]["encoder"]
+        arguments = [blocks[f"blocks_{i}"]["attention"]["arguments"][0] for i in range(2)]
+        queries[attention] = [q_BNHK.shape[1] for q_BNHK, *_ in arguments]
+    assert queries == {"sdpa": [20, 1], "reformer_lsh": [20, 20], "performer_favor": [20, 20]}
