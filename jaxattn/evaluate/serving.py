@@ -22,7 +22,7 @@ SIZES = (1, 8, 32)
 """Rows of a batch. On a CPU a row takes as long in any of them, so a batch is never filled up with
 empty rows: 12 texts are run as 8, 1, 1, 1, 1."""
 CPU_TOKENS = 2048
-"""Padded tokens of a batch of several rows, at most, on a CPU. With more, what layers hand on leaves
+"""Padded tokens of a batch of several rows, at most, on a CPU. Of more, what layers hand on leaves
 the cache: 8 x 512 took a third longer than eight times 1 x 512 (BERT_SMALL, two cores)."""
 _IN_FLIGHT = 4
 """Batches whose result may be outstanding."""

@@ -2,9 +2,11 @@
 
 import dataclasses
 import warnings
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from jaxattn.config import Config
 from jaxattn.data.corpora import LabelledCorpus
@@ -103,26 +105,41 @@ def data_hash(corpus: LabelledCorpus) -> str:
     return texts_hash(*(examples.texts for examples in splits), [*corpus.label_names, *labels])
 
 
+class Read(NamedTuple):
+    """What a classifier made of n texts.
+
+    probabilities: float64 [n, classes]. long_share: of the texts, had more tokens than the model.
+    """
+
+    probabilities: np.ndarray
+    long_share: float
+
+
+def cut_reader(
+    config: Config, predictor: ClassPredictor, trained: Trained, tokenizer: Any
+) -> Callable[[Sequence[str]], Read]:
+    """Reads the texts of a corpus as training did: long ones are cut."""
+
+    def read(texts: Sequence[str]) -> Read:
+        data = config.data
+        tokens, stats = encode(
+            tokenizer, texts, data.max_length, truncate=data.truncate, cache=cache_folder(config)
+        )
+        return Read(predictor.probabilities(trained, tokens), stats.truncated_share)
+
+    return read
+
+
 def report_on_test(
     folder: RunFolder,
-    config: Config,
-    predictor: ClassPredictor,
-    trained: Trained,
-    tokenizer: Any,
     corpus: LabelledCorpus,
+    read: Callable[[Sequence[str]], Read],
     predictions_file: str,
 ) -> dict[str, Any]:
     """Metrics on validation and test; writes the predictions on test into the run folder."""
     report: dict[str, Any] = {}
     for name, examples in (("validation", corpus.validation), ("test", corpus.test)):
-        tokens, _ = encode(
-            tokenizer,
-            examples.texts,
-            config.data.max_length,
-            truncate=config.data.truncate,
-            cache=cache_folder(config),
-        )
-        probabilities = predictor.probabilities(trained, tokens)
+        probabilities = read(examples.texts).probabilities
         report[name] = classification_metrics(probabilities, examples.labels)
     report["confusion"] = confusion(probabilities, corpus.test.labels)
     write_predictions(

@@ -12,7 +12,7 @@ from jaxattn.checked import did_you_mean
 from jaxattn.config_io import defaults, option_types
 from jaxattn.errors import InputError
 
-OF_A_RUN = ("predict", "export")
+OF_A_RUN = ("predict", "export", "eval")
 """Modes whose options are those of a finished run: a few can be given, and no file is needed."""
 
 

@@ -1,7 +1,7 @@
 """--mode=eval: metrics of a finished classifier on validation and test, or on other texts."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -11,15 +11,22 @@ import numpy as np
 from jaxattn.checked import did_you_mean
 from jaxattn.config import Config, replace
 from jaxattn.data.corpora import Examples, LabelledCorpus, load_labelled, load_labelled_file
-from jaxattn.data.wordpiece import encode
 from jaxattn.errors import InputError
 from jaxattn.evaluate.metrics import classification_metrics, confusion, per_class
 from jaxattn.modes import environment
-from jaxattn.modes.classifier import Classifier, data_hash, load_classifier, report_on_test
+from jaxattn.modes.classifier import (
+    Classifier,
+    Read,
+    cut_reader,
+    data_hash,
+    load_classifier,
+    report_on_test,
+)
 from jaxattn.modes.evaluation_log import log_evaluation
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, write_json
 from jaxattn.modes.tables import print_table
+from jaxattn.modes.text_classifier import CHUNK, TextClassifier
 from jaxattn.modes.training import texts_hash
 from jaxattn.predictions.calibration import calibration
 from jaxattn.predictions.files import read_predictions, write_predictions
@@ -29,6 +36,8 @@ PREDICTIONS = "evaluation_test.csv"
 BATCH_SIZES = (1, 32)
 """At which latency and throughput are told."""
 SPLITS = ("train", "validation", "test")
+OPTIONS = ("predict.long", "predict.overlap", "data.path", "data.text_column", "data.label_column")
+"""That flags can change where there is no --config=<file>."""
 METRICS = ("accuracy", "macro_f1", "weighted_f1", "auroc", "loss")
 MOST_BATCHES = 32
 """Of each size are timed."""
@@ -37,27 +46,23 @@ MOST_BATCHES = 32
 def run(request: Request) -> None:
     """Evaluates runs/finetune/<exp>/; writes evaluation.json and evaluation_test.csv there.
 
-    The data are those of the run, or those of --config where one is given; lengths are the run's.
+    The data are those of the run, or those of the file --config; lengths are the run's.
     With --input (a file with labels) or --split only these texts are evaluated: see `evaluate_on`.
+    Long texts are cut as in training, with --config.predict.long=window read in windows.
     """
     folder = RunFolder(request.runs, "finetune", request.needed("exp", "imdb_lsh"))
     classifier = load_classifier(folder)
-    config = classifier.config
-    if request.config is not None:
-        config = replace(config, request.data_options())
+    if request.has_file:
+        options = request.data_options() | request.section("predict.")
+    else:
+        options = request.flagged_options(OPTIONS)
+    config = replace(classifier.config, options)
     if request.input or request.split:
         evaluate_on(request, folder, classifier, config)
         return
     corpus = _relabelled(load_labelled(config.data), classifier.label_names)
-    report: dict[str, Any] = report_on_test(
-        folder,
-        config,
-        classifier.predictor,
-        classifier.trained,
-        classifier.tokenizer,
-        corpus,
-        PREDICTIONS,
-    )
+    report = report_on_test(folder, corpus, reader(classifier, config), PREDICTIONS)
+    report["long"] = config.predict.long
     report |= described(classifier, folder.path / PREDICTIONS, corpus.test.texts)
     report["data_hash"] = data_hash(corpus)
     write_json(folder.path / "evaluation.json", report)
@@ -94,15 +99,13 @@ def evaluate_on(
         name = request.split
         corpus = _relabelled(load_labelled(config.data), classifier.label_names)
         examples = getattr(corpus, name)
-    tokens, stats = encode(
-        classifier.tokenizer, examples.texts, config.data.max_length, truncate=config.data.truncate
-    )
-    probabilities = classifier.predictor.probabilities(classifier.trained, tokens)
+    probabilities, long_share = reader(classifier, config)(examples.texts)
     path = folder.path / f"evaluation_{name}.csv"
     write_predictions(path, classifier.label_names, examples.labels, probabilities)
     report: dict[str, Any] = {
         "texts": len(examples.texts),
-        "truncated_share": stats.truncated_share,
+        "long": config.predict.long,
+        "long_share": long_share,
         **classification_metrics(probabilities, examples.labels),
         "confusion": confusion(probabilities, examples.labels),
         **described(classifier, path, examples.texts),
@@ -117,7 +120,27 @@ def evaluate_on(
         shown = "-" if value is None else f"{value:,}" if metric == "texts" else f"{value:.4f}"
         print(f"{metric:18}{shown:>12}")
     _show_described(name, report)
+    if long_share:
+        done = "read in windows" if config.predict.long == "window" else "cut"
+        print(f"{long_share:.1%} of the texts have over {config.data.max_length} tokens: {done}")
     print(f"written: {path.with_suffix('.json')}, {path}")
+
+
+def reader(classifier: Classifier, config: Config) -> Callable[[Sequence[str]], Read]:
+    """Reads the texts of a corpus as `predict.long` says."""
+    if config.predict.long == "truncate":
+        return cut_reader(config, classifier.predictor, classifier.trained, classifier.tokenizer)
+    # The corpus has taken mark-up out already.
+    plain = replace(config, {"data.clean": "none"})
+    whole = TextClassifier(plain, classifier.label_names, classifier.tokenizer, classifier.trained)
+
+    def read(texts: Sequence[str]) -> Read:
+        starts = range(0, len(texts), CHUNK)
+        parts = [whole.classify(list(texts[start : start + CHUNK])) for start in starts]
+        found, long = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return Read(found, float(long.mean()))
+
+    return read
 
 
 def described(classifier: Classifier, path: Path, texts: Sequence[str]) -> dict[str, Any]:

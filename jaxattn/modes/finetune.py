@@ -16,7 +16,7 @@ from jaxattn.evaluate.metrics import classification_metrics
 from jaxattn.evaluate.predict import Trained
 from jaxattn.model.heads import ClassifierModel
 from jaxattn.modes import environment
-from jaxattn.modes.classifier import data_hash, make_predictor, report_on_test
+from jaxattn.modes.classifier import cut_reader, data_hash, make_predictor, report_on_test
 from jaxattn.modes.classifier_params import check_method, first_params
 from jaxattn.modes.pretrain import SCRATCH
 from jaxattn.modes.publish import write_results
@@ -141,9 +141,8 @@ def finetune(
             base=base,
             stop_after=stop_after,
         )
-        tested = report_on_test(
-            folder, config, predictor, outcome.trained, tokenizer, corpus, "predictions_test.csv"
-        )
+        read = cut_reader(config, predictor, outcome.trained, tokenizer)
+        tested = report_on_test(folder, corpus, read, "predictions_test.csv")
         write_results(
             folder,
             config,

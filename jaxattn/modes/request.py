@@ -66,6 +66,11 @@ class Request:
             )
         return filled_in(from_config_dict(self.config, inherited), self._given())
 
+    @property
+    def has_file(self) -> bool:
+        """Whether --config=<file> was given; flags alone change options of a finished run."""
+        return "--config" in self._given()
+
     def _given(self) -> frozenset[str]:
         """The options that flags name."""
         flags = (arg.partition("=")[0] for arg in self.config_args)
@@ -85,13 +90,18 @@ class Request:
                 )
         return found
 
+    def section(self, prefix: str) -> dict[str, Any]:
+        """What --config says of the options that begin so, as "predict.": dotted name -> value."""
+        given = {} if self.config is None else flatten(self.config.to_dict())
+        return {name: value for name, value in given.items() if name.startswith(prefix)}
+
     def data_options(self) -> dict[str, Any]:
         """What --config says of the data, lengths excepted: dotted name -> value."""
         if self.config is None:
             return {}
-        given = flatten(self.config.to_dict())
+        given = self.section("data.")
         kept = ("data.max_length", "data.length_buckets")
-        options = {k: v for k, v in given.items() if k.startswith("data.") and k not in kept}
+        options = {name: value for name, value in given.items() if name not in kept}
         filled = to_plain(filled_in(replace(Config(), options), self._given()).data)
         return {name: filled[name.removeprefix("data.")] for name in options}
 

@@ -1,7 +1,11 @@
 """Runs that train a part of the parameters: what they save, need, resume and merge into."""
 
+import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -192,3 +196,29 @@ def test_what_cannot_be_merged_or_begun_is_told(
     (other / "resolved_config.yaml").write_text(text.replace("method: lora", "method: adapter"))
     failed(capsys, ["--mode=merge", "--exp=adapted", f"--runs={runs}"], "adapted", "an adapter")
     shutil.rmtree(other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora", "adapter", "soft_prompt", "head_only"])
+def test_two_devices_train_the_same_part(
+    flags: list[str], runs: Path, base: Path, method: str
+) -> None:
+    """Dropout on; rows over two devices, then kernels too, against one device."""
+    one = begin(flags, runs, method, f"{method}_one")
+    wanted = losses(one)
+    assert len(wanted) > 3
+    for mesh in ("2x1", "1x2"):
+        data, fsdp = mesh.split("x")
+        exp = f"{method}_{mesh}"
+        argv = [*flags, "--mode=finetune", f"--exp={exp}", "--pretrain=first"]
+        more = {"peft.method": method, "train.mesh_data": data, "train.mesh_fsdp": fsdp}
+        argv += [f"--config.{name}={value}" for name, value in more.items()]
+        environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+        subprocess.run([sys.executable, "-m", "jaxattn", *argv], env=environment, check=True)
+        # Sums over a divided axis are added up in another order.
+        np.testing.assert_allclose(losses(runs / "finetune" / exp), wanted, rtol=1e-3)
+
+
+def losses(run: Path) -> list[float]:
+    with open(run / "metrics.csv") as file:
+        return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]

@@ -229,6 +229,29 @@ def test_export_and_evaluation_of_a_run(
     failed(capsys, ["--mode=eval", *argv, "--split=dev"], "--split", "validation")
 
 
+def test_evaluation_in_windows_is_of_what_predict_says(
+    finetuned: Path, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = ["kitten meow", "puppy bark " * 40 + "kitten meow " * 60]
+    file = tmp_path / "long.csv"
+    file.write_text("text,label\n" + "".join(f"{text},cats\n" for text in texts))
+    overlap = "--config.predict.overlap=8"
+    argv = ["--mode=eval", "--exp=second", f"--runs={runs}", overlap, f"--input={file}"]
+    found = {}
+    for how in ("truncate", "window"):
+        assert cli.run([*argv, f"--config.predict.long={how}"]) == 0
+        report = read(finetuned / "evaluation_file_long.json")
+        assert (report["long"], report["long_share"]) == (how, 0.5)
+        found[how] = [float(r["p_cats"]) for r in rows(finetuned / "evaluation_file_long.csv")]
+        wanted = load(finetuned, long=how, overlap=8).predict_proba(texts)[:, 0]
+        np.testing.assert_allclose(found[how], wanted, atol=1e-5)
+    assert abs(found["truncate"][1] - found["window"][1]) > 1e-3
+    # Flags alone leave the data of the run as they are.
+    assert cli.run([*argv[:-1], "--config.predict.long=window"]) == 0
+    assert read(finetuned / "evaluation.json")["long"] == "window"
+    failed(capsys, [*argv, "--config.train.seed=3"], "train.seed", "predict.long")
+
+
 def test_predict_reads_standard_input(
     finetuned: Path,
     runs: Path,
