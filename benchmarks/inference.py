@@ -36,14 +36,13 @@ STEADY = 3
 OURS = {
     "model.positions": "learned",
     "model.norm": "post",
-    "head.pooling": "cls",
     "head.pooler": "bert",
 }
 
 Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def ours(attention: str) -> Run:
+def ours(attention: str, pooling: str) -> Run:
     """What a `TextClassifier` does with these rows; it may cut a large batch into smaller ones."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     import jax
@@ -57,9 +56,8 @@ def ours(attention: str) -> Run:
     from jaxattn.modes.text_classifier import served
     from jaxattn.presets import architecture_options
 
-    config = replace(
-        Config(), architecture_options("bert_small") | OURS | {"attention.type": attention}
-    )
+    options = architecture_options("bert_small") | OURS
+    config = replace(Config(), options | {"attention.type": attention, "head.pooling": pooling})
     models = {n: ClassifierModel(served(config, n), VOCABULARY, 2) for _, n in SHAPES}
     trained = Trained(init_classifier(models[128], 0), jax.random.key(0))
     server = Server(models, trained, classes=2, pad_id=0)
@@ -142,6 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--attentions", default="sdpa")
+    parser.add_argument("--pooling", default="cls", help="of ours: cls, as BERT's, or mean")
     arguments: Any = parser.parse_args()
     threads = len(os.sched_getaffinity(0))
     fresh = multiprocessing.get_context("spawn")
@@ -150,11 +149,15 @@ def main() -> None:
         writer = fresh.Process(target=write_onnx, args=(path,))
         writer.start()
         writer.join()
+        if writer.exitcode:
+            sys.exit("the model could not be written for ONNX Runtime")
         makers: dict[str, tuple[Callable[..., Run], tuple[Any, ...]]] = {
             "PyTorch": (in_torch, (threads,)),
             "ONNX Runtime": (in_onnx, (path, threads)),
         }
-        makers |= {f"jaxattn {a}": (ours, (a,)) for a in arguments.attentions.split(",")}
+        makers |= {
+            f"jaxattn {a}": (ours, (a, arguments.pooling)) for a in arguments.attentions.split(",")
+        }
         runs = {}
         for name, (make, given) in makers.items():
             runs[name], theirs = fresh.Pipe()

@@ -58,7 +58,7 @@ def _keep_programs(environment: MutableMapping[str, str]) -> None:
 
 def deterministic(request: Request) -> bool:
     """`train.deterministic` of --config, else of the saved run that the request names."""
-    if request.config is not None:
+    if request.config is not None and request.has_file:
         given: Any = request.config.train.deterministic
         if given is not None:
             # Anything else is refused, with its name, when the configuration is checked.

@@ -47,6 +47,7 @@ def test_a_saved_run_decides_where_no_configuration_is_given(
     for argv in (
         ("--mode=verify", f"--run={folder}"),
         ("--mode=eval", "--exp=x", runs),
+        ("--mode=eval", "--exp=x", runs, "--config.predict.long=window"),
         ("--mode=finetune", "--exp=x", "--resume", runs),
     ):
         assert ("XLA_FLAGS" in settled(*argv)) == deterministic

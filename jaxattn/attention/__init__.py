@@ -21,7 +21,7 @@ cannot honour it refuses with an InputError; nothing is ignored.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jax import Array
@@ -42,8 +42,8 @@ class AttentionOp:
     shares_qk: queries may serve as keys: `apply` takes k=None.
     needs_key: `apply` needs a typed PRNG key.
     drops_weights: `apply` takes dropout_rate and dropout_key.
-    any_queries: what a query gets does not depend on the other queries, and there may be fewer of
-        them than keys.
+    one_query: options with which a single query of a row gets what it gets among all of them;
+        None: what a query gets depends on the others.
     """
 
     apply: Callable[..., Array]
@@ -52,11 +52,18 @@ class AttentionOp:
     shares_qk: bool = False
     needs_key: bool = False
     drops_weights: bool = False
-    any_queries: bool = False
+    one_query: Mapping[str, Any] | None = None
 
 
 ATTENTIONS: dict[str, AttentionOp] = {
-    "sdpa": AttentionOp(sdpa.sdpa, SdpaOptions, sdpa.cost, drops_weights=True, any_queries=True),
+    "sdpa": AttentionOp(
+        sdpa.sdpa,
+        SdpaOptions,
+        sdpa.cost,
+        drops_weights=True,
+        # The scores of one query are few: there is nothing to fuse or to compute in blocks.
+        one_query={"implementation": "xla"},
+    ),
     "reformer_lsh": AttentionOp(
         reformer_lsh.reformer_lsh, LshOptions, reformer_lsh.cost, shares_qk=True, needs_key=True
     ),

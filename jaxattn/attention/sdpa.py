@@ -110,8 +110,6 @@ def choose(
     """
     if implementation in ("xla", "blockwise"):
         return implementation, "as asked"
-    if lengths[0] == 1:
-        return "xla", "one query leaves nothing to fuse"
     obstacle = why_not_cudnn(dtype, widths, plain)
     if obstacle is None:
         return "cudnn", "as asked" if implementation == "cudnn" else "its probe succeeded"

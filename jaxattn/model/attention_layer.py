@@ -65,10 +65,12 @@ class AttentionLayer(nn.Module):
         """[B, N, D] and the layout of its rows, optional bias [H, 2 * distance + 1] -> [B, N, D].
 
         `first_only`: only what the first token gets is computed, as far as the attention allows,
-        and returned, [B, 1, D].
+        and returned, [B, 1, D]; rows are of one text then.
         """
         op = ATTENTIONS[self.attention]
-        first_query = first_only and op.any_queries and relative_bias_HP is None
+        options, first_query = self.options, False
+        if first_only and op.one_query is not None and relative_bias_HP is None:
+            options, first_query = {**self.options, **op.one_query}, True
 
         def project(name: str, x_BND: jax.Array = x_BND) -> jax.Array:
             dense = nn.Dense(
@@ -111,7 +113,7 @@ class AttentionLayer(nn.Module):
                 segment_ids=layout.segment_ids,
                 relative_bias=relative_bias_HP,
                 **extra,
-                **self.options,
+                **options,
             )
         if first_only:
             out_BNHK = out_BNHK[:, :1]

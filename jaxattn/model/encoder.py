@@ -219,7 +219,8 @@ class Encoder(nn.Module):
         for block in self.blocks[:-1]:
             x_BND = block(x_BND, *inputs, False)
         # Before the first token of the text stands the prompt, if there is one.
-        x_BND = self.blocks[-1](x_BND, *inputs, first_only and not prompt)[:, prompt:]
+        alone = first_only and not prompt and segment_ids_BN is None
+        x_BND = self.blocks[-1](x_BND, *inputs, alone)[:, prompt:]
         x_BND = x_BND[:, :1] if first_only else x_BND
         return self.final_norm(x_BND) if model.norm == "pre" else x_BND
 

@@ -108,7 +108,8 @@ def data_hash(corpus: LabelledCorpus) -> str:
 class Read(NamedTuple):
     """What a classifier made of n texts.
 
-    probabilities: float64 [n, classes]. long_share: of the texts, had more tokens than the model.
+    probabilities: float64 [n, classes]. long_share: share of the texts with more than
+    `data.max_length` tokens.
     """
 
     probabilities: np.ndarray
@@ -137,9 +138,9 @@ def report_on_test(
     predictions_file: str,
 ) -> dict[str, Any]:
     """Metrics on validation and test; writes the predictions on test into the run folder."""
-    report: dict[str, Any] = {}
+    report: dict[str, Any] = {"long_share": {}}
     for name, examples in (("validation", corpus.validation), ("test", corpus.test)):
-        probabilities = read(examples.texts).probabilities
+        probabilities, report["long_share"][name] = read(examples.texts)
         report[name] = classification_metrics(probabilities, examples.labels)
     report["confusion"] = confusion(probabilities, corpus.test.labels)
     write_predictions(

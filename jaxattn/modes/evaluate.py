@@ -53,7 +53,7 @@ def run(request: Request) -> None:
     folder = RunFolder(request.runs, "finetune", request.needed("exp", "imdb_lsh"))
     classifier = load_classifier(folder)
     if request.has_file:
-        options = request.data_options() | request.section("predict.")
+        options = request.data_options() | request.flagged("predict.")
     else:
         options = request.flagged_options(OPTIONS)
     config = replace(classifier.config, options)
@@ -68,6 +68,7 @@ def run(request: Request) -> None:
     write_json(folder.path / "evaluation.json", report)
     log_evaluation(folder, config.log, "test", report["test"])
     show(report)
+    _show_long(config, report["long_share"]["test"])
     print(f"written: {folder.path / 'evaluation.json'}, {folder.path / PREDICTIONS}")
 
 
@@ -84,6 +85,8 @@ def evaluate_on(
     """
     if request.input and request.split:
         raise InputError("--mode=eval: --input and --split are both given; one says the texts")
+    if request.input and request.flagged("data.path"):
+        raise InputError("--mode=eval: --input and data.path are both given; one says the texts")
     if request.input:
         file = Path(request.input)
         if not file.is_file():
@@ -120,10 +123,14 @@ def evaluate_on(
         shown = "-" if value is None else f"{value:,}" if metric == "texts" else f"{value:.4f}"
         print(f"{metric:18}{shown:>12}")
     _show_described(name, report)
-    if long_share:
-        done = "read in windows" if config.predict.long == "window" else "cut"
-        print(f"{long_share:.1%} of the texts have over {config.data.max_length} tokens: {done}")
+    _show_long(config, long_share)
     print(f"written: {path.with_suffix('.json')}, {path}")
+
+
+def _show_long(config: Config, share: float) -> None:
+    if share:
+        done = "read in windows" if config.predict.long == "window" else "cut"
+        print(f"{share:.1%} of the texts have over {config.data.max_length} tokens: {done}")
 
 
 def reader(classifier: Classifier, config: Config) -> Callable[[Sequence[str]], Read]:

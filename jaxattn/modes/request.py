@@ -90,18 +90,18 @@ class Request:
                 )
         return found
 
-    def section(self, prefix: str) -> dict[str, Any]:
-        """What --config says of the options that begin so, as "predict.": dotted name -> value."""
-        given = {} if self.config is None else flatten(self.config.to_dict())
-        return {name: value for name, value in given.items() if name.startswith(prefix)}
+    def flagged(self, prefix: str) -> dict[str, Any]:
+        """The options that flags name and that begin so, as "predict.": dotted name -> value."""
+        flat = {} if self.config is None else flatten(self.config.to_dict())
+        return {name: flat[name] for name in sorted(self._given()) if name.startswith(prefix)}
 
     def data_options(self) -> dict[str, Any]:
         """What --config says of the data, lengths excepted: dotted name -> value."""
         if self.config is None:
             return {}
-        given = self.section("data.")
+        given = flatten(self.config.to_dict())
         kept = ("data.max_length", "data.length_buckets")
-        options = {name: value for name, value in given.items() if name not in kept}
+        options = {k: v for k, v in given.items() if k.startswith("data.") and k not in kept}
         filled = to_plain(filled_in(replace(Config(), options), self._given()).data)
         return {name: filled[name.removeprefix("data.")] for name in options}
 

@@ -220,7 +220,8 @@ def test_pooling_by_hand() -> None:
     [
         ("sdpa", "post", "learned", "none", 0),
         ("sdpa", "pre", "rope", "block", 0),
-        ("sdpa", "pre", "relative", "attention", 3),
+        ("sdpa", "pre", "relative", "attention", 0),
+        ("sdpa", "pre", "sinusoidal", "none", 3),
         ("reformer_lsh", "pre", "rope", "none", 0),
         ("performer_favor", "post", "learned", "none", 0),
     ],

@@ -248,7 +248,10 @@ def test_evaluation_in_windows_is_of_what_predict_says(
     assert abs(found["truncate"][1] - found["window"][1]) > 1e-3
     # Flags alone leave the data of the run as they are.
     assert cli.run([*argv[:-1], "--config.predict.long=window"]) == 0
-    assert read(finetuned / "evaluation.json")["long"] == "window"
+    report = read(finetuned / "evaluation.json")
+    assert report["long"] == "window"
+    assert report["long_share"].keys() == {"validation", "test"}
+    failed(capsys, [*argv, "--config.data.path=elsewhere"], "--input", "data.path")
     failed(capsys, [*argv, "--config.train.seed=3"], "train.seed", "predict.long")
 
 
