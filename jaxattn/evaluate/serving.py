@@ -96,11 +96,6 @@ class Server:
         """Programs compiled so far."""
         return sum(each.count for each in set(self._programs.values()))
 
-    def logits(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Of one padded batch (ids int32 [b, n], mask bool [b, n]): float32 [b, classes]."""
-        programs = self._programs[batch["ids"].shape[1]]
-        return np.asarray(programs(self._trained, batch))
-
     def probabilities(self, tokens: TokenRows) -> np.ndarray:
         """Softmax over classes, float64 [len(tokens), classes], in the order of `tokens`."""
         logits_nC = np.zeros((len(tokens), self._classes), np.float64)

@@ -68,9 +68,7 @@ class AttentionLayer(nn.Module):
         and returned, [B, 1, D]; rows are of one text then.
         """
         op = ATTENTIONS[self.attention]
-        options, first_query = self.options, False
-        if first_only and op.one_query is not None and relative_bias_HP is None:
-            options, first_query = {**self.options, **op.one_query}, True
+        one_query = op.one_query if first_only and relative_bias_HP is None else None
 
         def project(name: str, x_BND: jax.Array = x_BND) -> jax.Array:
             dense = nn.Dense(
@@ -91,7 +89,7 @@ class AttentionLayer(nn.Module):
             return position_ops.rope(x_BNHK, positions, self.rope_base, self.rope_scale)
 
         with jax.named_scope("qkv"):
-            q_BNHK = rotate(project("query", x_BND[:, :1] if first_query else x_BND))
+            q_BNHK = rotate(project("query", x_BND if one_query is None else x_BND[:, :1]))
             shares_qk = op.shares_qk and self.options["shared_qk"]
             k_BNHK = None if shares_qk else rotate(project("key"))
             v_BNHK = project("value")
@@ -113,7 +111,7 @@ class AttentionLayer(nn.Module):
                 segment_ids=layout.segment_ids,
                 relative_bias=relative_bias_HP,
                 **extra,
-                **options,
+                **{**self.options, **(one_query or {})},
             )
         if first_only:
             out_BNHK = out_BNHK[:, :1]

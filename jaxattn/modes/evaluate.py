@@ -36,7 +36,8 @@ PREDICTIONS = "evaluation_test.csv"
 BATCH_SIZES = (1, 32)
 """At which latency and throughput are told."""
 SPLITS = ("train", "validation", "test")
-OPTIONS = ("predict.long", "predict.overlap", "data.path", "data.text_column", "data.label_column")
+READING = ("predict.long", "predict.overlap")
+OPTIONS = (*READING, "data.path", "data.text_column", "data.label_column")
 """That flags can change where there is no --config=<file>."""
 METRICS = ("accuracy", "macro_f1", "weighted_f1", "auroc", "loss")
 MOST_BATCHES = 32
@@ -53,7 +54,7 @@ def run(request: Request) -> None:
     folder = RunFolder(request.runs, "finetune", request.needed("exp", "imdb_lsh"))
     classifier = load_classifier(folder)
     if request.has_file:
-        options = request.data_options() | request.flagged("predict.")
+        options = request.data_options(READING)
     else:
         options = request.flagged_options(OPTIONS)
     config = replace(classifier.config, options)
@@ -85,7 +86,7 @@ def evaluate_on(
     """
     if request.input and request.split:
         raise InputError("--mode=eval: --input and --split are both given; one says the texts")
-    if request.input and request.flagged("data.path"):
+    if request.input and request.names("data.path"):
         raise InputError("--mode=eval: --input and data.path are both given; one says the texts")
     if request.input:
         file = Path(request.input)

@@ -1,7 +1,7 @@
 """What the command line asked for."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,10 @@ class Request:
         """Whether --config=<file> was given; flags alone change options of a finished run."""
         return "--config" in self._given()
 
+    def names(self, option: str) -> bool:
+        """Whether a flag names this option, as "data.path"."""
+        return option in self._given()
+
     def _given(self) -> frozenset[str]:
         """The options that flags name."""
         flags = (arg.partition("=")[0] for arg in self.config_args)
@@ -78,32 +82,39 @@ class Request:
 
     def flagged_options(self, allowed: Sequence[str]) -> dict[str, Any]:
         """The options that flags name, dotted name -> value; InputError for one not `allowed`."""
-        found: dict[str, Any] = {}
-        if self.config is not None:
-            flat = flatten(self.config.to_dict())
-            found = {name: flat[name] for name in sorted(self._given() - {"--config"})}
-        for name in found:
-            if name not in allowed:
-                raise InputError(
-                    f"--mode={self.mode}: found an option {name}, allowed: {', '.join(allowed)}; "
-                    "all others are those of the run"
-                )
+        flat = {} if self.config is None else flatten(self.config.to_dict())
+        found = {name: flat[name] for name in sorted(self._given() - {"--config"})}
+        self._only(found, allowed)
         return found
 
-    def flagged(self, prefix: str) -> dict[str, Any]:
-        """The options that flags name and that begin so, as "predict.": dotted name -> value."""
-        flat = {} if self.config is None else flatten(self.config.to_dict())
-        return {name: flat[name] for name in sorted(self._given()) if name.startswith(prefix)}
+    def data_options(self, others: Sequence[str] = ()) -> dict[str, Any]:
+        """What --config says of the data, lengths excepted: dotted name -> value.
 
-    def data_options(self) -> dict[str, Any]:
-        """What --config says of the data, lengths excepted: dotted name -> value."""
+        Args:
+          others: options that flags may name besides; they are returned too where flags do.
+
+        Raises:
+          InputError: a flag names any other option: it would be ignored.
+        """
         if self.config is None:
             return {}
         given = flatten(self.config.to_dict())
         kept = ("data.max_length", "data.length_buckets")
         options = {k: v for k, v in given.items() if k.startswith("data.") and k not in kept}
+        flagged = self._given() - {"--config"}
+        self._only(sorted(flagged - options.keys()), others, "data.*, lengths excepted")
         filled = to_plain(filled_in(replace(Config(), options), self._given()).data)
-        return {name: filled[name.removeprefix("data.")] for name in options}
+        return {name: filled[name.removeprefix("data.")] for name in options} | {
+            name: given[name] for name in others if name in flagged
+        }
+
+    def _only(self, found: Iterable[str], allowed: Sequence[str], *also: str) -> None:
+        for name in found:
+            if name not in allowed:
+                raise InputError(
+                    f"--mode={self.mode}: found an option {name}, "
+                    f"allowed: {', '.join([*also, *allowed])}; all others are those of the run"
+                )
 
     def needed(self, flag: str, example: str) -> str:
         """The value of a flag that this mode cannot do without."""

@@ -27,12 +27,24 @@ def test_every_row_is_run_once(count: int, fill: bool) -> None:
     for padded, indices in batches:
         own = lengths[indices[indices >= 0]]
         assert own.max() <= padded
-        assert fill or len(indices) == 1 or len(indices) * padded <= 2048
+        assert fill or len(indices) * padded <= 2048
         assert own.min() > {32: 0, 64: 32}[padded]
     if not fill:
         assert (rows >= 0).all()
     else:
         assert len(batches) <= 2 * (count // SIZES[-1] + 1)
+
+
+@pytest.mark.parametrize(
+    ("length", "sizes"),
+    [(64, [32, 8]), (65, [8] * 5), (256, [8] * 5), (257, [1] * 40), (4000, [1] * 40)],
+)
+def test_a_batch_on_a_cpu_is_small_where_rows_are_long(length: int, sizes: list[int]) -> None:
+    padded = (64, 256, 512, 4096)
+    batches = serving_batches(np.full(40, length), padded, fill=False)
+    assert [len(indices) for _, indices in batches] == sizes
+    filled = serving_batches(np.full(40, length), padded, fill=True)
+    assert [len(indices) for _, indices in filled] == [32, 8]
 
 
 def test_windows_hold_all_of_a_text() -> None:
