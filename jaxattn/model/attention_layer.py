@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxattn.attention import ATTENTIONS
+from jaxattn.model.dense import Dense
 from jaxattn.ops import positions as position_ops
 
 projection_init = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
@@ -16,7 +17,7 @@ projection_init = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 class Layout(NamedTuple):
     """What stands where in the rows of a batch.
 
-    key_mask: bool [B, N], True = real token.
+    key_mask: bool [B, N], True = real token; padding stands on the right.
     segment_ids: int32 [B, N], runs of equal ids are texts of their own; None: one text a row.
     positions: int32 [B, N], of each token in its text; None: 0, 1, ...
     """
@@ -71,7 +72,7 @@ class AttentionLayer(nn.Module):
         one_query = op.one_query if first_only and relative_bias_HP is None else None
 
         def project(name: str, x_BND: jax.Array = x_BND) -> jax.Array:
-            dense = nn.Dense(
+            dense = Dense(
                 self.qkv_dim,
                 use_bias=self.use_bias,
                 kernel_init=projection_init,
@@ -96,6 +97,8 @@ class AttentionLayer(nn.Module):
         extra: dict[str, Any] = {}
         if op.needs_key:
             extra["key"] = self.make_rng("attention")
+        if op.takes_padding and one_query is None:
+            extra["right_padded"] = True
         if op.drops_weights and self.attention_dropout and not deterministic:
             extra["dropout_rate"] = self.attention_dropout
             extra["dropout_key"] = self.make_rng("dropout")
@@ -115,7 +118,7 @@ class AttentionLayer(nn.Module):
             )
         if first_only:
             out_BNHK = out_BNHK[:, :1]
-        out_BND = nn.Dense(
+        out_BND = Dense(
             self.hidden_dim,
             use_bias=self.use_bias,
             kernel_init=projection_init,
