@@ -42,8 +42,8 @@ class AttentionOp:
     shares_qk: queries may serve as keys: `apply` takes k=None.
     needs_key: `apply` needs a typed PRNG key.
     drops_weights: `apply` takes dropout_rate and dropout_key.
-    draw: (key, K, **options) -> what `apply` takes as `drawn` in place of `key`; None: nothing costly
-        is drawn.
+    draw: (key, K, **options) -> what `apply` takes as `drawn` in place of `key`, for callers that
+        use one key several times; None: nothing costly is drawn.
     takes_padding: `apply` takes right_padded=True, the promise that padding stands on the right.
     one_query: options with which a single query of a row gets what it gets among all of them;
         None: what a query gets depends on the others.

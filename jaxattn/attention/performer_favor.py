@@ -153,16 +153,14 @@ def draw(
     count = FavorOptions().count(head_width) if nb_features is None else nb_features
     with jax.named_scope("projections"):
         # The barrier: fused with what uses them, the compiler may round them differently.
-        return jax.lax.optimization_barrier(
-            draw_projections(key, count, head_width, orthogonal)
-        )
+        return jax.lax.optimization_barrier(draw_projections(key, count, head_width, orthogonal))
 
 
 def _check_drawn(drawn: Array, shape: tuple[int, int]) -> Array:
     if drawn.shape != shape or drawn.dtype != jnp.float32:
         raise InputError(
-            f"drawn: found shape {drawn.shape} and type {drawn.dtype}, expected {shape} (nb_features, "
-            "head width) and float32"
+            f"drawn: found shape {drawn.shape} and type {drawn.dtype}, expected {shape} "
+            "(nb_features, head width) and float32"
         )
     return drawn
 

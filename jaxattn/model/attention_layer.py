@@ -1,13 +1,13 @@
 """Multi-head self-attention around any attention of the registry."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxattn.attention import ATTENTIONS
+from jaxattn.attention import ATTENTIONS, AttentionOp
 from jaxattn.model.dense import Dense
 from jaxattn.ops import positions as position_ops
 
@@ -37,8 +37,9 @@ class Layout(NamedTuple):
 class AttentionLayer(nn.Module):
     """Projections, rotary positions, one call into `ATTENTIONS[attention]`, output projection.
 
-    The random attentions draw from the "attention" PRNG stream; weight dropout and output dropout
-    draw from "dropout".
+    The random attentions draw from the "attention" PRNG stream, unless what they would draw is
+    given in the collection "draws" (see `model.draws`); weight dropout and output dropout draw from
+    "dropout".
     """
 
     attention: str
@@ -95,7 +96,9 @@ class AttentionLayer(nn.Module):
             k_BNHK = None if shares_qk else rotate(project("key"))
             v_BNHK = project("value")
         extra: dict[str, Any] = {}
-        if op.needs_key:
+        if op.draw is not None:
+            extra["drawn"] = self._drawn(op, q_BNHK.shape[-1])
+        elif op.needs_key:
             extra["key"] = self.make_rng("attention")
         if op.takes_padding and one_query is None:
             extra["right_padded"] = True
@@ -126,3 +129,12 @@ class AttentionLayer(nn.Module):
             name="out",
         )(out_BNHK.reshape(*out_BNHK.shape[:2], self.qkv_dim))
         return nn.Dropout(self.output_dropout)(out_BND, deterministic=deterministic)
+
+    def _drawn(self, op: AttentionOp, head_width: int) -> jax.Array:
+        if self.has_variable("draws", "drawn"):
+            return cast(jax.Array, self.get_variable("draws", "drawn"))
+        assert op.draw is not None
+        drawn = op.draw(self.make_rng("attention"), head_width, **self.options)
+        # Kept only where the caller makes this collection mutable.
+        self.sow("draws", "drawn", drawn, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+        return drawn

@@ -108,7 +108,15 @@ class ClassifierModel(nn.Module):
 
 
 Batch = Mapping[str, jax.Array]
-Rngs = Mapping[str, jax.Array]
+Rngs = Mapping[str, Any]
+"""PRNG streams, and `draws`: what the attentions would draw from theirs, if it was made before."""
+
+
+def _variables(params: Any, rngs: Rngs) -> tuple[dict[str, Any], dict[str, jax.Array]]:
+    """The variables of a model and its PRNG streams."""
+    streams = {name: key for name, key in rngs.items() if name != "draws"}
+    draws = {} if rngs.get("draws") is None else {"draws": rngs["draws"]}
+    return {"params": params, **draws}, streams
 
 
 def mlm_logits(
@@ -117,7 +125,8 @@ def mlm_logits(
     """Logits [B, S, V] at the `positions` of a batch `ids, mask, positions`, perhaps `segments`."""
     segments = batch.get("segments")
     inputs = batch["ids"], batch["mask"], batch["positions"], segments
-    logits = model.apply({"params": params}, *inputs, deterministic=deterministic, rngs=dict(rngs))
+    variables, streams = _variables(params, rngs)
+    logits = model.apply(variables, *inputs, deterministic=deterministic, rngs=streams)
     return cast(jax.Array, logits)
 
 
@@ -126,5 +135,6 @@ def class_logits(
 ) -> jax.Array:
     """Logits [B, num_classes] of a batch `ids, mask`."""
     inputs = batch["ids"], batch["mask"]
-    logits = model.apply({"params": params}, *inputs, deterministic=deterministic, rngs=dict(rngs))
+    variables, streams = _variables(params, rngs)
+    logits = model.apply(variables, *inputs, deterministic=deterministic, rngs=streams)
     return cast(jax.Array, logits)
