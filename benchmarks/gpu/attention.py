@@ -10,7 +10,6 @@ gaps between its kernels); wall time is that of calls made one after the other f
 
 import dataclasses
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,15 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.gpu.correctness import implementations
-from benchmarks.gpu.device_time import (
-    OnTorch,
-    Run,
-    compile_for_device,
-    device_kernels,
-    torch_device_seconds,
-    wall_seconds,
-)
+from benchmarks.gpu.device_time import Run, compile_for_device, device_kernels, wall_seconds
 from benchmarks.gpu.record import Part, main
+from benchmarks.gpu.torch_attention import TorchMaker, torch_calls, torch_device_seconds
 from jaxattn.attention import ATTENTIONS
 from jaxattn.config import FavorOptions
 
@@ -35,8 +28,6 @@ LENGTHS = (512, 2048, 8192, 16384, 4096)
 CALLS = 10
 FORWARD, BOTH = "forward", "forward+backward"
 KEY = jax.random.key(0)
-TorchMaker = Callable[[list[np.ndarray], str], Run]
-"""Inputs, FORWARD or BOTH -> the call."""
 TO_MEASURE = 2.5
 """Seconds that are kept for measuring what has been compiled."""
 
@@ -117,41 +108,6 @@ def jax_program(
     return lambda: program(*inputs), sizes
 
 
-def torch_calls() -> dict[str, TorchMaker]:
-    """Name -> what makes the call of PyTorch's attention; on a CPU its plain one."""
-    import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-
-    def maker(backend: SDPBackend) -> TorchMaker:
-        def make(arrays: list[np.ndarray], what: str) -> Run:
-            q, k, v, cotangent = (
-                torch.tensor(x.swapaxes(1, 2).copy(), device=device, dtype=torch.bfloat16)
-                for x in arrays
-            )
-            for x in (q, k, v):
-                x.requires_grad_(what == BOTH)
-
-            def call() -> OnTorch:
-                with sdpa_kernel(backend):
-                    out = torch.nn.functional.scaled_dot_product_attention(q, k, v)
-                    if what == BOTH:
-                        torch.autograd.grad(out, (q, k, v), cotangent)
-                return OnTorch()
-
-            return call
-
-        return make
-
-    if device == "cpu":
-        return {"torch math": maker(SDPBackend.MATH)}
-    return {
-        "torch flash": maker(SDPBackend.FLASH_ATTENTION),
-        "torch cuDNN": maker(SDPBackend.CUDNN_ATTENTION),
-    }
-
-
 class Length:
     """The programs of one length, and what is measured of them."""
 
@@ -185,8 +141,8 @@ class Length:
             for what in (BOTH, FORWARD):
                 name = f"{what} {self.length} {library}"
 
-                def started(make: TorchMaker = make, what: str = what) -> Run:
-                    run = make(self.arrays, what)
+                def started(make: TorchMaker = make, backward: bool = what == BOTH) -> Run:
+                    run = make(self.arrays, backward)
                     run().block_until_ready()
                     return run
 
@@ -202,6 +158,8 @@ class Length:
         self.keep()
         ours = {name: run for name, run in self.runs.items() if name not in self.on_torch}
         traced = self.part.attempt("trace", lambda: device_kernels(ours, CALLS)) or {}
+        if ours and not traced:
+            self.part.note("device time", "the trace has nothing of the device")
         for name, kernels in traced.items():
             total = sum(kernel.seconds for kernel in kernels)
             self.rows[name]["device us"] = round(1e6 * total, 1)
@@ -231,8 +189,9 @@ def jobs_at(length: int, on_gpu: bool) -> tuple[list[tuple[Variant, str]], ...]:
     possible = [v for v in variants() if length <= v.longest and (on_gpu or not v.needs_gpu)]
     first = [(v, BOTH) for v in possible if v.forward]
     others = [(v, BOTH) for v in possible if not v.forward]
-    # The forward passes before the slowest two.
-    return first, [*others[:-2], *((v, FORWARD) for v, _ in first), *others[-2:]]
+    exact = [job for job in others if job[0].attention == "sdpa"]
+    linear = [job for job in others if job not in exact]
+    return first, [*linear, *((v, FORWARD) for v, _ in first), *exact]
 
 
 def body(part: Part) -> None:

@@ -11,8 +11,9 @@ import time
 from functools import partial
 from typing import Any
 
-from benchmarks.gpu.device_time import OnTorch, wall_seconds
+from benchmarks.gpu.device_time import wall_seconds
 from benchmarks.gpu.record import Part, main
+from benchmarks.gpu.torch_attention import OnTorch
 from jaxattn.presets import ARCHITECTURES
 
 TO_COMPILE = 25

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu import references
+from benchmarks.gpu.attention import BOTH, LENGTHS, jobs_at
 from benchmarks.gpu.checks import Case, Checks
 from benchmarks.gpu.correctness import TINY, cases
 from benchmarks.gpu.device_time import Kernel, by_kernel_name, kernels_by_program
 from benchmarks.gpu.record import Part
-from benchmarks.gpu.step import Job, Size, config_of, training_flops
+from benchmarks.gpu.step_jobs import Job, Size, config_of, groups, training_flops
 from benchmarks.gpu.step_kernels import part_of_kernel
+from jaxattn.attention import ATTENTIONS
 
 ROOT = Path(__file__).parents[2]
 
@@ -133,3 +135,19 @@ def test_the_script_runs_its_parts_and_refuses_others(tmp_path: Path) -> None:
     assert results["us of a call of a jitted function"] > 0
     assert set(results["us on the device"]) >= {"product", "small product"}
     assert "environment: took" in told.stdout
+
+
+def test_every_step_and_every_attention_that_is_measured_can_be_configured() -> None:
+    size = Size("bert_small", 30_522, 16_384)
+    steps = [job for jobs in groups(tiny=False) for job in jobs]
+    assert len({job.name for job in steps}) == len(steps) == 17
+    for job in steps:
+        config = config_of(job, size)
+        assert config.train.batch_size * config.data.max_length == size.tokens
+        assert config.attention.type == job.attention
+    for length in LENGTHS:
+        first, others = jobs_at(length, on_gpu=True)
+        assert {variant.attention for variant, _ in first} == {"", *ATTENTIONS}
+        measured = {(variant.name, what) for variant, what in (*first, *others)}
+        assert len(measured) == len(first) + len(others)
+        assert ("sdpa xla", BOTH) not in measured or length <= 2048
