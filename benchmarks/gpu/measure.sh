@@ -3,7 +3,7 @@
 #   OUT=<folder for the results> [PARTS="step huggingface"] [TINY=1] bash benchmarks/gpu/measure.sh
 set -u
 BUDGET=${BUDGET:-190}          # seconds in all
-CORRECTNESS=${CORRECTNESS:-40} # seconds at most, of each part
+CORRECTNESS=${CORRECTNESS:-40} # seconds kept for each part; it has also what those before it left
 ATTENTION=${ATTENTION:-50}
 STEP=${STEP:-72}
 HUGGINGFACE=${HUGGINGFACE:-16}
@@ -32,11 +32,11 @@ fi
 echo "jaxattn $(git log --oneline -1 2>/dev/null)"
 nvidia-smi -L 2>/dev/null || echo "no NVIDIA driver answers"
 
-part() { # name, seconds at most
-  local now left seconds=$2
+part() { # name, seconds kept for the parts after it
+  local now left seconds
   now=$(date +%s)
   left=$((BUDGET - now + BEGAN))
-  if [ "$seconds" -gt "$left" ]; then seconds=$left; fi
+  seconds=$((left - $2))
   if [ "$seconds" -lt "$SHORTEST" ]; then
     echo "== $1: left out, $left s left"
     return
@@ -47,12 +47,26 @@ part() { # name, seconds at most
   echo "== $1: took $(($(date +%s) - now)) s"
 }
 
+kept() { # the seconds kept for the parts named
+  local sum=0 name
+  for name in "$@"; do
+    name=${name^^}
+    sum=$((sum + ${!name}))
+  done
+  echo "$sum"
+}
+
+known=()
 for name in $PARTS; do
-  seconds=${name^^}
-  if [ ! -f "benchmarks/gpu/$name.py" ] || [ -z "${!seconds:-}" ]; then
-    echo "== PARTS: found '$name', allowed: correctness, attention, step, huggingface, environment"
-    continue
-  fi
-  part "$name" "${!seconds}"
+  case $name in
+    correctness | attention | step | huggingface | environment) known+=("$name") ;;
+    *) echo "== PARTS: found '$name', allowed: correctness, attention, step, huggingface, environment" ;;
+  esac
+done
+set -- ${known[@]+"${known[@]}"}
+while [ $# -gt 0 ]; do
+  name=$1
+  shift
+  part "$name" "$(kept "$@")"
 done
 echo "== all: $(($(date +%s) - BEGAN)) s"
