@@ -86,6 +86,7 @@ def main() -> None:
         higher_is_better=False,
         patience=0,
         eval_params=None,
+        complete=None,
         document={},
         peak_memory=lambda: 0.0,
     )

@@ -95,8 +95,14 @@ class Bench:
     """Measures groups of tasks and remembers them, to tell what the next ones will take."""
 
     def __init__(self, repeats: int, workers: int, free_memory: Callable[[], int]) -> None:
-        """`workers`: programs compiled at once; `free_memory`: bytes that can be allocated."""
-        self._repeats, self._workers, self._free_memory = repeats, workers, free_memory
+        """`workers`: programs compiled at once; `free_memory`: bytes that can be allocated.
+
+        On a GPU one program is compiled at a time: the compiler runs candidates to choose among
+        them and records cuDNN's graphs, while which no other thread may launch anything
+        (CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, then a segmentation fault: jax 0.11.2, H200).
+        """
+        self._workers = 1 if jax.default_backend() == "gpu" else workers
+        self._repeats, self._free_memory = repeats, free_memory
         self.measured: list[Measured] = []
         self.programs: dict[tuple[str, str, int], Program] = {}
 
@@ -178,7 +184,7 @@ class Bench:
     def _compiled(
         self, tasks: Sequence[Task], deadline: float, notes: dict[Task, str]
     ) -> dict[Task, Program]:
-        """Compiles what has no note yet, several programs at once."""
+        """Compiles what has no note yet, as many programs at once as there are workers."""
 
         def compiled(task: Task) -> Program | str:
             left = deadline - time.perf_counter()

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import threading
 from types import SimpleNamespace
 
 import jax
@@ -70,6 +71,28 @@ def test_what_is_measured_is_told() -> None:
         assert found.time is not None and found.time.repeats == 3 and found.note == ""
         assert found.memory is not None and found.memory.total == 110
     assert set(measuring.programs) == {("sdpa xla", FORWARD, 512), ("reformer_lsh", FORWARD, 512)}
+
+
+@pytest.mark.parametrize(("backend", "most"), [("cpu", 3), ("gpu", 1)])
+def test_programs_are_compiled_one_after_the_other_on_a_gpu(
+    backend: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    together, lock = [0, 0], threading.Lock()
+    all_in = threading.Barrier(most)
+
+    def prepare() -> Program:
+        with lock:
+            together[0] += 1
+            together[1] = max(together)
+        all_in.wait(timeout=60)
+        with lock:
+            together[0] -= 1
+        return Program(compiled(100), lambda: jnp.zeros(()), 0.01)
+
+    tasks = [Task(SDPA, FORWARD, 2, length, 1.0, prepare) for length in (512, 1024, 2048)]
+    Bench(repeats=1, workers=3, free_memory=lambda: 10**9).run(tasks, seconds=60.0)
+    assert together == [0, most]
 
 
 def test_predictions_grow_with_the_work() -> None:
