@@ -37,6 +37,7 @@ def sdpa(
     key: Array | None = None,
     dropout_rate: float = 0.0,
     dropout_key: Array | None = None,
+    right_padded: bool = False,
     implementation: str = SdpaOptions.implementation,
 ) -> Array:
     """Attention of q [B, N, H, K] over k [B, M, H, K], v [B, M, H, V]; returns [B, N, H, V].
@@ -53,6 +54,8 @@ def sdpa(
         key: not needed; nothing but dropout is random here.
         dropout_rate: share of the attention weights that is set to zero, 0 <= rate < 1.
         dropout_key: typed PRNG key, required when dropout_rate > 0.
+        right_padded: promises that q, k and v are of one sequence and that in every row of
+            `key_mask` what is True comes first. What padding gets as a query is not defined then.
         implementation: "xla", "blockwise", "cudnn", or "auto": see `choose`.
 
     Raises:
@@ -79,7 +82,7 @@ def sdpa(
         _logged.add((chosen, reason))
         logging.getLogger(__name__).info("sdpa: %s (%s)", chosen, reason)
     if chosen == "cudnn":
-        return cudnn(q, k, v, key_mask)
+        return cudnn(q, k, v, key_mask, right_padded)
     seen = Visibility(key_mask, mask, documents(segment_ids), dropout_key)
     with jax.named_scope(f"sdpa_{chosen}"):
         if chosen == "blockwise":

@@ -10,26 +10,39 @@ from jax.typing import DTypeLike
 from jaxattn.attention.inputs import hide
 
 
-def cudnn(q: Array, k: Array, v: Array, key_mask: Array | None) -> Array:
+def cudnn(
+    q: Array, k: Array, v: Array, key_mask: Array | None, right_padded: bool = False
+) -> Array:
     """Attention of q [B, N, H, K] over k, v [B, M, H, K]; key_mask bool [B, M].
 
     The kernel takes the number of real keys, not a mask (a mask it would expand to a bias of
-    N x M numbers): real keys are moved to the front, whose order softmax does not see.
+    N x M numbers). With `right_padded` that number says which they are, and padding is no query
+    either: it gets zeros. Otherwise real keys are moved to the front, whose order softmax does not
+    see.
     """
     if key_mask is None:
         return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
+    real_B = key_mask.sum(1, dtype=jnp.int32)
+    if right_padded:
+        # What padding holds, and what the kernel leaves there, must touch nothing.
+        q, k, v = (hide(x, key_mask) for x in (q, k, v))
+        return hide(_of_lengths(q, k, v, real_B, real_B), key_mask)
     front_BM = jnp.argsort(~key_mask, axis=1, stable=True)[..., None, None]
     k, v = (jnp.take_along_axis(hide(x, key_mask), front_BM, axis=1) for x in (k, v))
-    real_B = key_mask.sum(1, dtype=jnp.int32)
-    out = jax.nn.dot_product_attention(
+    out = _of_lengths(q, k, v, jnp.full_like(real_B, q.shape[1]), real_B)
+    return jnp.where((real_B > 0)[:, None, None, None], out, 0)
+
+
+def _of_lengths(q: Array, k: Array, v: Array, queries_B: Array, keys_B: Array) -> Array:
+    """Of the first queries and keys of each row; a row without any takes one all the same."""
+    return jax.nn.dot_product_attention(
         q,
         k,
         v,
-        query_seq_lengths=jnp.full_like(real_B, q.shape[1]),
-        key_value_seq_lengths=jnp.maximum(real_B, 1),
+        query_seq_lengths=jnp.maximum(queries_B, 1),
+        key_value_seq_lengths=jnp.maximum(keys_B, 1),
         implementation="cudnn",
     )
-    return jnp.where((real_B > 0)[:, None, None, None], out, 0)
 
 
 def why_not_cudnn(dtype: DTypeLike, widths: tuple[int, int], plain: bool) -> str | None:
@@ -52,7 +65,7 @@ def _probe(dtype: str, width: int) -> str | None:
     mask = jnp.ones((1, 64), bool)
 
     def loss(x: Array) -> Array:
-        return cudnn(x, x, x, mask).astype(jnp.float32).sum()
+        return cudnn(x, x, x, mask, right_padded=True).astype(jnp.float32).sum()
 
     try:
         # The probe must run even while a caller is being traced.

@@ -22,10 +22,19 @@ Batches = list[tuple[int, np.ndarray]]
 
 
 class Trained(NamedTuple):
-    """What a trained model is: parameters, and the key of their hashes and random features."""
+    """What a trained model is: parameters, and the key of their hashes and random features.
+
+    `draws` are what the attentions draw from that key (`model.draws`); None: in every batch anew.
+    """
 
     params: Any
     attention_key: jax.Array
+    draws: Any = None
+
+    @property
+    def rngs(self) -> dict[str, Any]:
+        """What the model is given beside its parameters."""
+        return {"attention": self.attention_key, "draws": self.draws}
 
 
 class ClassPredictor:
@@ -43,8 +52,7 @@ class ClassPredictor:
         """`place` puts a batch on several devices, over which parameters lie then; None: on one."""
 
         def logits(trained: Trained, batch: dict[str, jax.Array]) -> jax.Array:
-            rngs = {"attention": trained.attention_key}
-            return class_logits(model, trained.params, batch, rngs, deterministic=True)
+            return class_logits(model, trained.params, batch, trained.rngs, deterministic=True)
 
         self.programs = Programs(logits, donate=False, place=place)
         self._buckets, self._batch_size, self._pad_id = buckets, batch_size, pad_id
@@ -115,7 +123,7 @@ class MlmEvaluator:
         """`tokens`: the validation pieces; `place`: as of `ClassPredictor`."""
 
         def sums(trained: Trained, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            rngs = {"attention": trained.attention_key}
+            rngs = trained.rngs
             logits_BSV = mlm_logits(model, trained.params, batch, rngs, deterministic=True)
             return cross_entropy_sums(logits_BSV, batch["targets"], batch["weights"])
 

@@ -82,8 +82,7 @@ class Server:
 
         def programs(model: nn.Module) -> Programs:
             def logits(trained: Trained, batch: dict[str, jax.Array]) -> jax.Array:
-                rngs = {"attention": trained.attention_key}
-                return class_logits(model, trained.params, batch, rngs, deterministic=True)
+                return class_logits(model, trained.params, batch, trained.rngs, deterministic=True)
 
             return Programs(logits, donate=False)
 

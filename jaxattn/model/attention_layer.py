@@ -1,13 +1,14 @@
 """Multi-head self-attention around any attention of the registry."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxattn.attention import ATTENTIONS
+from jaxattn.attention import ATTENTIONS, AttentionOp
+from jaxattn.model.dense import Dense
 from jaxattn.ops import positions as position_ops
 
 projection_init = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
@@ -16,7 +17,7 @@ projection_init = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 class Layout(NamedTuple):
     """What stands where in the rows of a batch.
 
-    key_mask: bool [B, N], True = real token.
+    key_mask: bool [B, N], True = real token; padding stands on the right.
     segment_ids: int32 [B, N], runs of equal ids are texts of their own; None: one text a row.
     positions: int32 [B, N], of each token in its text; None: 0, 1, ...
     """
@@ -36,8 +37,9 @@ class Layout(NamedTuple):
 class AttentionLayer(nn.Module):
     """Projections, rotary positions, one call into `ATTENTIONS[attention]`, output projection.
 
-    The random attentions draw from the "attention" PRNG stream; weight dropout and output dropout
-    draw from "dropout".
+    The random attentions draw from the "attention" PRNG stream, unless what they would draw is
+    given in the collection "draws" (see `model.draws`); weight dropout and output dropout draw from
+    "dropout".
     """
 
     attention: str
@@ -71,7 +73,7 @@ class AttentionLayer(nn.Module):
         one_query = op.one_query if first_only and relative_bias_HP is None else None
 
         def project(name: str, x_BND: jax.Array = x_BND) -> jax.Array:
-            dense = nn.Dense(
+            dense = Dense(
                 self.qkv_dim,
                 use_bias=self.use_bias,
                 kernel_init=projection_init,
@@ -94,8 +96,12 @@ class AttentionLayer(nn.Module):
             k_BNHK = None if shares_qk else rotate(project("key"))
             v_BNHK = project("value")
         extra: dict[str, Any] = {}
-        if op.needs_key:
+        if op.draw is not None:
+            extra["drawn"] = self._drawn(op, q_BNHK.shape[-1])
+        elif op.needs_key:
             extra["key"] = self.make_rng("attention")
+        if op.takes_padding and one_query is None:
+            extra["right_padded"] = True
         if op.drops_weights and self.attention_dropout and not deterministic:
             extra["dropout_rate"] = self.attention_dropout
             extra["dropout_key"] = self.make_rng("dropout")
@@ -115,7 +121,7 @@ class AttentionLayer(nn.Module):
             )
         if first_only:
             out_BNHK = out_BNHK[:, :1]
-        out_BND = nn.Dense(
+        out_BND = Dense(
             self.hidden_dim,
             use_bias=self.use_bias,
             kernel_init=projection_init,
@@ -123,3 +129,12 @@ class AttentionLayer(nn.Module):
             name="out",
         )(out_BNHK.reshape(*out_BNHK.shape[:2], self.qkv_dim))
         return nn.Dropout(self.output_dropout)(out_BND, deterministic=deterministic)
+
+    def _drawn(self, op: AttentionOp, head_width: int) -> jax.Array:
+        if self.has_variable("draws", "drawn"):
+            return cast(jax.Array, self.get_variable("draws", "drawn"))
+        assert op.draw is not None
+        drawn = op.draw(self.make_rng("attention"), head_width, **self.options)
+        # Kept only where the caller makes this collection mutable.
+        self.sow("draws", "drawn", drawn, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+        return drawn

@@ -7,6 +7,8 @@ import numpy as np
 
 from jaxattn.errors import InputError
 from jaxattn.ops import positions as position_ops
+from jaxattn.ops.lookup import plus, rows_of
+from jaxattn.ops.losses import scores
 
 embedding_init = nn.initializers.normal(stddev=0.02)
 
@@ -68,34 +70,33 @@ class Embeddings(nn.Module):
             raise InputError(
                 f"an input of {length} tokens is longer than model.max_seq_len = {self.max_seq_len}"
             )
-        x_BND = self.tokens(ids_BN)
+        x_BND = rows_of(self.tokens.embedding, ids_BN, self.dtype)
         if self.prompt_tokens:
-            prompt_BPD = jnp.broadcast_to(
-                self.prompt.astype(self.dtype), (ids_BN.shape[0], *self.prompt.shape)
-            )
-            x_BND = jnp.concatenate([prompt_BPD, x_BND], axis=1)
+            zeros_BPD = jnp.zeros((ids_BN.shape[0], *self.prompt.shape), self.dtype)
+            x_BND = jnp.concatenate([plus(zeros_BPD, self.prompt), x_BND], axis=1)
 
         def at_positions(table_ND: jax.Array) -> jax.Array:
-            chosen = table_ND if positions_BN is None else table_ND[positions_BN]
-            return chosen.astype(self.dtype)
+            if positions_BN is None:
+                return table_ND
+            return rows_of(table_ND, positions_BN, self.dtype)
 
         if self.positions == "sinusoidal":
             # Vaswani et al. 2017, 3.4: without the factor the sinusoids drown the embeddings.
             table_ND = position_ops.sinusoidal(length, self.hidden_dim)
-            x_BND = x_BND * float(np.sqrt(self.hidden_dim)) + at_positions(table_ND)
+            x_BND = plus(x_BND * float(np.sqrt(self.hidden_dim)), at_positions(table_ND))
         elif self.positions == "learned":
-            x_BND = x_BND + at_positions(self.position_table[:length])
+            x_BND = plus(x_BND, at_positions(self.position_table[:length]))
         if self.token_types:
             # Not `segments`: those are texts packed into one row, which do not see each other.
-            if token_types_BN is not None:
-                token_types_BN = jnp.pad(token_types_BN, ((0, 0), (self.prompt_tokens, 0)))
-            chosen = self.token_type_table[0 if token_types_BN is None else token_types_BN]
-            x_BND = x_BND + chosen.astype(self.dtype)
+            if token_types_BN is None:
+                x_BND = plus(x_BND, self.token_type_table[0])
+            else:
+                types_BN = jnp.pad(token_types_BN, ((0, 0), (self.prompt_tokens, 0)))
+                x_BND = plus(x_BND, rows_of(self.token_type_table, types_BN, self.dtype))
         if self.normalize:
             x_BND = self.norm(x_BND)
         return self.drop(x_BND, deterministic=deterministic)
 
     def attend(self, x_BSD: jax.Array) -> jax.Array:
         """Scores against every token embedding (the tied output layer): float32 [B, S, V]."""
-        table_VD = self.tokens.embedding.astype(self.dtype)
-        return jnp.einsum("bsd,vd->bsv", x_BSD, table_VD, preferred_element_type=jnp.float32)
+        return scores(x_BSD, self.tokens.embedding.astype(self.dtype))

@@ -10,6 +10,7 @@ from flax.core import FrozenDict
 
 from jaxattn.config import Config
 from jaxattn.model.attention_layer import AttentionLayer, Layout, projection_init
+from jaxattn.model.dense import Dense
 from jaxattn.model.embeddings import Embeddings
 from jaxattn.ops import positions as position_ops
 
@@ -33,9 +34,9 @@ class Mlp(nn.Module):
         """[B, N, D] -> [B, N, D]."""
         with jax.named_scope("mlp"):
             dense: dict[str, Any] = {"kernel_init": projection_init, "dtype": self.dtype}
-            h = nn.Dense(self.mlp_dim, name="up", **dense)(x_BND)
+            h = Dense(self.mlp_dim, name="up", **dense)(x_BND)
             h = ACTIVATIONS[self.activation](h)
-            h = nn.Dense(x_BND.shape[-1], name="down", **dense)(h)
+            h = Dense(x_BND.shape[-1], name="down", **dense)(h)
         return nn.Dropout(self.dropout)(h, deterministic=deterministic)
 
 
@@ -53,8 +54,8 @@ class Adapter(nn.Module):
     def __call__(self, x_BND: jax.Array) -> jax.Array:
         """[B, N, D] -> [B, N, D]."""
         dense: dict[str, Any] = {"kernel_init": nn.initializers.normal(0.01), "dtype": self.dtype}
-        h = ACTIVATIONS[self.activation](nn.Dense(self.width, name="down", **dense)(x_BND))
-        return x_BND + nn.Dense(x_BND.shape[-1], name="up", **dense)(h)
+        h = ACTIVATIONS[self.activation](Dense(self.width, name="down", **dense)(x_BND))
+        return x_BND + Dense(x_BND.shape[-1], name="up", **dense)(h)
 
 
 class EncoderBlock(nn.Module):

@@ -10,7 +10,9 @@ from flax.core import FrozenDict
 
 from jaxattn.config import Config
 from jaxattn.model.attention_layer import projection_init
+from jaxattn.model.dense import Dense
 from jaxattn.model.encoder import Encoder
+from jaxattn.ops.lookup import rows_of
 
 COMPUTE_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 
@@ -25,7 +27,7 @@ class MlmModel(nn.Module):
         """Declares the encoder, the transform and the output bias."""
         model, dtype = self.config.model, COMPUTE_DTYPES[self.config.train.precision]
         self.encoder = Encoder(self.config, self.vocab_size, dtype)
-        self.transform = nn.Dense(model.hidden_dim, kernel_init=projection_init, dtype=dtype)
+        self.transform = Dense(model.hidden_dim, kernel_init=projection_init, dtype=dtype)
         self.norm = nn.LayerNorm(epsilon=model.norm_eps, dtype=dtype)
         self.output_bias = self.param("output_bias", nn.initializers.zeros, (self.vocab_size,))
 
@@ -41,9 +43,16 @@ class MlmModel(nn.Module):
         """Logits float32 [B, S, V] at the S positions given for each row, and nowhere else."""
         x_BND = self.encoder(ids_BN, key_mask_BN, segment_ids_BN, deterministic=deterministic)
         with jax.named_scope("mlm_head"):
-            x_BSD = jnp.take_along_axis(x_BND, positions_BS[..., None], axis=1)
+            x_BSD = tokens_at(x_BND, positions_BS)
             x_BSD = self.norm(nn.gelu(self.transform(x_BSD), approximate=False))
             return self.encoder.attend(x_BSD) + self.output_bias
+
+
+def tokens_at(x_BND: jax.Array, positions_BS: jax.Array) -> jax.Array:
+    """The tokens at int positions [B, S] of each row: [B, S, D]."""
+    batch, length, width = x_BND.shape
+    place_BS = jnp.arange(batch)[:, None] * length + positions_BS
+    return rows_of(x_BND.reshape(-1, width), place_BS, x_BND.dtype)
 
 
 def pool(x_BND: jax.Array, key_mask_BN: jax.Array, how: str) -> jax.Array:
@@ -79,11 +88,9 @@ class ClassifierModel(nn.Module):
             self.config, self.vocab_size, dtype, peft.prompt_tokens, FrozenDict(peft.adapter_widths)
         )
         if self.config.head.pooler == "bert":
-            self.pooler = nn.Dense(self.config.model.hidden_dim, kernel_init=projection_init)
+            self.pooler = Dense(self.config.model.hidden_dim, kernel_init=projection_init)
         self.drop = nn.Dropout(self.config.head.dropout)
-        self.classifier = nn.Dense(
-            self.num_classes, kernel_init=nn.initializers.normal(stddev=0.02)
-        )
+        self.classifier = Dense(self.num_classes, kernel_init=nn.initializers.normal(stddev=0.02))
 
     def __call__(
         self, ids_BN: jax.Array, key_mask_BN: jax.Array, *, deterministic: bool
@@ -101,7 +108,15 @@ class ClassifierModel(nn.Module):
 
 
 Batch = Mapping[str, jax.Array]
-Rngs = Mapping[str, jax.Array]
+Rngs = Mapping[str, Any]
+"""PRNG streams, and `draws`: what the attentions would draw from theirs, if it was made before."""
+
+
+def _variables(params: Any, rngs: Rngs) -> tuple[dict[str, Any], dict[str, jax.Array]]:
+    """The variables of a model and its PRNG streams."""
+    streams = {name: key for name, key in rngs.items() if name != "draws"}
+    draws = {} if rngs.get("draws") is None else {"draws": rngs["draws"]}
+    return {"params": params, **draws}, streams
 
 
 def mlm_logits(
@@ -110,7 +125,8 @@ def mlm_logits(
     """Logits [B, S, V] at the `positions` of a batch `ids, mask, positions`, perhaps `segments`."""
     segments = batch.get("segments")
     inputs = batch["ids"], batch["mask"], batch["positions"], segments
-    logits = model.apply({"params": params}, *inputs, deterministic=deterministic, rngs=dict(rngs))
+    variables, streams = _variables(params, rngs)
+    logits = model.apply(variables, *inputs, deterministic=deterministic, rngs=streams)
     return cast(jax.Array, logits)
 
 
@@ -119,5 +135,6 @@ def class_logits(
 ) -> jax.Array:
     """Logits [B, num_classes] of a batch `ids, mask`."""
     inputs = batch["ids"], batch["mask"]
-    logits = model.apply({"params": params}, *inputs, deterministic=deterministic, rngs=dict(rngs))
+    variables, streams = _variables(params, rngs)
+    logits = model.apply(variables, *inputs, deterministic=deterministic, rngs=streams)
     return cast(jax.Array, logits)

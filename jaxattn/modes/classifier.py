@@ -18,9 +18,10 @@ from jaxattn.evaluate.predict import ClassPredictor, Placement, Trained
 from jaxattn.model.heads import ClassifierModel
 from jaxattn.modes.classifier_params import params_of_run
 from jaxattn.modes.run_folder import RunFolder, entry, read_json
-from jaxattn.modes.training import buckets, cache_folder, texts_hash, trained_by
+from jaxattn.modes.training import buckets, cache_folder, texts_hash, with_draws
 from jaxattn.predictions.files import write_predictions
 from jaxattn.train.checkpoints import Checkpoints
+from jaxattn.train.state import evaluation_attention_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +78,13 @@ def load_classifier(folder: RunFolder) -> Classifier:
     params = params_of_run(folder, config, model, best)
     predictor = make_predictor(config, model, special_ids(tokenizer).pad)
     # One program instead of a dozen small ones: a third of a second when a process starts.
-    key = jax.jit(lambda: trained_by(config, None, best).attention_key)()
-    return Classifier(config, label_names, tokenizer, predictor, Trained(params, key))
+    interval = config.attention.options.redraw_interval
+    key = jax.jit(lambda: evaluation_attention_key(config.train.seed, best, interval))()
+    trained = Trained(params, key)
+    if jax.default_backend() != "cpu":
+        # There a QR decomposition would take longer than the rest of a batch.
+        trained = with_draws(config, trained)
+    return Classifier(config, label_names, tokenizer, predictor, trained)
 
 
 def best_step(folder: RunFolder, checkpoints: Checkpoints) -> int:

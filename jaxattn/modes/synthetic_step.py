@@ -18,6 +18,7 @@ from jaxattn.modes.classifier_params import init_classifier
 from jaxattn.modes.pretrain import init_mlm
 from jaxattn.ops.programs import Programs
 from jaxattn.peft import cut, equipped, on_folded
+from jaxattn.train.draws import step_draws
 from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.precision import first_scale
 from jaxattn.train.state import TrainState, create_state, init_key
@@ -98,7 +99,9 @@ def synthetic_step(
 
     def make_state(seed: int) -> TrainState:
         trained, frozen = init(seed)
-        return create_state(trained, optimizer, seed, first_scale(config.train), frozen)
+        state = create_state(trained, optimizer, seed, first_scale(config.train), frozen)
+        draw = step_draws(config)
+        return state if draw is None else dataclasses.replace(state, draws=draw(state))
 
     def make_batch(seed: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(seed)

@@ -18,12 +18,14 @@ from jaxattn.data.cache import default_cache
 from jaxattn.data.packing import PackedPlan
 from jaxattn.errors import InputError
 from jaxattn.evaluate.predict import Trained
+from jaxattn.model.draws import attention_draws
 from jaxattn.modes import environment
 from jaxattn.modes.energy import energy_meter
 from jaxattn.modes.run_folder import RunFolder
 from jaxattn.ops.programs import Programs
 from jaxattn.ops.trees import count_parameters, tree_hash
 from jaxattn.train.checkpoints import Checkpoints
+from jaxattn.train.draws import step_draws
 from jaxattn.train.feed import NumpyBatch
 from jaxattn.train.job import InterruptedRun, Job, Tally
 from jaxattn.train.log import RunLog
@@ -96,7 +98,14 @@ def texts_hash(*groups: Iterable[str]) -> str:
 def trained_by(config: Config, params: Any, step: int) -> Trained:
     """`params` of after `step` steps of a run of `config`, to be evaluated."""
     interval = config.attention.options.redraw_interval
-    return Trained(params, evaluation_attention_key(config.train.seed, step, interval))
+    key = evaluation_attention_key(config.train.seed, step, interval)
+    return with_draws(config, Trained(params, key))
+
+
+def with_draws(config: Config, trained: Trained) -> Trained:
+    """`trained` with what its attentions draw, for an evaluation of many batches."""
+    draws = attention_draws(config)
+    return trained if draws is None else trained._replace(draws=draws(trained.attention_key))
 
 
 def buckets(config: Config) -> tuple[int, ...]:
@@ -193,6 +202,9 @@ def train(
     frozen = None if base is None else base.frozen
     kept = {} if base is None else base.document()
     state = create_state(params, optimizer, config.train.seed, first_scale(config.train), frozen)
+    draw = step_draws(config)
+    if draw is not None:
+        state = dataclasses.replace(state, draws=draw(state))
     state = place(mesh, state)
     parameters = count_parameters(params) + count_parameters(frozen)
     checkpoints = Checkpoints(folder.path / "checkpoints", config.checkpoint.keep)
@@ -212,6 +224,8 @@ def train(
             )
         loaded = checkpoints.load(latest, saved_part(state))
         state, done = with_frozen(loaded, frozen_of(state)), latest
+        if draw is not None:
+            state = dataclasses.replace(state, draws=whole(mesh, draw(state)))
         tally = Tally(**document["tally"])
         say(f"{stage}: resuming after step {latest} of {steps}")
     step_fn = make_train_step(
@@ -222,6 +236,10 @@ def train(
         loss_scale_steps=config.train.loss_scale_steps,
     )
     last_step = steps if stop_after is None else stop_after
+
+    def to_evaluate(params: Any, step: int) -> Trained:
+        return trained_by(config, whole(mesh, params), step)
+
     job = Job(
         stage=stage,
         step=Programs(
@@ -234,8 +252,8 @@ def train(
         validate_every=config.train.validate_every_steps,
         last_step=last_step,
         program_steps=program_steps(plan, done, last_step),
-        prepare=lambda params: prepare(trained_by(config, whole(mesh, params), 0)),
-        validate=lambda params, step: validate(trained_by(config, whole(mesh, params), step)),
+        prepare=lambda params: prepare(to_evaluate(params, 0)),
+        validate=lambda params, step: validate(to_evaluate(params, step)),
         select=select,
         higher_is_better=higher_is_better,
         patience=finetune.patience if finetune else 0,
@@ -248,6 +266,8 @@ def train(
         document={"config": settings, "tokenizer": tokenizer_json, "data_hash": data_hash} | kept,
         peak_memory=lambda: environment.peak_memory()[0],
         energy=energy_meter(),
+        draw=None if draw is None else (lambda state: whole(mesh, draw(state))),
+        redraw_interval=config.attention.options.redraw_interval,
     )
     run_log = RunLog(folder.path, config.log, folder.exp, settings)
     run_log.rewind(done)
@@ -283,5 +303,5 @@ def train(
     best = checkpoints.load_params(tally.best_step)
     if job.complete is not None:
         best = job.complete(best, frozen_of(state))
-    best = trained_by(config, whole(mesh, best), tally.best_step)
+    best = to_evaluate(best, tally.best_step)
     return Outcome(best, tally.best_step, tally.stopped_step, parameters, job.step.count, cost)

@@ -1,7 +1,35 @@
 """Losses as sums and counts, so that parts of a batch add up exactly."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+
+
+@jax.custom_vjp
+def scores(x_BSD: jax.Array, table_VD: jax.Array) -> jax.Array:
+    """x . row for every row of the table, in float32 for either type of both: [B, S, V].
+
+    The gradient is multiplied in the type of `x_BSD`, as it is everywhere else in the model; left
+    to itself it would be float32, which no matrix unit of a GPU takes.
+    """
+    return jnp.einsum("bsd,vd->bsv", x_BSD, table_VD, preferred_element_type=jnp.float32)
+
+
+def _scores_forward(x_BSD: jax.Array, table_VD: jax.Array) -> tuple[jax.Array, Any]:
+    return scores(x_BSD, table_VD), (x_BSD, table_VD)
+
+
+def _scores_backward(residuals: Any, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x_BSD, table_VD = residuals
+    change_BSV = cotangent.astype(x_BSD.dtype)
+    dx_BSD = jnp.einsum("bsv,vd->bsd", change_BSV, table_VD)
+    # This one is added to that of the look-up of embeddings, which is float32.
+    dtable_VD = jnp.einsum("bsv,bsd->vd", change_BSV, x_BSD)
+    return dx_BSD, dtable_VD
+
+
+scores.defvjp(_scores_forward, _scores_backward)
 
 
 def cross_entropy_sums(
@@ -27,7 +55,9 @@ def cross_entropy_sums(
       float32 scalars `loss` (nats), `correct` and `count`; divide the first two by `count`.
     """
     logits = logits.astype(jnp.float32)
-    picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    # Compared, not taken by index: the gradient of that would be a scatter into all the logits.
+    true = jnp.arange(logits.shape[-1], dtype=targets.dtype) == targets[..., None]
+    picked = jnp.where(true, logits, 0.0).sum(axis=-1)
     if label_smoothing:
         picked = (1.0 - label_smoothing) * picked + label_smoothing * logits.mean(axis=-1)
     loss = jax.nn.logsumexp(logits, axis=-1) - picked

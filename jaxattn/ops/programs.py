@@ -16,11 +16,19 @@ other); ordered like this they ran. It takes 10 to 20 % less memory and as much 
 `train.remat` saves what it should.
 """
 
+GPU_OPTIONS: dict[str, str | bool] = {"xla_gpu_enable_triton_gemm": False}
+"""Has cuBLASLt compute all products.
+
+Otherwise XLA writes kernels of its own and times dozens of tilings for every product, which takes
+most of the time of compiling; with `train.deterministic` it times none and takes the first tiling,
+a small one.
+"""
+_OPTIONS = {"cpu": CPU_OPTIONS, "gpu": GPU_OPTIONS}
+
 
 def compiled(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
     """The program that is run, and whose memory is told, everywhere in this package."""
-    on_cpu = jax.default_backend() == "cpu"
-    return lowered.compile(compiler_options=CPU_OPTIONS if on_cpu else None)
+    return lowered.compile(compiler_options=_OPTIONS.get(jax.default_backend()))
 
 
 class Programs:

@@ -82,6 +82,8 @@ class Job:
       document: saved in every checkpoint (configuration, tokenizer).
       peak_memory: the peak of this process so far, in MiB.
       energy: joules the devices have used since some moment; None where nothing counts them.
+      draw: state -> the `draws` of its step; None: the attentions draw in every step themselves.
+      redraw_interval: steps between new ones.
     """
 
     stage: str
@@ -103,6 +105,8 @@ class Job:
     document: dict[str, Any]
     peak_memory: Callable[[], float]
     energy: Callable[[], float] | None = None
+    draw: Callable[[TrainState], Any] | None = None
+    redraw_interval: int = 1
 
     def validation_due(self, done: int) -> bool:
         """Whether to validate after so many steps; after the last one always."""

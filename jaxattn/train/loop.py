@@ -191,6 +191,8 @@ def fit(
                 compiling = time.monotonic() - waited
                 tally.compile_seconds += compiling
                 began += compiling
+            if job.draw is not None and step > start and step % job.redraw_interval == 0:
+                state = dataclasses.replace(state, draws=job.draw(state))
             state, sums = job.step(state, batch)
             upcoming = next(batches, None)
             loop.collect()

@@ -16,7 +16,9 @@ from jaxattn.train.precision import LossScale
 class TrainState:
     """Parameters, optimizer state, step and root key; the step is the data position as well.
 
-    `loss_scale` is there with float16 only.
+    `loss_scale` is there with float16 only. `draws` are what the attentions have drawn for this
+    step (`model.draws`), or None: then they draw it anew in every step. They follow from key and
+    step, so they are never saved.
     """
 
     params: Any
@@ -24,6 +26,7 @@ class TrainState:
     step: jax.Array
     key: jax.Array
     loss_scale: LossScale | None = None
+    draws: Any = None
 
 
 @flax.struct.dataclass
@@ -65,9 +68,9 @@ def frozen_of(state: TrainState) -> Any:
 
 
 def saved_part(state: TrainState) -> TrainState:
-    """What a checkpoint holds: everything but the frozen parameters, which never change."""
+    """What a checkpoint holds: all but draws and frozen parameters, which are known without it."""
     fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(TrainState)}
-    return TrainState(**fields)
+    return TrainState(**(fields | {"draws": None}))
 
 
 def init_key(seed: int) -> jax.Array:

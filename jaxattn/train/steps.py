@@ -91,7 +91,10 @@ def make_train_step(
 
         grad_fn = jax.grad(scaled_loss, has_aux=True)
         drop = dropout_key(state.key, state.step)
-        rngs = {"attention": attention_key(state.key, state.step, redraw_interval)}
+        rngs = {
+            "attention": attention_key(state.key, state.step, redraw_interval),
+            "draws": state.draws,
+        }
         if accumulation == 1:
             grads, sums = grad_fn(params, batch, rngs | {"dropout": drop})
         else:
