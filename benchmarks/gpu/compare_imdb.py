@@ -81,7 +81,7 @@ EXTRA = os.environ.get("EXTRA", "").split()
 """More flags of all stages."""
 
 RUNS = WORK / "runs"
-START, TAIL, FINISH = (5.0, 1.0, 5.0) if TINY else (20.0, 9.0, 14.0)
+START, TAIL, FINISH = (5.0, 1.0, 5.0) if TINY else (15.0, 9.0, 14.0)
 """Seconds that a classifier takes until it is compiled, after its last step, and the report."""
 TIMED = (2, 4) if TINY else (30, 90)
 """Steps between which the time of one is taken."""
