@@ -358,8 +358,8 @@ class Comparison:
         self.pretrain_all()
         for place, attention in enumerate(ATTENTIONS):
             stage = self.pretraining(attention)
-            self.until_ready(stage)
             if place:
+                self.until_ready(stage)
                 self.go(stage)
             # The speeds of two are known, or there are no more.
             if place == min(1, len(ATTENTIONS) - 1):
