@@ -26,6 +26,7 @@ from jaxattn.attention.lsh_hashing import (
     sort_rounds,
 )
 from jaxattn.attention.lsh_rounds import Seen, Settings, attend_in_windows
+from jaxattn.attention.lsh_windows import by_bucket, itself, nearest_visible, of_shared
 from jaxattn.config import LshOptions
 from jaxattn.errors import InputError
 
@@ -108,29 +109,50 @@ def reformer_lsh(
     with jax.named_scope("rotations"):
         turned = draw(key, heads, rounds, width, length, chunk_size)
 
-    def sorted_by_hash(x: Array) -> Sorted:
+    def sorted_by_hash(x: Array) -> tuple[Array, Sorted]:
         x = jnp.where(real[..., None, None], x, 0)
-        return sort_rounds(
-            hash_rounds(x, real, own, turned, chunk_size),
+        bucket = hash_rounds(x, real, own, turned, chunk_size)
+        return bucket, sort_rounds(
+            bucket,
             own,
             chunk_size=chunk_size,
             reach=max(chunks_before, chunks_after),
             mask_within_chunks=mask_within_chunks,
         )
 
-    queries = sorted_by_hash(q)
-    keys = queries if k is None else sorted_by_hash(k)
+    bucket_q, queries = sorted_by_hash(q)
     others = -(-length // chunk_size) - 1
+    chunk, packed = min(chunk_size, length), number is not None
+    before, after = min(chunks_before, others), min(chunks_after, others)
+    sees = before + 1 + after
+    if k is None:
+        windows = of_shared(queries, real, chunk, before)
+        last = itself(real, mask)
+        if packed:
+            # Chunks of a document do not begin where those of the sorted row begin.
+            before, after = before + min(1, others), after + min(1, others)
+    else:
+        bucket_k, keys = sorted_by_hash(k)
+        windows = by_bucket(
+            (bucket_q, bucket_k), (queries, keys), own, real,
+            chunk_size=chunk, chunks=(before, sees), packed=packed,
+            mask_within_chunks=mask_within_chunks,
+        )  # fmt: skip
+        last = nearest_visible(real, number, mask, bias)
+        window = min(max(3, sees) if packed else sees, windows.order_k.shape[-1] // chunk)
+        # A window begins anywhere; one of whole documents has both neighbours of its chunk.
+        before, after = 0, window - 1
     settings = Settings(
-        chunk=min(chunk_size, length),
-        before=min(chunks_before, others),
-        after=min(chunks_after, others),
-        margin=0 if number is None else min(1, others),
+        chunk=chunk,
+        before=before,
+        after=after,
+        sees=sees,
         shared=k is None,
         mean=combine == "mean",
+        itself=k is None or (mask is None and bias is None),
     )
     relative = None if relative_bias is None else jnp.asarray(relative_bias)[None]
-    return attend_in_windows(settings, q, k, v, bias, relative, Seen(real, queries, keys, mask))
+    return attend_in_windows(settings, q, k, v, bias, relative, Seen(real, windows, last, mask))
 
 
 def cost(
