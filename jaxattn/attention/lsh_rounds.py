@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxattn.attention import lsh_fused
 from jaxattn.attention.inputs import sum_dtype
 from jaxattn.attention.lsh_windows import FAR_KEY, FAR_QUERY, Windows
 from jaxattn.attention.rows import RowGroups, even_blocks, numbers_at_a_time
@@ -423,6 +424,62 @@ def attend_in_windows(
     return _forward(settings, q, k, v, bias, relative, seen)[0]
 
 
+def _scaled_keys(q: Array, k: Array | None) -> Array:
+    """K^-1/2 k, or of the normalised queries, in q's type."""
+    keys = normalized(q.astype(sum_dtype(q))) if k is None else k
+    return (keys * q.shape[-1] ** -0.5).astype(q.dtype)
+
+
+def _kernels(
+    settings: Settings, q: Array, v: Array, bias: Array | None, relative: Array | None, seen: Seen
+) -> lsh_fused.Shape | None:
+    """What to ask of the fused kernels, None where XLA must do the work."""
+    if settings.mean or not (bias is None and relative is None and seen.mask is None):
+        return None
+    shape = lsh_fused.Shape(
+        settings.chunk, settings.window, settings.before, settings.sees, settings.shared
+    )
+    return shape if lsh_fused.usable(shape, q, v) else None
+
+
+def _fused_forward(
+    shape: lsh_fused.Shape, q: Array, k: Array | None, v: Array, seen: Seen
+) -> tuple[Array, Array]:
+    out, normaliser_BHN = lsh_fused.forward(shape, seen.windows, q, _scaled_keys(q, k), v)
+    alone = _by_token((normaliser_BHN == -jnp.inf) & (seen.last >= 0))
+    out = jnp.where(seen.real_BN[..., None, None], jnp.where(alone, v, out), 0)
+    return out.astype(q.dtype), normaliser_BHN
+
+
+def _fused_backward(
+    shape: lsh_fused.Shape,
+    q: Array,
+    k: Array | None,
+    v: Array,
+    seen: Seen,
+    out: Array,
+    normaliser_BHN: Array,
+    cotangent: Array,
+) -> tuple[Array, Array | None, Array]:
+    dtype, scale = sum_dtype(q), q.shape[-1] ** -0.5
+    real = seen.real_BN[..., None, None]
+    delta_BHN = jnp.swapaxes((out.astype(dtype) * cotangent.astype(dtype)).sum(-1), 1, 2)
+    arrays = q, _scaled_keys(q, k), v, cotangent
+    vectors = _finite(normaliser_BHN), delta_BHN
+    dq, dk, dv = lsh_fused.backward(shape, seen.windows, arrays, vectors)
+    alone = _by_token((normaliser_BHN == -jnp.inf) & (seen.last >= 0))
+    dv += jnp.where(alone, cotangent, 0)
+    if k is None:
+        _, pull = jax.vjp(normalized, jnp.where(real, q, 0).astype(dtype))
+        dq += pull(jnp.where(real, dk * scale, 0))[0]
+    dq, dv = (jnp.where(real, x, 0).astype(v.dtype) for x in (dq, dv))
+    return dq, None if k is None else jnp.where(real, dk * scale, 0).astype(q.dtype), dv
+
+
+def _by_token(x_BHN: Array) -> Array:
+    return jnp.swapaxes(x_BHN, 1, 2)[..., None]
+
+
 def _group(
     groups: RowGroups, index: Array, q: Array, k: Array | None, v: Array, pairs: Pairs, seen: Seen
 ) -> Any:
@@ -434,8 +491,7 @@ def _group(
         return jnp.where(real_bhN[..., None], groups.take(x, index), 0)
 
     q_bhNK = take(q)
-    keys = normalized(q_bhNK.astype(sum_dtype(q))) if k is None else take(k)
-    keys = (keys * q.shape[-1] ** -0.5).astype(q.dtype)
+    keys = _scaled_keys(q_bhNK, None if k is None else take(k))
     windows, own_pairs = jax.tree.map(block, (seen.windows, pairs))
     return _Row(q_bhNK, keys, take(v), real_bhN, windows, block(seen.last), own_pairs)
 
@@ -470,6 +526,11 @@ def _groups(q: Array, settings: Settings) -> RowGroups:
 
 
 def _forward(settings, q, k, v, bias, relative, seen):  # type: ignore[no-untyped-def]
+    kernels = _kernels(settings, q, v, bias, relative, seen)
+    if kernels is not None:
+        with jax.named_scope("attend"):
+            out, normaliser = _fused_forward(kernels, q, k, v, seen)
+        return out, (q, k, v, bias, relative, seen, out, normaliser)
     groups = _groups(q, settings)
     pairs = Pairs(bias, relative, seen.mask)
 
@@ -490,6 +551,11 @@ def _forward(settings, q, k, v, bias, relative, seen):  # type: ignore[no-untype
 
 def _backward(settings, residuals, cotangent):  # type: ignore[no-untyped-def]
     q, k, v, bias, relative, seen, out, normaliser = residuals
+    kernels = _kernels(settings, q, v, bias, relative, seen)
+    if kernels is not None:
+        with jax.named_scope("attend_backward"):
+            grads = _fused_backward(kernels, q, k, v, seen, out, normaliser, cotangent)
+        return *grads, None, None, None
     groups = _groups(q, settings)
     pairs = Pairs(bias, relative, seen.mask)
     scale = q.shape[-1] ** -0.5

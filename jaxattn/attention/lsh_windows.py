@@ -46,8 +46,11 @@ def of_shared(ordered: Sorted, real_BN: Array, chunk_size: int, before: int) -> 
     real = real_BN[:, None, None]
     low = jnp.where(real, ordered.code - before, FAR_QUERY)
     code = jnp.where(real, ordered.code, FAR_KEY)
+    # Padding comes last in every round.
+    tokens = real_BN.sum(1)[:, None, None, None]
+    order = jnp.where(jnp.arange(real_BN.shape[1]) < tokens, ordered.order, -1)
     beyond = (0, -real_BN.shape[1] % chunk_size)
-    order = jnp.pad(ordered.order, ((0, 0), (0, 0), (0, 0), beyond), constant_values=-1)
+    order = jnp.pad(order, ((0, 0), (0, 0), (0, 0), beyond), constant_values=-1)
     return Windows(order, order, ordered.rank, ordered.rank, low, code, None, None)
 
 
