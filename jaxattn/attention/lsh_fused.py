@@ -11,6 +11,8 @@ keys and values come from a kernel of their own, by chunks of keys.
 """
 
 import functools
+import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +27,7 @@ try:
 except ImportError:  # later releases of jax have no Triton
     triton = None  # type: ignore[assignment]
 
+_LOG = logging.getLogger(__name__)
 _LOW = -1e30
 _WARPS = 4
 # Set in tests: kernels run as ordinary programs on a CPU.
@@ -60,7 +63,44 @@ def usable(shape: Shape, q: Array, v: Array) -> bool:
         return False
     sizes = shape.chunk, q.shape[-1], v.shape[-1]
     half = q.dtype in (jnp.bfloat16, jnp.float16) and v.dtype == q.dtype
-    return half and all(16 <= n <= 128 and n & (n - 1) == 0 for n in sizes)
+    if not (half and all(16 <= n <= 128 and n & (n - 1) == 0 for n in sizes)):
+        return False
+    # Without a GPU at hand programs can be compiled for one, but not tried.
+    return capability is None or _probe(shape, q.dtype.name, q.shape[-1], v.shape[-1])
+
+
+@functools.cache
+def _probe(shape: Shape, dtype: str, width: int, values: int) -> bool:
+    """Whether the kernels run here: tried once on ones, whose average is one."""
+
+    def run() -> bool:
+        chunks = shape.window
+        position = jnp.arange(chunks * shape.chunk, dtype=jnp.int32)[None, None, None]
+        number = position // shape.chunk
+        span = start = None
+        low = number - shape.before
+        if not shape.shared:
+            low, span = jnp.zeros_like(position), jnp.full_like(position, position.size)
+            number, start = position, jnp.zeros((1, 1, 1, chunks), jnp.int32)
+        windows = Windows(position, position, position, position, low, number, span, start)
+        one, v = (jnp.ones((1, position.size, 1, n), dtype) for n in (width, values))
+        zero = jnp.zeros((1, 1, position.size), jnp.float32)
+
+        def both(one: Array, v: Array) -> Any:
+            out, normaliser = forward(shape, windows, one, one, v)
+            return out, backward(shape, windows, (one, one, v, v), (normaliser, zero))
+
+        out, grads = jax.jit(both)(one, v)
+        right = bool(jnp.abs(out - 1).max() < 0.01)
+        return right and all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(grads))
+
+    try:
+        # The caller is being traced; a thread of its own is not.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(run).result()
+    except Exception as error:  # any failure of driver or compiler means: not here
+        _LOG.warning("LSH without fused kernels, which fail here: %s", str(error).split("\n")[0])
+        return False
 
 
 def _load(ref: Any, index: Any, mask: Array, other: Any) -> Array:
@@ -116,7 +156,10 @@ def _visible(places: _Places, shape: Shape, q_index: Array, k_index: Array) -> A
         return (distance >= 0) & (distance < span[:, None])
 
     earlier = jax.lax.fori_loop(
-        0, places.turn, lambda r, so_far: so_far | met(r), jnp.zeros((q_index.size, k_index.size), bool)
+        0,
+        places.turn,
+        lambda r, so_far: so_far | met(r),
+        jnp.zeros((q_index.size, k_index.size), bool),
     )
     visible = met(places.turn) & ~earlier
     return visible & (q_index[:, None] != k_index[None, :]) if shape.shared else visible
@@ -253,9 +296,7 @@ def _call(kernel, shape, windows, extra, arrays, vectors, outputs, chunks):  # t
     for dtype, width in outputs:
         if width is None:
             shapes.append(jax.ShapeDtypeStruct((rounds, batch, heads, length), dtype))
-            out_specs.append(
-                spec((None, None, None, length), lambda b, h, r, c: (r, b, h, 0))
-            )
+            out_specs.append(spec((None, None, None, length), lambda b, h, r, c: (r, b, h, 0)))
         else:
             shapes.append(jax.ShapeDtypeStruct((rounds, batch, length, heads, width), dtype))
             out_specs.append(
@@ -267,7 +308,7 @@ def _call(kernel, shape, windows, extra, arrays, vectors, outputs, chunks):  # t
         span, own = (None if x is None else rest.pop(0) for x in optional)
         kernel(shape, _Places(order_q, order_k, low, code, span, pl.program_id(2)), own, *rest)
 
-    params = {}
+    params: dict[str, Any] = {}
     if not _INTERPRET:
         params = {"compiler_params": triton.CompilerParams(num_warps=_WARPS, num_stages=1)}
     return pl.pallas_call(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxattn.attention import rows
+from jaxattn.attention import lsh_fused, rows
 from jaxattn.attention.lsh_hashing import Documents, draw, factors, hash_rounds, sort_rounds
 from jaxattn.attention.lsh_hashing import rotations as rotations_of
 from jaxattn.attention.reformer_lsh import reformer_lsh
@@ -424,6 +424,61 @@ def test_equal_queries_and_keys_have_the_windows_of_shared_ones():
     assert (seen >= shared).all()
     # 10 of 12 chunks see the same 24 keys, themselves too; both ends see one chunk more.
     assert seen.sum() == 96 * 24 and shared.sum() == 80 * 23 + 16 * 15
+
+
+@pytest.mark.parametrize(
+    "shared, packed, within, before, after",
+    [
+        (True, False, True, 1, 1),
+        (False, True, True, 1, 1),
+        pytest.param(True, True, False, 1, 0, marks=pytest.mark.slow),
+        pytest.param(False, False, True, 1, 1, marks=pytest.mark.slow),
+        pytest.param(False, True, False, 0, 2, marks=pytest.mark.slow),
+    ],
+)
+def test_the_kernels_of_gpus_give_what_xla_gives(
+    monkeypatch, shared, packed, within, before, after
+):
+    """Interpreted on the CPU: output and gradients, with documents and NaN in padding."""
+    length = 100
+    rng = np.random.default_rng(0)
+    q, k, v, cotangent = (rng.normal(size=(2, length, 2, 16)).astype(np.float32) for _ in range(4))
+    real = np.arange(length) < np.array([[length], [length - 23]])
+    q, k, v = (np.where(real[..., None, None], x, np.nan) for x in (q, k + 1, v))
+    ids = np.repeat([[0, 1, 2, 3]] * 2, [40, 7, 43, 10], axis=1) if packed else None
+    attend = functools.partial(
+        reformer_lsh, key=KEY, key_mask=real, segment_ids=ids, chunk_size=16, num_hashes=3,
+        mask_within_chunks=within, chunks_before=before, chunks_after=after,
+    )  # fmt: skip
+
+    def run(kernels):
+        monkeypatch.setattr(lsh_fused, "_INTERPRET", kernels)
+
+        def both(q, k, v):
+            out, pull = jax.vjp(lambda q, k, v: attend(q, None if shared else k, v), q, k, v)
+            return out, pull(cotangent)
+
+        return jax.jit(both)(q, k, v)
+
+    found, wanted = run(True), run(False)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=2e-6), found, wanted)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(found))
+    assert np.abs(found[1][0]).max() > 0.01
+
+
+def test_kernels_are_for_gpus_and_half_precision(monkeypatch):
+    shape = lsh_fused.Shape(chunk=64, window=3, before=1, sees=3, shared=True)
+    x = jnp.zeros((1, 64, 1, 32), jnp.bfloat16)
+    assert not lsh_fused.usable(shape, x, x)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.setattr(lsh_fused, "triton", object())
+    assert lsh_fused.usable(shape, x, x)
+    single, odd = x.astype(jnp.float32), x[..., :24]
+    assert not lsh_fused.usable(shape, single, single) and not lsh_fused.usable(shape, x, odd)
+    assert not lsh_fused.usable(shape._replace(chunk=48), x, x)
+    monkeypatch.setattr(jax, "device_count", lambda: 2)
+    assert not lsh_fused.usable(shape, x, x)
 
 
 def test_a_key_met_in_several_rounds_counts_once():
