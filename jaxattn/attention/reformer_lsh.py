@@ -5,10 +5,10 @@ see the keys of its own chunk and of both neighbours. Where the paper leaves a c
 
 - Buckets and chunks come from the number n of real tokens of each row, never from the padded
   length, so padding changes no result. The rotations differ by head and are shared by the rows.
-- A key met in several rounds counts once: its logit is lowered by the log of that number of
-  rounds. Rounds combined by logsumexp are then exact softmax attention over the union of the
-  visible pairs.
+- A key met in several rounds counts in the first of them. Rounds combined by logsumexp are then
+  exact softmax attention over the union of the visible pairs.
 - The first and the last chunk are no neighbours.
+- Keys of their own have windows where the queries' buckets stand among the keys, see `lsh_windows`.
 """
 
 import jax
@@ -56,7 +56,9 @@ def reformer_lsh(
 
     Args:
         q: queries, any floating type; the result has their type. Logits and sums are float32.
-        k: keys; None shares queries and keys (section 2): keys are the queries with their length
+        k: keys. A query whose window holds no key of its bucket sees the whole window (of its
+            document); one that meets no visible key in any round attends to the last visible one
+            of its document up to its own position, else to the first after it. None shares queries and keys (section 2): keys are the queries with their length
             normalised to K^1/2, as in the paper's own code, so that logits q_i . q_j / |q_j| have
             the scale of exact attention's; and a token attends to itself only when it sees nothing
             else (in any round with `logsumexp`, in that round with `mean`).
@@ -70,7 +72,8 @@ def reformer_lsh(
         key: typed PRNG key of the rotations.
         chunk_size: positions of a chunk. Rows of at most this many tokens get exact attention.
         num_hashes: rounds R.
-        mask_within_chunks: a query sees only the keys of its own bucket inside its window.
+        mask_within_chunks: a query sees only the keys of its own bucket inside its window (with
+            keys of their own: if there are any).
         combine: "logsumexp" (the paper) or "mean": the plain average over the rounds in which the
             query sees something.
         shared_qk: None: queries serve as keys if k is None. True or False: checked against k.
