@@ -58,10 +58,11 @@ def reformer_lsh(
         q: queries, any floating type; the result has their type. Logits and sums are float32.
         k: keys. A query whose window holds no key of its bucket sees the whole window (of its
             document); one that meets no visible key in any round attends to the last visible one
-            of its document up to its own position, else to the first after it. None shares queries and keys (section 2): keys are the queries with their length
-            normalised to K^1/2, as in the paper's own code, so that logits q_i . q_j / |q_j| have
-            the scale of exact attention's; and a token attends to itself only when it sees nothing
-            else (in any round with `logsumexp`, in that round with `mean`).
+            of its document up to its own position, else to the first after it. None shares
+            queries and keys (section 2): keys are the queries with their length normalised to
+            K^1/2, as in the paper's own code, so that logits q_i . q_j / |q_j| have the scale of
+            exact attention's; and a token attends to itself only when it sees nothing else (in
+            any round with `logsumexp`, in that round with `mean`).
         v: values.
         key_mask: bool [B, N], True = real token.
         attn_mask: bool, broadcastable to [B, H, N, N], True = may attend.
