@@ -5,10 +5,10 @@ see the keys of its own chunk and of both neighbours. Where the paper leaves a c
 
 - Buckets and chunks come from the number n of real tokens of each row, never from the padded
   length, so padding changes no result. The rotations differ by head and are shared by the rows.
-- A key met in several rounds counts once: its logit is lowered by the log of that number of
-  rounds. Rounds combined by logsumexp are then exact softmax attention over the union of the
-  visible pairs.
+- A key met in several rounds counts in the first of them. Rounds combined by logsumexp are then
+  exact softmax attention over the union of the visible pairs.
 - The first and the last chunk are no neighbours.
+- Keys of their own have windows where the queries' buckets stand among the keys, see `lsh_windows`.
 """
 
 import jax
@@ -26,6 +26,7 @@ from jaxattn.attention.lsh_hashing import (
     sort_rounds,
 )
 from jaxattn.attention.lsh_rounds import Seen, Settings, attend_in_windows
+from jaxattn.attention.lsh_windows import by_bucket, itself, nearest_visible, of_shared
 from jaxattn.config import LshOptions
 from jaxattn.errors import InputError
 
@@ -55,10 +56,13 @@ def reformer_lsh(
 
     Args:
         q: queries, any floating type; the result has their type. Logits and sums are float32.
-        k: keys; None shares queries and keys (section 2): keys are the queries with their length
-            normalised to K^1/2, as in the paper's own code, so that logits q_i . q_j / |q_j| have
-            the scale of exact attention's; and a token attends to itself only when it sees nothing
-            else (in any round with `logsumexp`, in that round with `mean`).
+        k: keys. A query whose window holds no key of its bucket sees the whole window (of its
+            document); one that meets no visible key in any round attends to the last visible one
+            of its document up to its own position, else to the first after it. None shares
+            queries and keys (section 2): keys are the queries with their length normalised to
+            K^1/2, as in the paper's own code, so that logits q_i . q_j / |q_j| have the scale of
+            exact attention's; and a token attends to itself only when it sees nothing else (in
+            any round with `logsumexp`, in that round with `mean`).
         v: values.
         key_mask: bool [B, N], True = real token.
         attn_mask: bool, broadcastable to [B, H, N, N], True = may attend.
@@ -69,7 +73,8 @@ def reformer_lsh(
         key: typed PRNG key of the rotations.
         chunk_size: positions of a chunk. Rows of at most this many tokens get exact attention.
         num_hashes: rounds R.
-        mask_within_chunks: a query sees only the keys of its own bucket inside its window.
+        mask_within_chunks: a query sees only the keys of its own bucket inside its window (with
+            keys of their own: if there are any).
         combine: "logsumexp" (the paper) or "mean": the plain average over the rounds in which the
             query sees something.
         shared_qk: None: queries serve as keys if k is None. True or False: checked against k.
@@ -108,29 +113,50 @@ def reformer_lsh(
     with jax.named_scope("rotations"):
         turned = draw(key, heads, rounds, width, length, chunk_size)
 
-    def sorted_by_hash(x: Array) -> Sorted:
+    def sorted_by_hash(x: Array) -> tuple[Array, Sorted]:
         x = jnp.where(real[..., None, None], x, 0)
-        return sort_rounds(
-            hash_rounds(x, real, own, turned, chunk_size),
+        bucket = hash_rounds(x, real, own, turned, chunk_size)
+        return bucket, sort_rounds(
+            bucket,
             own,
             chunk_size=chunk_size,
             reach=max(chunks_before, chunks_after),
             mask_within_chunks=mask_within_chunks,
         )
 
-    queries = sorted_by_hash(q)
-    keys = queries if k is None else sorted_by_hash(k)
+    bucket_q, queries = sorted_by_hash(q)
     others = -(-length // chunk_size) - 1
+    chunk, packed = min(chunk_size, length), number is not None
+    before, after = min(chunks_before, others), min(chunks_after, others)
+    sees = before + 1 + after
+    if k is None:
+        windows = of_shared(queries, real, chunk, before)
+        last = itself(real, mask)
+        if packed:
+            # Chunks of a document do not begin where those of the sorted row begin.
+            before, after = before + min(1, others), after + min(1, others)
+    else:
+        bucket_k, keys = sorted_by_hash(k)
+        windows = by_bucket(
+            (bucket_q, bucket_k), (queries, keys), own, real,
+            chunk_size=chunk, chunks=(before, sees), packed=packed,
+            mask_within_chunks=mask_within_chunks,
+        )  # fmt: skip
+        last = nearest_visible(real, number, mask, bias)
+        window = min(max(3, sees) if packed else sees, windows.order_k.shape[-1] // chunk)
+        # A window begins anywhere; one of whole documents has both neighbours of its chunk.
+        before, after = 0, window - 1
     settings = Settings(
-        chunk=min(chunk_size, length),
-        before=min(chunks_before, others),
-        after=min(chunks_after, others),
-        margin=0 if number is None else min(1, others),
+        chunk=chunk,
+        before=before,
+        after=after,
+        sees=sees,
         shared=k is None,
         mean=combine == "mean",
+        itself=k is None or (mask is None and bias is None),
     )
     relative = None if relative_bias is None else jnp.asarray(relative_bias)[None]
-    return attend_in_windows(settings, q, k, v, bias, relative, Seen(real, queries, keys, mask))
+    return attend_in_windows(settings, q, k, v, bias, relative, Seen(real, windows, last, mask))
 
 
 def cost(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxattn.attention import rows
+from jaxattn.attention import lsh_fused, rows
 from jaxattn.attention.lsh_hashing import Documents, draw, factors, hash_rounds, sort_rounds
 from jaxattn.attention.lsh_hashing import rotations as rotations_of
 from jaxattn.attention.reformer_lsh import reformer_lsh
@@ -43,6 +43,32 @@ def columns_of(pairs):
 def angular_hash(x, rotation):
     projected = x @ rotation
     return int(np.argmax(np.concatenate([projected, -projected])))
+
+
+def keys_by_bucket(positions, bucket_q, bucket_k, options):
+    """The keys that each query of one document sees in one round, where it has keys of its own."""
+    chunk_size, within = options["chunk_size"], options["mask_within_chunks"]
+    queries = sorted(positions, key=lambda i: (bucket_q[i], i))
+    keys = sorted(positions, key=lambda i: (bucket_k[i], i))
+    chunks = -(-len(positions) // chunk_size)
+    before = options.get("chunks_before", 1)
+    window = before + 1 + options.get("chunks_after", 1)
+    seen = {}
+    for c in range(chunks):
+        members = queries[c * chunk_size : (c + 1) * chunk_size]
+        middle = members[len(members) // 2]
+        bucket = bucket_q[middle]
+        alike = [i for i in queries if bucket_q[i] == bucket]
+        smaller = [j for j in keys if bucket_k[j] < bucket]
+        same = [j for j in keys if bucket_k[j] == bucket]
+        target = len(smaller) + alike.index(middle) * len(same) // len(alike)
+        start = min(target, len(keys) - 1) // chunk_size - before
+        start = min(max(start, 0), max(chunks - window, 0))
+        shown = keys[start * chunk_size : (start + window) * chunk_size]
+        for i in members:
+            own = [j for j in shown if bucket_k[j] == bucket_q[i]]
+            seen[i] = own if within and own else shown
+    return seen
 
 
 def place(x, positions, rotation, first, chunk_size):
@@ -84,24 +110,49 @@ def visible_pairs(q, k, real, options, attn_mask=None, ids=None):
             )  # fmt: skip
             bucket_q, chunk_q = own(q[b, :, h])
             bucket_k, chunk_k = own((q if k is None else k)[b, :, h])
+            if k is not None:
+                by_query = keys_by_bucket(positions, bucket_q, bucket_k, options)
+                for i, keys in by_query.items():
+                    seen[r, b, h, i, keys] = True
+                continue
             for i, j in itertools.product(positions, positions):
                 near = -before <= chunk_k[j] - chunk_q[i] <= after
                 same = bucket_q[i] == bucket_k[j] or not options["mask_within_chunks"]
-                seen[r, b, h, i, j] = near and same and (k is not None or i != j)
+                seen[r, b, h, i, j] = near and same and i != j
     return seen if attn_mask is None else seen & attn_mask
 
 
-def expected_output(reference, q, k, v, seen, scores, combine, itself):
-    """`scores` [B, H, N, N]; `itself` [B, H, N]: may attend to itself as a last resort."""
-    own = np.eye(q.shape[1], dtype=bool)
+def last_resort(real, shared, attn_mask, ids, heads):
+    """The key of a query that meets none, as a mask [B, H, N, N]: itself where queries are keys.
+
+    Otherwise the last visible one up to its own position, else the first after it.
+    """
+    batch, length = real.shape
+    last = np.zeros((batch, heads, length, length), bool)
+    visible = np.broadcast_to(True if attn_mask is None else attn_mask, last.shape)
+    documents = np.zeros((batch, length), int)
+    if ids is not None:
+        documents[:, 1:] = np.cumsum(np.diff(ids) != 0, axis=1)
+    for b, h, i in np.ndindex(batch, heads, length):
+        allowed = visible[b, h, i] & real[b] & (documents[b] == documents[b, i]) & real[b, i]
+        if shared:
+            last[b, h, i, i] = allowed[i]
+        elif allowed[: i + 1].any():
+            last[b, h, i, np.flatnonzero(allowed[: i + 1])[-1]] = True
+        elif allowed.any():
+            last[b, h, i, np.flatnonzero(allowed)[0]] = True
+    return last
+
+
+def expected_output(reference, v, seen, scores, combine, last, shared):
+    """`scores`, `last` [B, H, N, N]; `seen` [R, B, H, N, N]."""
+    blind = ~seen.any((0, -1))[..., None]
     if combine == "logsumexp":
-        mask = seen.any(0)
-        mask |= own & (itself & ~mask.any(-1))[..., None]
-        return reference.softmax_attention(scores, v, mask)
+        return reference.softmax_attention(scores, v, seen.any(0) | (last & blind))
     total = np.zeros(v.shape)
-    count = np.zeros(itself.shape)
+    count = np.zeros(seen.shape[1:-1])
     for mask in seen:
-        mask = mask | (own & (itself & ~mask.any(-1))[..., None])
+        mask = mask | (last & (~mask.any(-1, keepdims=True) if shared else blind))
         total += reference.softmax_attention(scores, v, mask)
         count += mask.any(-1)
     return total / np.maximum(count, 1).transpose(0, 2, 1)[..., None]
@@ -134,10 +185,8 @@ def check_against_the_reference(
     keys = q / np.sqrt((q**2).mean(-1, keepdims=True)) if shared else k
     scores = reference.scores(q, keys, bias, table)
     seen = visible_pairs(q, None if shared else k, real, options, attn_mask, ids)
-    itself = np.broadcast_to(real[:, None] & shared, (4, 2, length))
-    if attn_mask is not None:
-        itself = itself & np.diagonal(attn_mask, axis1=2, axis2=3)
-    expected = expected_output(reference, q, k, v, seen, scores, options["combine"], itself)
+    last = last_resort(real, shared, attn_mask, ids, 2)
+    expected = expected_output(reference, v, seen, scores, options["combine"], last, shared)
     np.testing.assert_allclose(out, expected, rtol=0, atol=1e-5)
     assert not out[2].any() and not out[~real].any()
 
@@ -267,9 +316,10 @@ def test_gradients_match_dense_attention_over_the_visible_pairs(
         seen = visible_pairs(q, None if shared else k, real, options, ids=ids)
         if combine == "logsumexp":
             seen = seen.any(0, keepdims=True)
-        if shared:
-            alone = ~seen.any(-1) & real[:, None]
-            seen = seen | (np.eye(length, dtype=bool) & alone[..., None])
+        # With keys of their own only an attn_mask leaves a query without keys.
+        alone = ~seen.any(-1) & real[:, None]
+        assert shared or not alone.any()
+        seen = seen | (np.eye(length, dtype=bool) & alone[..., None])
         rounds = np.maximum(seen.any(-1).sum(0), 1)[..., None].swapaxes(1, 2)
         rng = np.random.default_rng(1)
         biases = {
@@ -298,6 +348,137 @@ def test_gradients_match_dense_attention_over_the_visible_pairs(
             functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-6), found, wanted
         )
         assert all(np.abs(x).max() > 0.01 for x in jax.tree.leaves(wanted[1][3]))
+
+
+def queries_and_keys(kind, length, rng):
+    """[1, N, 2, 16] each, of which few or no keys hash to the queries' buckets."""
+    q, k, v = (rng.normal(size=(1, length, 2, 16)) for _ in range(3))
+    mean, centres = rng.normal(size=16), rng.normal(size=(16, 16))
+    if kind == "means apart":
+        q, k = q + 2 * mean, k - 2 * mean
+    if kind == "two means":
+        q, k = q + rng.normal(size=16), k + rng.normal(size=16)
+    if kind == "clusters":
+        near = (centres[rng.integers(16, size=(1, length, 2))] for _ in range(2))
+        q, k = (centre + 0.5 * x for centre, x in zip(near, (q, k), strict=True))
+    if kind == "one bucket of queries":
+        q = mean + 0.01 * q
+    if kind == "equal tokens":
+        q, k = (np.broadcast_to(x[:, :1], x.shape) for x in (q, k))
+    if kind == "one huge token":
+        q, k = q.copy(), k.copy()
+        q[:, 3], k[:, 7] = 1e4 * q[:, 3], 1e4 * k[:, 7]
+    if isinstance(kind, float):
+        q, k = kind * q, kind * k
+    return [x.astype(np.float32) for x in (q, k, v)]
+
+
+@pytest.mark.parametrize("combine", ["logsumexp", "mean"])
+def test_a_query_with_a_visible_key_in_its_row_never_gives_zeros(combine):
+    """Keys of their own; padding, documents, and a mask that hides most keys."""
+    length, rng = 150, np.random.default_rng(0)
+    real = np.arange(length) < 140
+    ids = np.repeat([[0, 1, 2]], [90, 7, 53], axis=1)
+    hidden = rng.random((1, 1, length, length)) < 0.02
+    document = (ids[0][:, None] == ids[0]) & real
+    attend = jax.jit(
+        functools.partial(
+            reformer_lsh, key=KEY, chunk_size=8, num_hashes=2, combine=combine, key_mask=real[None]
+        )
+    )
+    kinds = ["Gaussian", "means apart", "two means", "clusters", "one bucket of queries"]
+    for kind in [*kinds, "equal tokens", "one huge token", 0.01, 20.0]:
+        q, k, v = queries_and_keys(kind, length, rng)
+        cases = [
+            (real, attend(q, k, v)),
+            (real, attend(q, k, v, segment_ids=ids)),
+            (
+                real & (document & hidden[0, 0]).any(-1),
+                attend(q, k, v, segment_ids=ids, attn_mask=hidden),
+            ),
+        ]
+        for seeing, out in cases:
+            assert np.isfinite(out).all()
+            np.testing.assert_array_equal(np.abs(out[0]).max((1, 2)) > 0, seeing, err_msg=str(kind))
+
+
+def test_keys_of_their_own_are_placed_by_bucket():
+    """With means apart most of the queries' nearest keys stand in other chunks than the queries."""
+    rng = np.random.default_rng(0)
+    q, k, v = queries_and_keys("means apart", 512, rng)
+    logits = np.einsum("bnhk,bmhk->bhnm", q, k) / 4
+    exact = sdpa(q, k, v)
+    out = jax.jit(functools.partial(reformer_lsh, key=KEY, chunk_size=16, num_hashes=4))(q, k, v)
+    error = np.linalg.norm(out - exact) / np.linalg.norm(exact)
+    mean = np.linalg.norm(v.mean(1, keepdims=True) - exact) / np.linalg.norm(exact)
+    assert logits.std() > 1 and error < 1.3 * mean, (error, mean)
+
+
+def test_equal_queries_and_keys_have_the_windows_of_shared_ones():
+    """What differs are the ends of the row, where windows of keys of their own stay inside."""
+    q, _, _ = arrays(1, 96, 1, 6)
+    identity = np.eye(96, dtype=np.float32)[None, :, None]
+    options = {"key": KEY, "chunk_size": 8, "num_hashes": 1, "mask_within_chunks": False}
+    seen = jax.jit(functools.partial(reformer_lsh, **options))(q, q, identity)[0, :, 0] > 0
+    shared = jax.jit(functools.partial(reformer_lsh, **options))(q, None, identity)[0, :, 0] > 0
+    assert (seen >= shared).all()
+    # 10 of 12 chunks see the same 24 keys, themselves too; both ends see one chunk more.
+    assert seen.sum() == 96 * 24 and shared.sum() == 80 * 23 + 16 * 15
+
+
+@pytest.mark.parametrize(
+    "shared, packed, within, before, after",
+    [
+        (True, False, True, 1, 1),
+        (False, True, True, 1, 1),
+        pytest.param(True, True, False, 1, 0, marks=pytest.mark.slow),
+        pytest.param(False, False, True, 1, 1, marks=pytest.mark.slow),
+        pytest.param(False, True, False, 0, 2, marks=pytest.mark.slow),
+    ],
+)
+def test_the_kernels_of_gpus_give_what_xla_gives(
+    monkeypatch, shared, packed, within, before, after
+):
+    """Interpreted on the CPU: output and gradients, with documents and NaN in padding."""
+    length = 100
+    rng = np.random.default_rng(0)
+    q, k, v, cotangent = (rng.normal(size=(2, length, 2, 16)).astype(np.float32) for _ in range(4))
+    real = np.arange(length) < np.array([[length], [length - 23]])
+    q, k, v = (np.where(real[..., None, None], x, np.nan) for x in (q, k + 1, v))
+    ids = np.repeat([[0, 1, 2, 3]] * 2, [40, 7, 43, 10], axis=1) if packed else None
+    attend = functools.partial(
+        reformer_lsh, key=KEY, key_mask=real, segment_ids=ids, chunk_size=16, num_hashes=3,
+        mask_within_chunks=within, chunks_before=before, chunks_after=after,
+    )  # fmt: skip
+
+    def run(kernels):
+        monkeypatch.setattr(lsh_fused, "_INTERPRET", kernels)
+
+        def both(q, k, v):
+            out, pull = jax.vjp(lambda q, k, v: attend(q, None if shared else k, v), q, k, v)
+            return out, pull(cotangent)
+
+        return jax.jit(both)(q, k, v)
+
+    found, wanted = run(True), run(False)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=2e-6), found, wanted)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(found))
+    assert np.abs(found[1][0]).max() > 0.01
+
+
+def test_kernels_are_for_gpus_and_half_precision(monkeypatch):
+    shape = lsh_fused.Shape(chunk=64, window=3, before=1, sees=3, shared=True)
+    x = jnp.zeros((1, 64, 1, 32), jnp.bfloat16)
+    assert not lsh_fused.usable(shape, x, x)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.setattr(lsh_fused, "triton", object())
+    assert lsh_fused.usable(shape, x, x)
+    single, odd = x.astype(jnp.float32), x[..., :24]
+    assert not lsh_fused.usable(shape, single, single) and not lsh_fused.usable(shape, x, odd)
+    assert not lsh_fused.usable(shape._replace(chunk=48), x, x)
+    monkeypatch.setattr(jax, "device_count", lambda: 2)
+    assert not lsh_fused.usable(shape, x, x)
 
 
 def test_a_key_met_in_several_rounds_counts_once():
