@@ -42,6 +42,8 @@ class AttentionOp:
     shares_qk: queries may serve as keys: `apply` takes k=None.
     needs_key: `apply` needs a typed PRNG key.
     drops_weights: `apply` takes dropout_rate and dropout_key.
+    draw: (key, K, **options) -> what `apply` takes as `drawn` in place of `key`, for callers that
+        use one key several times; None: nothing costly is drawn.
     one_query: options with which a single query of a row gets what it gets among all of them;
         None: what a query gets depends on the others.
     """
@@ -52,6 +54,7 @@ class AttentionOp:
     shares_qk: bool = False
     needs_key: bool = False
     drops_weights: bool = False
+    draw: Callable[..., Array] | None = None
     one_query: Mapping[str, Any] | None = None
 
 
@@ -68,6 +71,10 @@ ATTENTIONS: dict[str, AttentionOp] = {
         reformer_lsh.reformer_lsh, LshOptions, reformer_lsh.cost, shares_qk=True, needs_key=True
     ),
     "performer_favor": AttentionOp(
-        performer_favor.performer_favor, FavorOptions, performer_favor.cost, needs_key=True
+        performer_favor.performer_favor,
+        FavorOptions,
+        performer_favor.cost,
+        needs_key=True,
+        draw=performer_favor.draw,
     ),
 }

@@ -5,6 +5,8 @@ out_i = phi(q_i) . sum_j phi(k_j) v_j / phi(q_i) . sum_j phi(k_j): the sums over
 once. The projections are shared by the batch rows and the heads.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -32,6 +34,7 @@ def performer_favor(
     relative_bias: Array | None = None,
     segment_ids: Array | None = None,
     key: Array | None = None,
+    drawn: Array | None = None,
     nb_features: int | None = None,
     features: str = FavorOptions.features,
     orthogonal: bool = FavorOptions.orthogonal,
@@ -50,7 +53,8 @@ def performer_favor(
         relative_bias: float [H, 2 D + 1], (i, j) gets relative_bias[h, clip(j - i, -D, D) + D]:
             exact at linear cost, see `favor_local`.
         segment_ids: int [B, N]; attention stays within runs of equal ids (packed documents).
-        key: typed PRNG key of the projections.
+        key: typed PRNG key of the projections; not needed with `drawn`.
+        drawn: float32 [m, K], projections that `draw` made before.
         nb_features: number m of projections; None: `FavorOptions().count(K)`. "hyperbolic" makes
             2 m features of them, the others m.
         features: "positive" (phi), "hyperbolic" (phi*, with +w and -w) or "optimal" (FAVOR++, with
@@ -59,22 +63,25 @@ def performer_favor(
         dense_masks: honour masks and biases that depend on the query, in O(N M) time.
 
     Raises:
-        InputError: arguments that do not fit together, options out of range, no key, a mask or
-            bias that depends on the query without `dense_masks`.
+        InputError: arguments that do not fit together, options out of range, neither key nor
+            projections, a mask or bias that depends on the query without `dense_masks`.
     """
     check_inputs(q, k, v, key_mask=key_mask, relative_bias=relative_bias, segment_ids=segment_ids)
-    key = check_key(key, "performer_favor")
     width = q.shape[-1]
     if nb_features is None:
         nb_features = FavorOptions().count(width)
     FavorOptions(
         nb_features=nb_features, features=features, orthogonal=orthogonal, dense_masks=dense_masks
     )
+    if drawn is None:
+        projections_mK = draw(
+            check_key(key, "performer_favor"), width, nb_features=nb_features, orthogonal=orthogonal
+        )
+    else:
+        projections_mK = _check_drawn(drawn, (nb_features, width))
     mask, bias = four_axes("attn_mask", attn_mask, q, v), four_axes("bias", bias, q, v)
     number = documents(segment_ids)
     feature_map = FeatureMap(features, nb_features)
-    with jax.named_scope("projections"):
-        projections_mK = draw_projections(key, nb_features, width, orthogonal)
     tilt = None
     if features == "optimal":
         tilt = _tilt(q, k, key_mask, number)
@@ -102,8 +109,8 @@ def performer_favor(
     if log_weight is not None:
         log_weight = jnp.broadcast_to(log_weight, k.shape[:3])
     if relative_bias is None and number is None:
-        draw = Draw(projections_mK, None if tilt is None else tilt[:, 0, :, 0])
-        return linear_attention(feature_map, q, k, v, log_weight, draw)
+        given = Draw(projections_mK, None if tilt is None else tilt[:, 0, :, 0])
+        return linear_attention(feature_map, q, k, v, log_weight, given)
     if log_weight is not None:
         # A product with a zero feature would let NaN and inf through; of one sequence, a hidden
         # key is a padding query too.
@@ -121,6 +128,43 @@ def performer_favor(
         relative_bias,
         number,
     )
+
+
+def draw(
+    key: Array,
+    head_width: int,
+    *,
+    nb_features: int | None = None,
+    orthogonal: bool = FavorOptions.orthogonal,
+    **others: Any,
+) -> Array:
+    """The projections that `performer_favor` draws from `key`: float32 [m, K], its `drawn`.
+
+    Where several calls have one key, drawing once saves the QR factorisations of the others.
+
+    Args:
+        key: typed PRNG key.
+        head_width: K.
+        nb_features: number m; None: `FavorOptions().count(K)`.
+        orthogonal: see `performer_favor`.
+        others: further options of `performer_favor`; the projections do not depend on them.
+    """
+    del others
+    count = FavorOptions().count(head_width) if nb_features is None else nb_features
+    with jax.named_scope("projections"):
+        # The barrier: fused with what uses them, the compiler may round them differently.
+        return jax.lax.optimization_barrier(
+            draw_projections(key, count, head_width, orthogonal)
+        )
+
+
+def _check_drawn(drawn: Array, shape: tuple[int, int]) -> Array:
+    if drawn.shape != shape or drawn.dtype != jnp.float32:
+        raise InputError(
+            f"drawn: found shape {drawn.shape} and type {drawn.dtype}, expected {shape} (nb_features, "
+            "head width) and float32"
+        )
+    return drawn
 
 
 def _log_weight(

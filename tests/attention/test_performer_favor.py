@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxattn.attention import favor_local, rows
+from jaxattn.attention import ATTENTIONS, favor_local, rows
 from jaxattn.attention import performer_favor as module
 from jaxattn.attention.favor_features import draw_projections, log_features
 from jaxattn.attention.performer_favor import performer_favor
@@ -314,3 +314,23 @@ def test_errors_say_what_is_wrong():
         performer_favor(q, k, v, key=KEY, features="cosine")
     with pytest.raises(InputError, match="one sequence, found 3 queries and 6 keys"):
         performer_favor(q[:, :3], k, v, key=KEY, relative_bias=np.ones((1, 3), np.float32))
+
+
+@pytest.mark.parametrize("orthogonal", [True, False])
+@pytest.mark.parametrize("count", [None, 7])
+def test_projections_drawn_before_give_the_same_bits(orthogonal, count):
+    q, k, v = arrays(2, 9, 9, 2, 8, 4)
+    options = {"nb_features": count, "orthogonal": orthogonal, "features": "hyperbolic"}
+    draw = ATTENTIONS["performer_favor"].draw
+    drawn = jax.jit(functools.partial(draw, head_width=8, **options))(KEY)
+    assert drawn.shape == (count or 16, 8) and drawn.dtype == jnp.float32
+    before = jax.jit(functools.partial(performer_favor, **options))(q, k, v, drawn=drawn)
+    np.testing.assert_array_equal(before, attend(q, k, v, **options))
+
+
+def test_projections_of_another_shape_are_refused():
+    q, k, v = arrays(1, 6, 6, 1, 4, 4)
+    with pytest.raises(InputError, match=r"drawn: found shape \(9, 4\) .* expected \(8, 4\)"):
+        performer_favor(q, k, v, drawn=jnp.ones((9, 4)))
+    with pytest.raises(InputError, match=r"drawn: found .* bfloat16, expected .* float32"):
+        performer_favor(q, k, v, drawn=jnp.ones((8, 4), jnp.bfloat16))
