@@ -13,11 +13,11 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from jaxattn.attention.costs import Cost
+from jaxattn.attention.favor_dense import dense_attention
 from jaxattn.attention.favor_features import draw_projections, log_features, optimal_tilt
 from jaxattn.attention.favor_local import local_attention
 from jaxattn.attention.favor_sums import Draw, FeatureMap, linear_attention
-from jaxattn.attention.inputs import check_inputs, check_key, documents, four_axes, sum_dtype
-from jaxattn.attention.sdpa_blockwise import blockwise
+from jaxattn.attention.inputs import check_inputs, check_key, documents, four_axes, hide, sum_dtype
 from jaxattn.attention.sdpa_dense import Visibility
 from jaxattn.config import FavorOptions
 from jaxattn.errors import InputError
@@ -98,10 +98,12 @@ def performer_favor(
                 "dense_masks=True (exact, at quadratic cost), or another attention"
             )
     if dense:
+        k, v = hide(k, key_mask), hide(v, key_mask)
         log_q, log_k = (
-            log_features(x, projections_mK, features, tilt, scale=width**-0.25) for x in (q, k)
+            log_features(x, projections_mK, features, tilt, scale=width**-0.25, of_query=of_query)
+            for x, of_query in ((q, True), (k, False))
         )
-        return _dense(
+        return dense_attention(
             log_q, log_k, v, bias, relative_bias, Visibility(key_mask, mask, number, None)
         ).astype(q.dtype)
 
@@ -153,9 +155,7 @@ def draw(
     count = FavorOptions().count(head_width) if nb_features is None else nb_features
     with jax.named_scope("projections"):
         # The barrier: fused with what uses them, the compiler may round them differently.
-        return jax.lax.optimization_barrier(
-            draw_projections(key, count, head_width, orthogonal)
-        )
+        return jax.lax.optimization_barrier(draw_projections(key, count, head_width, orthogonal))
 
 
 def _check_drawn(drawn: Array, shape: tuple[int, int]) -> Array:
@@ -221,32 +221,6 @@ def _document_sum(x_BNHX: Array, number_BN: Array) -> Array:
         return jnp.zeros_like(x_NHX).at[number_N].add(x_NHX)[number_N]
 
     return jax.vmap(one_row)(x_BNHX, number_BN)
-
-
-def _dense(
-    log_q_BNHF: Array,
-    log_k_BMHF: Array,
-    v: Array,
-    bias: Array | None,
-    relative_bias: Array | None,
-    seen: Visibility,
-) -> Array:
-    """The same estimate with all N x M weights written out, as softmax attention of their logs."""
-    top_q, top_k = (
-        jax.lax.stop_gradient(x.max(-1, keepdims=True)) for x in (log_q_BNHF, log_k_BMHF)
-    )
-    phi_q, phi_k = jnp.exp(log_q_BNHF - top_q), jnp.exp(log_k_BMHF - top_k)
-    pairs = jnp.einsum("BNHF,BMHF->BHNM", phi_q, phi_k)
-    tops = jnp.swapaxes(top_q, 1, 2) + jnp.transpose(top_k, (0, 2, 3, 1))
-    smallest = jnp.finfo(pairs.dtype).tiny
-    logits = jnp.log(jnp.maximum(pairs, smallest)) + tops
-    logits = logits if bias is None else logits + bias.astype(logits.dtype)
-    # Exact attention of zeros: what remains are the logits given as a bias.
-    zeros_q = jnp.zeros((*log_q_BNHF.shape[:3], 1), logits.dtype)
-    zeros_k = jnp.zeros((*log_k_BMHF.shape[:3], 1), logits.dtype)
-    if seen.key_mask is not None:
-        v = jnp.where(seen.key_mask[..., None, None], v, 0)
-    return blockwise(0.0, zeros_q, zeros_k, v, logits, relative_bias, seen)
 
 
 def cost(
