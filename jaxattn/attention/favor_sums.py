@@ -3,7 +3,8 @@
 out_i = phi(q_i) . S / phi(q_i) . z with S = sum_j phi(k_j) v_j and z = sum_j phi(k_j). With
 mean_f = S_f / z_f and log z, this is a softmax over the features of a softmax over the keys,
 
-    out_i = sum_f softmax_f(log phi_f(q_i) + log z_f) mean_f,  mean_f = sum_j softmax_j(log phi_f(k_j)) v_j,
+    out_i = sum_f softmax_f(log phi_f(q_i) + log z_f) mean_f,
+    mean_f = sum_j softmax_j(log phi_f(k_j)) v_j,
 
 and every exponential is taken of a number that is at most 0: the stabiliser of the keys is one
 number for each feature, which cancels against the query's feature, so no input is too large. (One
