@@ -57,12 +57,13 @@ def forms():
 def compare(inputs, limit, bias=None, **given):
     fused, xla = (results(functools.partial(form, **given), *inputs, bias=bias) for form in forms())
     assert len(fused) == len(xla)
+    # With one key the gradients of q and k are nothing but rounding.
+    least = 1.0 if inputs[1].shape[1] == 1 else 0.0
     for one, other in zip(fused, xla, strict=True):
         assert one.dtype == other.dtype and one.shape == other.shape
         one, other = np.float64(one), np.float64(other)
         assert np.isfinite(one).all()
-        # Of one key no gradient but that of its value is left but rounding.
-        assert np.linalg.norm(one - other) <= limit * max(0.1, np.linalg.norm(other))
+        assert np.linalg.norm(one - other) <= limit * max(least, np.linalg.norm(other))
     return fused
 
 
