@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxattn.attention.favor_features import log_features
+from jaxattn.attention.favor_features import log_features, log_features_gradient
 from jaxattn.attention.favor_sums import Draw, FeatureMap
 from jaxattn.attention.inputs import sum_dtype
 from jaxattn.attention.relative import relative_block
@@ -50,7 +50,7 @@ def local_attention(
         documents: int32 [B, N], running number of each token's document, or None.
     """
     dtype = sum_dtype(q)
-    batch, length, heads, width = q.shape
+    batch, length, heads, _ = q.shape
     far = 0 if relative_bias is None else relative_bias.shape[1] // 2
     # Without distances a chunk meets only itself one by one.
     reach = 0 if relative_bias is None else 1
@@ -58,26 +58,17 @@ def local_attention(
     tilt = None if draw.tilt_BH is None else draw.tilt_BH[..., None]
     operand = jnp.bfloat16 if q.dtype == jnp.bfloat16 else dtype
 
-    def logs(x: Array, of_query: bool) -> Array:
-        return log_features(
-            x,
-            draw.projections_mK,
-            feature_map.features,
-            tilt,
-            scale=width**-0.25,
-            of_query=of_query,
-        )
-
+    logs = functools.partial(_log_features, feature_map.features)
     with jax.named_scope("features"):
         # One stabiliser for each feature of each head of each document, as in `favor_sums`: a
         # document's result does not depend on what it is packed with.
-        log_k = logs(k, False)
+        log_k = logs(False, k, draw.projections_mK, tilt)
         if log_weight is not None:
             log_k += log_weight[..., None]
         top = _document_max(jax.lax.stop_gradient(log_k), documents)
         top = jnp.where(top == -jnp.inf, 0.0, top)
         k_BNHF = jnp.exp(log_k - top).astype(operand)
-        log_q = logs(q, True) + top
+        log_q = logs(True, q, draw.projections_mK, tilt) + top
         q_BNHF = jnp.exp(log_q - jax.lax.stop_gradient(log_q.max(-1, keepdims=True)))
         q_BNHF = q_BNHF.astype(operand)
     if documents is None:
@@ -115,6 +106,31 @@ def local_attention(
     # Zero only where no key is visible.
     safe_BNH1 = jnp.where(total_BNH1 > 0, total_BNH1, 1.0)
     return jnp.where(total_BNH1 > 0, out_BNHV / safe_BNH1, 0.0).astype(q.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _log_features(
+    features: str, of_query: bool, x: Array, projections_mK: Array, tilt: Array | None
+) -> Array:
+    """`log_features` of queries or keys; its gradient takes products of x's type."""
+    scale = x.shape[-1] ** -0.25
+    return log_features(x, projections_mK, features, tilt, scale=scale, of_query=of_query)
+
+
+def _log_features_forward(features, of_query, *args):  # type: ignore[no-untyped-def]
+    return _log_features(features, of_query, *args), args
+
+
+def _log_features_backward(features, of_query, args, dlog):  # type: ignore[no-untyped-def]
+    x, projections_mK, tilt = args
+    scale = x.shape[-1] ** -0.25
+    dx = log_features_gradient(
+        dlog, x, projections_mK, features, tilt, scale=scale, of_query=of_query
+    )
+    return dx.astype(x.dtype), None, None
+
+
+_log_features.defvjp(_log_features_forward, _log_features_backward)
 
 
 def _document_max(x_BNHF: Array, documents_BN: Array | None) -> Array:
