@@ -83,6 +83,11 @@ class FavorOptions(Checked):
     dense_masks: bool = option(
         False, "honour masks and biases that depend on the query, at quadratic cost"
     )
+    implementation: str = option(
+        "auto",
+        "how it is computed: by XLA, or by fused kernels on NVIDIA GPUs",
+        choices=("auto", "xla", "fused"),
+    )
     redraw_interval: int = option(1000, "training steps between new random features", low=1)
 
     def _rules(self) -> None:
@@ -113,6 +118,7 @@ class FavorOptions(Checked):
             "features": self.features,
             "orthogonal": self.orthogonal,
             "dense_masks": self.dense_masks,
+            "implementation": self.implementation,
         }
 
 

@@ -35,7 +35,7 @@ EXACT_UP_TO = {"sdpa": 1000, "reformer_lsh": 65}
 # Takes queries and keys of one sequence only.
 SELF_ATTENTION = {"reformer_lsh"}
 # Options each of whose choices is a case, but for those that need a GPU or stand for another.
-CHOICES, NO_CASE = ("implementation", "features"), ("auto", "cudnn")
+CHOICES, NO_CASE = ("implementation", "features"), ("auto", "cudnn", "fused")
 
 
 class Case(NamedTuple):

@@ -8,6 +8,7 @@ Tables" (arXiv 2205.15317), theorem 3 (optimal positive features, FAVOR++).
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 
 def draw_projections(key: Array, count: int, width: int, orthogonal: bool) -> Array:
@@ -30,6 +31,13 @@ def draw_projections(key: Array, count: int, width: int, orthogonal: bool) -> Ar
     number = -(-count // width)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(number))
     return jax.vmap(block)(keys).reshape(number * width, width)[:count]
+
+
+def _scaled(x: Array, projections_mK: Array, scale: float) -> tuple[Array, DTypeLike]:
+    """The projections times `scale`, in the type of products with x, and the type of their sums."""
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    operand = jnp.bfloat16 if x.dtype == jnp.bfloat16 else dtype
+    return (projections_mK.astype(dtype) * scale).astype(operand), dtype
 
 
 def log_features(
@@ -57,11 +65,9 @@ def log_features(
         of_query: leave out the factors that all features of x share: they cancel in a normalised
             sum over the keys.
     """
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
-    operand = jnp.bfloat16 if x.dtype == jnp.bfloat16 else dtype
-    scaled_mK = (projections_mK.astype(dtype) * scale).astype(operand)
+    scaled_mK, dtype = _scaled(x, projections_mK, scale)
     projected = jnp.einsum(
-        "...K,mK->...m", x.astype(operand), scaled_mK, preferred_element_type=dtype
+        "...K,mK->...m", x.astype(scaled_mK.dtype), scaled_mK, preferred_element_type=dtype
     )
     if tilt is not None:
         norms_m = jnp.square(projections_mK.astype(dtype)).sum(-1)
@@ -75,6 +81,36 @@ def log_features(
     if tilt is not None:
         log_features += 0.25 * x.shape[-1] * jnp.log(1 - 4 * tilt)
     return log_features
+
+
+def log_features_gradient(
+    dlog: Array,
+    x: Array,
+    projections_mK: Array,
+    features: str,
+    tilt: Array | None = None,
+    *,
+    scale: float = 1.0,
+    of_query: bool = False,
+) -> Array:
+    """Gradient of x [..., K] for the gradient `dlog` [..., F] of `log_features`, in its sums' type.
+
+    Written out so that the product takes operands of x's type: differentiated by JAX, it would be
+    one of float32 numbers, which a GPU multiplies many times more slowly.
+    """
+    scaled_mK, dtype = _scaled(x, projections_mK, scale)
+    projected = dlog
+    if features == "hyperbolic":
+        plus, minus = jnp.split(dlog, 2, axis=-1)
+        projected = plus - minus
+    dx = jnp.einsum(
+        "...m,mK->...K", projected.astype(scaled_mK.dtype), scaled_mK, preferred_element_type=dtype
+    )
+    if tilt is not None:
+        dx = jnp.sqrt(1 - 4 * tilt) * dx
+    if of_query:
+        return dx
+    return dx - scale**2 * dlog.sum(-1, keepdims=True) * x.astype(dtype)
 
 
 def optimal_tilt(mean_square: Array, width: int) -> Array:

@@ -5,16 +5,19 @@ bias is that of one of the two ends, and only the document that spans the chunks
 so that running sums of chunk states serve them: time and memory stay linear in the length.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxattn.attention.favor_features import log_features
-from jaxattn.attention.favor_sums import SMALLEST_SUM, Draw, FeatureMap
+from jaxattn.attention.favor_features import log_features, log_features_gradient
+from jaxattn.attention.favor_sums import Draw, FeatureMap
 from jaxattn.attention.inputs import sum_dtype
 from jaxattn.attention.relative import relative_block
+from jaxattn.attention.rows import numbers_at_a_time
 
 # Shortest chunk: one feature-by-value state is kept per chunk.
 _SHORTEST_CHUNK = 64
@@ -52,46 +55,37 @@ def local_attention(
     # Without distances a chunk meets only itself one by one.
     reach = 0 if relative_bias is None else 1
     positions = min(max(far, _SHORTEST_CHUNK), length)
+    tilt = None if draw.tilt_BH is None else draw.tilt_BH[..., None]
+    operand = jnp.bfloat16 if q.dtype == jnp.bfloat16 else dtype
+
+    logs = functools.partial(_log_features, feature_map.features)
+    with jax.named_scope("features"):
+        # One stabiliser for each feature of each head of each document, as in `favor_sums`: a
+        # document's result does not depend on what it is packed with.
+        log_k = logs(False, k, draw.projections_mK, tilt)
+        if log_weight is not None:
+            log_k += log_weight[..., None]
+        top = _document_max(jax.lax.stop_gradient(log_k), documents)
+        top = jnp.where(top == -jnp.inf, 0.0, top)
+        k_BNHF = jnp.exp(log_k - top).astype(operand)
+        log_q = logs(True, q, draw.projections_mK, tilt) + top
+        q_BNHF = jnp.exp(log_q - jax.lax.stop_gradient(log_q.max(-1, keepdims=True)))
+        q_BNHF = q_BNHF.astype(operand)
     if documents is None:
         documents = jnp.zeros((batch, length), jnp.int32)
-    if log_weight is None:
-        log_weight = jnp.zeros((1, 1, 1), dtype)
-    log_weight = jnp.broadcast_to(log_weight, (batch, length, heads))
-    tilt = None
-    if draw.tilt_BH is not None:
-        tilt = draw.tilt_BH[..., None]
-    width = q.shape[-1]
 
-    def logs(x: Array, of_query: bool) -> Array:
-        return log_features(
-            x,
-            draw.projections_mK,
-            feature_map.features,
-            tilt,
-            scale=width**-0.25,
-            of_query=of_query,
-        )
-
-    with jax.named_scope("features"):
-        # One stabiliser for each head of each document: it cancels there, so a document's result
-        # does not depend on what it is packed with.
-        log_k = logs(k, False) + log_weight[..., None]
-        top_BNH = jax.lax.stop_gradient(_document_max(log_k.max(-1), documents))
-        top_BNH = jnp.where(top_BNH == -jnp.inf, 0.0, top_BNH)
-        k_BNHF = jnp.exp(log_k - top_BNH[..., None])
-        log_q = logs(q, True)
-        total_BHF = jnp.log(jnp.maximum(k_BNHF.sum(1), SMALLEST_SUM))[:, None]
-        q_BNHF = jnp.exp(log_q - jax.lax.stop_gradient((log_q + total_BHF).max(-1, keepdims=True)))
-
-    def chunked(x: Array, fill: int = 0) -> Array:
-        ends = [(0, 0), (0, -length % positions)] + [(0, 0)] * (x.ndim - 2)
-        x = jnp.pad(x, ends, constant_values=fill)
-        return jnp.moveaxis(x.reshape(batch, -1, positions, *x.shape[2:]), 1, 0)
+    def chunked(x_BNHX: Array) -> Array:
+        """[C, B, H, L, X]."""
+        x = jnp.pad(x_BNHX, ((0, 0), (0, -length % positions), (0, 0), (0, 0)))
+        x = x.reshape(batch, -1, positions, heads, x.shape[-1])
+        return jnp.transpose(x, (1, 0, 3, 2, 4))
 
     # The column of ones turns the denominator into one more value.
-    v_BNHV = jnp.concatenate([v.astype(dtype), jnp.ones((*v.shape[:3], 1), dtype)], axis=-1)
-    q_CBLHF, k_CBLHF, v_CBLHV = chunked(q_BNHF), chunked(k_BNHF), chunked(v_BNHV)
-    document_CBL = chunked(documents, fill=-1)
+    ones_BNH1 = jnp.ones((*v.shape[:3], 1), operand)
+    v_BNHV = jnp.concatenate([v.astype(operand), ones_BNH1], axis=-1)
+    q_CBHLF, k_CBHLF, v_CBHLV = chunked(q_BNHF), chunked(k_BNHF), chunked(v_BNHV)
+    document_BN = jnp.pad(documents, ((0, 0), (0, -length % positions)), constant_values=-1)
+    document_CBL = jnp.swapaxes(document_BN.reshape(batch, -1, positions), 0, 1)
     if relative_bias is None:
         table_HT = jnp.zeros((heads, 1), dtype)
     else:
@@ -100,27 +94,99 @@ def local_attention(
     table_HT -= jax.lax.stop_gradient(table_HT.max(-1, keepdims=True))
 
     with jax.named_scope("near"):
-        near_CBLHV = _near(q_CBLHF, k_CBLHF, v_CBLHV, document_CBL, table_HT, reach)
+        near_CBHLV = _near(q_CBHLF, k_CBHLF, v_CBHLV, document_CBL, table_HT, reach)
     with jax.named_scope("far"):
-        before = _far(q_CBLHF, k_CBLHF, v_CBLHV, document_CBL, reach)
-        q, k, v, document = (jnp.flip(x, 0) for x in (q_CBLHF, k_CBLHF, v_CBLHV, document_CBL))
-        after = jnp.flip(_far(q, k, v, document, reach, first=False), 0)
-        ends_HT1 = jnp.exp(table_HT)[..., None]
-        sums = near_CBLHV + ends_HT1[:, 0] * before + ends_HT1[:, -1] * after
-    sums_BNHV = jnp.moveaxis(sums, 0, 1).reshape(batch, -1, heads, sums.shape[-1])[:, :length]
+        before = _far(q_CBHLF, k_CBHLF, v_CBHLV, document_CBL, reach)
+        after = _far(q_CBHLF, k_CBHLF, v_CBHLV, document_CBL, reach, forwards=False)
+        ends_H11T = jnp.exp(table_HT)[:, None, None]
+        sums = near_CBHLV + ends_H11T[..., 0] * before + ends_H11T[..., -1] * after
+    sums_BCLHV = jnp.transpose(sums, (1, 0, 3, 2, 4))
+    sums_BNHV = sums_BCLHV.reshape(batch, -1, heads, sums.shape[-1])[:, :length]
     out_BNHV, total_BNH1 = sums_BNHV[..., :-1], sums_BNHV[..., -1:]
     # Zero only where no key is visible.
     safe_BNH1 = jnp.where(total_BNH1 > 0, total_BNH1, 1.0)
     return jnp.where(total_BNH1 > 0, out_BNHV / safe_BNH1, 0.0).astype(q.dtype)
 
 
-def _document_max(x_BNH: Array, documents_BN: Array) -> Array:
-    """Maximum of x over each token's document, [B, N, H]."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _log_features(
+    features: str, of_query: bool, x: Array, projections_mK: Array, tilt: Array | None
+) -> Array:
+    """`log_features` of queries or keys; its gradient takes products of x's type."""
+    scale = x.shape[-1] ** -0.25
+    return log_features(x, projections_mK, features, tilt, scale=scale, of_query=of_query)
 
-    def one_row(x_NH: Array, document_N: Array) -> Array:
-        return jnp.full_like(x_NH, -jnp.inf).at[document_N].max(x_NH)[document_N]
 
-    return jax.vmap(one_row)(x_BNH, documents_BN)
+def _log_features_forward(features, of_query, *args):  # type: ignore[no-untyped-def]
+    return _log_features(features, of_query, *args), args
+
+
+def _log_features_backward(features, of_query, args, dlog):  # type: ignore[no-untyped-def]
+    x, projections_mK, tilt = args
+    scale = x.shape[-1] ** -0.25
+    dx = log_features_gradient(
+        dlog, x, projections_mK, features, tilt, scale=scale, of_query=of_query
+    )
+    return dx.astype(x.dtype), None, None
+
+
+_log_features.defvjp(_log_features_forward, _log_features_backward)
+
+
+def _document_max(x_BNHF: Array, documents_BN: Array | None) -> Array:
+    """Maximum of x over each token's document, [B, N, H, F]; of one document [B, 1, H, F]."""
+    if documents_BN is None:
+        return x_BNHF.max(1, keepdims=True)
+
+    def larger(earlier: tuple[Array, Array], later: tuple[Array, Array]) -> tuple[Array, Array]:
+        same = (earlier[0] == later[0])[..., None, None]
+        joined = jnp.maximum(later[1], jnp.where(same, earlier[1], -jnp.inf))
+        return later[0], joined
+
+    # Not a scatter: on a GPU those are slow where their order is to be the same every time.
+    _, until_BNHF = jax.lax.associative_scan(larger, (documents_BN, x_BNHF), axis=1)
+    last_BN = jax.vmap(functools.partial(jnp.searchsorted, side="right"))(
+        documents_BN, documents_BN
+    )
+    return jnp.take_along_axis(until_BNHF, last_BN[..., None, None] - 1, axis=1)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _product(axes: str, a: Array, b: Array) -> Array:
+    """einsum(axes, a, b) with float32 sums. Its gradients are products of a's type as well;
+    JAX's own would be products of float32 numbers, slow on a GPU."""
+    return jnp.einsum(axes, a, b, preferred_element_type=jnp.promote_types(a.dtype, jnp.float32))
+
+
+def _product_forward(axes: str, a: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _product(axes, a, b), (a, b)
+
+
+def _product_backward(
+    axes: str, operands: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
+    a, b = operands
+    inputs, out = axes.split("->")
+    of_a, of_b = inputs.split(",")
+    cotangent = cotangent.astype(a.dtype)
+    da = _product(f"{out},{of_b}->{of_a}", cotangent, b)
+    db = _product(f"{of_a},{out}->{of_b}", a, cotangent)
+    return da.astype(a.dtype), db.astype(b.dtype)
+
+
+_product.defvjp(_product_forward, _product_backward)
+
+
+def _of_chunks(function: Callable[[Any], Array], args: Any, numbers: int) -> Array:
+    """`function` of each chunk of `args`, [C, ...]: one by one on a CPU, where a chunk's `numbers`
+    then stay in the cache, on an accelerator many at once."""
+    chunks = jax.tree.leaves(args)[0].shape[0]
+    at_once = 1 if jax.default_backend() == "cpu" else max(1, numbers_at_a_time() // numbers)
+    if at_once == 1:
+        return jax.lax.map(function, args)
+    if at_once >= chunks:
+        return jax.vmap(function)(args)
+    return jax.lax.map(function, args, batch_size=at_once)
 
 
 def _shifted(x_CX: Array, by: int, fill: int = 0) -> Array:
@@ -132,78 +198,95 @@ def _shifted(x_CX: Array, by: int, fill: int = 0) -> Array:
 
 
 def _near(
-    q_CBLHF: Array,
-    k_CBLHF: Array,
-    v_CBLHV: Array,
+    q_CBHLF: Array,
+    k_CBHLF: Array,
+    v_CBHLV: Array,
     document_CBL: Array,
     table_HT: Array,
     reach: int,
 ) -> Array:
-    """Weighted sums over the keys of the own chunk and `reach` neighbours: [C, B, L, H, V]."""
-    positions = q_CBLHF.shape[2]
-    sums = jnp.zeros((*q_CBLHF.shape[:4], v_CBLHV.shape[-1]), v_CBLHV.dtype)
+    """Weighted sums over the keys of the own chunk and `reach` neighbours: [C, B, H, L, V]."""
+    _, batch, heads, positions, _ = q_CBHLF.shape
+    sums = jnp.zeros((*q_CBHLF.shape[:4], v_CBHLV.shape[-1]), table_HT.dtype)
     for by in range(-reach, reach + 1):
         factor_HLW = jnp.exp(relative_block(table_HT, positions, positions, by * positions, 1))
 
         @jax.checkpoint
         def one_chunk(args: Any, factor_HLW: Array = factor_HLW) -> Array:
-            q_BLHF, k_BWHF, v_BWHV, own_BL, other_BW = args
+            q_BHLF, k_BHWF, v_BHWV, own_BL, other_BW = args
             same_BLW = own_BL[:, :, None] == other_BW[:, None, :]
-            weights_BHLW = jnp.einsum("BLHF,BWHF->BHLW", q_BLHF, k_BWHF) * factor_HLW
+            weights_BHLW = _product("BHLF,BHWF->BHLW", q_BHLF, k_BHWF) * factor_HLW
             weights_BHLW = jnp.where(same_BLW[:, None], weights_BHLW, 0)
-            return jnp.einsum("BHLW,BWHV->BLHV", weights_BHLW, v_BWHV)
+            return _product("BHLW,BHWV->BHLV", weights_BHLW.astype(v_BHWV.dtype), v_BHWV)
 
         args = (
-            q_CBLHF,
-            _shifted(k_CBLHF, by),
-            _shifted(v_CBLHV, by),
+            q_CBHLF,
+            _shifted(k_CBHLF, by),
+            _shifted(v_CBHLV, by),
             document_CBL,
             _shifted(document_CBL, by, fill=-2),
         )
-        sums += jax.lax.map(one_chunk, args)
+        sums += _of_chunks(one_chunk, args, batch * heads * positions**2)
     return sums
 
 
 def _far(
-    q_CBLHF: Array,
-    k_CBLHF: Array,
-    v_CBLHV: Array,
+    q_CBHLF: Array,
+    k_CBHLF: Array,
+    v_CBHLV: Array,
     document_CBL: Array,
     reach: int,
-    first: bool = True,
+    forwards: bool = True,
 ) -> Array:
-    """Weighted sums over keys of chunks before c - reach, within documents: [C, B, L, H, V].
+    """Weighted sums over keys of chunks before c - reach, within documents: [C, B, H, L, V].
 
     Of all earlier chunks only the document that reaches the end of the last of them can go on.
-    `first`: chunks come in the order of the text; else from its end on.
+    `forwards`: chunks come in the order of the text; else from its end on.
     """
-    open_CB = document_CBL[:, :, -1 if first else 0]
+    step = 1 if forwards else -1
+    open_CB = document_CBL[:, :, -1 if forwards else 0]
+    _, batch, heads, positions, features = q_CBHLF.shape
+    width = v_CBHLV.shape[-1]
 
     @jax.checkpoint
     def state_of(args: Any) -> Array:
-        k_BLHF, v_BLHV, document_BL, open_B = args
+        k_BHLF, v_BHLV, document_BL, open_B = args
         inside_BL = document_BL == open_B[:, None]
-        v_BLHV = jnp.where(inside_BL[..., None, None], v_BLHV, 0)
-        return jnp.einsum("BLHF,BLHV->BHFV", k_BLHF, v_BLHV)
+        v_BHLV = jnp.where(inside_BL[:, None, :, None], v_BHLV, 0)
+        return _product("BHLF,BHLV->BHFV", k_BHLF, v_BHLV)
 
-    state_CBHFV = jax.lax.map(state_of, (k_CBLHF, v_CBLHV, document_CBL, open_CB))
-
-    def carry_on(so_far_BHFV: Array, args: Any) -> tuple[Array, Array]:
-        state_BHFV, open_B, last_B = args
-        goes_on_B = (open_B == last_B)[:, None, None, None]
-        so_far_BHFV = jnp.where(goes_on_B, so_far_BHFV, 0) + state_BHFV
-        return so_far_BHFV, so_far_BHFV
-
-    last_CB = _shifted(open_CB, -1, fill=-2)
-    none = jnp.zeros_like(state_CBHFV[0])
-    _, until_CBHFV = jax.lax.scan(carry_on, none, (state_CBHFV, open_CB, last_CB))
+    args = k_CBHLF, v_CBHLV, document_CBL, open_CB
+    state_CBHFV = _of_chunks(state_of, args, batch * heads * features * width)
+    goes_on_CB = open_CB == _shifted(open_CB, -step, fill=-2)
+    until_CBHFV = _running_sums(goes_on_CB, state_CBHFV, forwards)
 
     @jax.checkpoint
     def answer(args: Any) -> Array:
-        q_BLHF, until_BHFV, document_BL, open_B = args
-        sums_BLHV = jnp.einsum("BLHF,BHFV->BLHV", q_BLHF, until_BHFV)
-        return jnp.where((document_BL == open_B[:, None])[..., None, None], sums_BLHV, 0)
+        q_BHLF, until_BHFV, document_BL, open_B = args
+        sums_BHLV = _product("BHLF,BHFV->BHLV", q_BHLF, until_BHFV.astype(q_BHLF.dtype))
+        return jnp.where((document_BL == open_B[:, None])[:, None, :, None], sums_BHLV, 0)
 
-    by = -(reach + 1)
-    args = q_CBLHF, _shifted(until_CBHFV, by), document_CBL, _shifted(open_CB, by, fill=-2)
-    return jax.lax.map(answer, args)
+    by = -step * (reach + 1)
+    args = q_CBHLF, _shifted(until_CBHFV, by), document_CBL, _shifted(open_CB, by, fill=-2)
+    return _of_chunks(answer, args, batch * heads * positions * width)
+
+
+def _running_sums(goes_on_CB: Array, state_CBHFV: Array, forwards: bool) -> Array:
+    """Sums of the states of each chunk and those before it, back to where one does not go on."""
+
+    def join(earlier: tuple[Array, Array], later: tuple[Array, Array]) -> tuple[Array, Array]:
+        kept = jnp.where(later[0][..., None, None, None], earlier[1], 0)
+        return earlier[0] & later[0], kept + later[1]
+
+    if jax.default_backend() != "cpu":
+        # In a number of steps that grows with the logarithm of the number of chunks.
+        states = goes_on_CB, state_CBHFV
+        return jax.lax.associative_scan(join, states, reverse=not forwards)[1]
+
+    def carry_on(so_far: Array, args: Any) -> tuple[Array, Array]:
+        _, so_far = join((args[0], so_far), args)
+        return so_far, so_far
+
+    none = jnp.zeros_like(state_CBHFV[0])
+    _, until = jax.lax.scan(carry_on, none, (goes_on_CB, state_CBHFV), reverse=not forwards)
+    return until

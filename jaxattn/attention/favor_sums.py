@@ -1,26 +1,32 @@
 """The two linear sums of FAVOR+ over all keys, chunk by chunk, with their own gradient.
 
-out_i = phi(q_i) . S / phi(q_i) . z with S = sum_j phi(k_j) v_j and z = sum_j phi(k_j). Features are
-made where they are used and again in the backward pass, so that memory does not grow with the
-number of features; S and z, whose size has nothing to do with the length, are all that is kept.
+out_i = phi(q_i) . S / phi(q_i) . z with S = sum_j phi(k_j) v_j and z = sum_j phi(k_j). With
+mean_f = S_f / z_f and log z, this is a softmax over the features of a softmax over the keys,
+
+    out_i = sum_f softmax_f(log phi_f(q_i) + log z_f) mean_f,
+    mean_f = sum_j softmax_j(log phi_f(k_j)) v_j,
+
+and every exponential is taken of a number that is at most 0: the stabiliser of the keys is one
+number for each feature, which cancels against the query's feature, so no input is too large. (One
+number for each key would change the kernel; one for all features lets whole sums underflow.)
+
+Features are made where they are used and again in the backward pass, so that memory does not grow
+with the number of features; mean and log z, whose size has nothing to do with the length, are all
+that is kept.
 """
 
 import dataclasses
 import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxattn.attention.favor_features import log_features
+from jaxattn.attention.favor_features import log_features, log_features_gradient
 from jaxattn.attention.inputs import sum_dtype
 from jaxattn.attention.rows import even_blocks, numbers_at_a_time
 from jaxattn.attention.sdpa_dense import live_rows
-
-# A feature whose sum over the keys is below this does not raise a query's stabiliser further.
-SMALLEST_SUM = math.exp(-60.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,45 +110,52 @@ def _attend(
 
 
 class _Sums(NamedTuple):
-    """top: stabiliser of the keys' features [B, H], one for all keys and features (one per key
-    would change the kernel). state: S [B, H, F, V]. total: z [B, H, F], both without exp(top)."""
+    """Of the features of the keys so far: top, their largest logarithm [B, H, F]; total and state,
+    their sums without and with the values, over exp(top), [B, H, F] and [B, H, F, V]."""
 
-    top_BH: Array
-    state_BHFV: Array
+    top_BHF: Array
     total_BHF: Array
+    state_BHFV: Array
+
+
+class _Means(NamedTuple):
+    """log_total: log z [B, H, F]. mean: S / z [B, H, F, V]. Both 0 in rows without visible keys."""
+
+    log_total_BHF: Array
+    mean_BHFV: Array
+
+
+def _arguments(feature_map: FeatureMap, draw: Draw) -> tuple[Any, ...]:
+    tilt = None if draw.tilt_BH is None else draw.tilt_BH[..., None, None]
+    return draw.projections_mK, feature_map.features, tilt
 
 
 def _query_features(
     feature_map: FeatureMap, q_BHLK: Array, draw: Draw, log_total_BHF: Array
-) -> Array:
-    """Features of queries, [B, H, L, F], each query's scaled by a factor that cancels."""
-    tilt = None if draw.tilt_BH is None else draw.tilt_BH[..., None, None]
+) -> tuple[Array, Array]:
+    """Features of queries times z, [B, H, L, F], up to a factor for each query that makes the
+    largest one 1, and their sums [B, H, L, 1]."""
     log_BHLF = log_features(
         q_BHLK,
-        draw.projections_mK,
-        feature_map.features,
-        tilt,
+        *_arguments(feature_map, draw),
         scale=q_BHLK.shape[-1] ** -0.25,
         of_query=True,
     )
-    # Weighing the features by their sums puts the largest term of the denominator at 1.
-    weighed_BHLF = log_BHLF + log_total_BHF[:, :, None]
-    return jnp.exp(log_BHLF - jax.lax.stop_gradient(weighed_BHLF.max(-1, keepdims=True)))
+    log_BHLF += log_total_BHF[:, :, None]
+    q_BHLF = jnp.exp(log_BHLF - log_BHLF.max(-1, keepdims=True))
+    return q_BHLF, q_BHLF.sum(-1, keepdims=True)
 
 
 def _log_key_features(
     feature_map: FeatureMap, k_BHLK: Array, log_weight_BHL1: Array | None, draw: Draw
 ) -> Array:
-    tilt = None if draw.tilt_BH is None else draw.tilt_BH[..., None, None]
-    log_BHLF = log_features(
-        k_BHLK, draw.projections_mK, feature_map.features, tilt, scale=k_BHLK.shape[-1] ** -0.25
-    )
+    log_BHLF = log_features(k_BHLK, *_arguments(feature_map, draw), scale=k_BHLK.shape[-1] ** -0.25)
     return log_BHLF if log_weight_BHL1 is None else log_BHLF + log_weight_BHL1
 
 
 def _keys(k: Array, v: Array, log_weight: Array | None, number: Array, size: int) -> Any:
     """Chunk of keys, values and log weights; hidden ones are zero, whatever stood there."""
-    k_BHLK, v_BHLV = _chunk(k, number, size), _chunk(v, number, size)
+    k_BHLK, v_BHLV = _chunk(k, number, size), _operand(_chunk(v, number, size), v)
     if log_weight is None:
         return k_BHLK, v_BHLV, None
     log_weight_BHL1 = _chunk(log_weight, number, size)
@@ -151,8 +164,8 @@ def _keys(k: Array, v: Array, log_weight: Array | None, number: Array, size: int
 
 
 def _operand(x: Array, like: Array) -> Array:
-    """Features in bfloat16 beside bfloat16 inputs (sums stay float32), otherwise as they are."""
-    return x.astype(jnp.bfloat16) if like.dtype == jnp.bfloat16 else x
+    """`x` for a product: bfloat16 beside bfloat16 inputs (sums stay float32), else as sums are."""
+    return x.astype(jnp.bfloat16 if like.dtype == jnp.bfloat16 else sum_dtype(like))
 
 
 def _forward(feature_map, q, k, v, log_weight, draw):  # type: ignore[no-untyped-def]
@@ -166,93 +179,88 @@ def _forward(feature_map, q, k, v, log_weight, draw):  # type: ignore[no-untyped
     def add_keys(i: Array, sums: _Sums) -> _Sums:
         k_BHLK, v_BHLV, log_weight_BHL1 = _keys(k, v, log_weight, i, chunk_k)
         log_BHLF = _log_key_features(feature_map, k_BHLK, log_weight_BHL1, draw)
-        top_BH = jnp.maximum(sums.top_BH, log_BHLF.max((2, 3)))
-        kept_BH = jnp.exp(sums.top_BH - _finite(top_BH))
-        k_BHLF = jnp.exp(log_BHLF - _finite(top_BH)[..., None, None])
-        v_BHLV = v_BHLV if v.dtype == jnp.bfloat16 else v_BHLV.astype(dtype)
-        state_BHFV = einsum("BHLF,BHLV->BHFV", _operand(k_BHLF, v), v_BHLV)
+        top_BHF = jnp.maximum(sums.top_BHF, log_BHLF.max(2))
+        kept_BHF = jnp.exp(sums.top_BHF - _finite(top_BHF))
+        k_BHLF = jnp.exp(log_BHLF - _finite(top_BHF)[:, :, None])
         return _Sums(
-            top_BH,
-            sums.state_BHFV * kept_BH[..., None, None] + state_BHFV,
-            sums.total_BHF * kept_BH[..., None] + k_BHLF.sum(2),
+            top_BHF,
+            sums.total_BHF * kept_BHF + k_BHLF.sum(2),
+            sums.state_BHFV * kept_BHF[..., None]
+            + einsum("BHLF,BHLV->BHFV", _operand(k_BHLF, q), v_BHLV),
         )
 
     none = _Sums(
-        jnp.full((batch, heads), -jnp.inf, dtype),
-        jnp.zeros((batch, heads, feature_map.count, width), dtype),
+        jnp.full((batch, heads, feature_map.count), -jnp.inf, dtype),
         jnp.zeros((batch, heads, feature_map.count), dtype),
+        jnp.zeros((batch, heads, feature_map.count, width), dtype),
     )
     with jax.named_scope("keys"):
         sums = jax.lax.fori_loop(0, number_k, add_keys, none)
-    log_total_BHF = jnp.log(jnp.maximum(sums.total_BHF, SMALLEST_SUM))
+        # At least 1 where a key is visible.
+        total_BHF = jnp.where(sums.total_BHF == 0, 1.0, sums.total_BHF)
+        log_total_BHF = _finite(sums.top_BHF) + jnp.log(total_BHF)
+        mean_BHFV = _operand(sums.state_BHFV / total_BHF[..., None], q)
 
     def answer(i: Array, out: Array) -> Array:
-        q_BHLF = _query_features(feature_map, _chunk(q, i, chunk_q), draw, log_total_BHF)
-        out_BHLV = einsum("BHLF,BHFV->BHLV", _operand(q_BHLF, q), _operand(sums.state_BHFV, q))
-        total_BHL = einsum("BHLF,BHF->BHL", q_BHLF, sums.total_BHF)
-        # Zero only where no key is visible.
-        safe_BHL = jnp.where(total_BHL == 0, 1.0, total_BHL)
-        return _placed(out, out_BHLV / safe_BHL[..., None], i)
+        q_BHLF, total_BHL1 = _query_features(
+            feature_map, _chunk(q, i, chunk_q), draw, log_total_BHF
+        )
+        out_BHLV = einsum("BHLF,BHFV->BHLV", _operand(q_BHLF, q), mean_BHFV)
+        return _placed(out, out_BHLV / total_BHL1, i)
 
     with jax.named_scope("queries"):
         out = jnp.zeros((batch, length, heads, width), q.dtype)
         out = jax.lax.fori_loop(0, number_q, answer, out)
-    return out, (q, k, v, log_weight, draw, sums, log_total_BHF)
+    return out, (q, k, v, log_weight, draw, _Means(log_total_BHF, mean_BHFV))
 
 
 def _backward(feature_map, residuals, cotangent):  # type: ignore[no-untyped-def]
-    q, k, v, log_weight, draw, sums, log_total_BHF = residuals
+    """A softmax's gradient twice: of the features' weights, and of the keys' in each mean."""
+    q, k, v, log_weight, draw, (log_total_BHF, mean_BHFV) = residuals
     dtype = sum_dtype(q)
     rows = q.shape[0] * q.shape[2]
     number_q, chunk_q = _chunks(q.shape[1], feature_map, rows)
     number_k, chunk_k = _chunks(k.shape[1], feature_map, rows)
     einsum = functools.partial(jnp.einsum, preferred_element_type=dtype)
-    state_BHFV, total_BHF = _operand(sums.state_BHFV, q), sums.total_BHF
+    gradient = functools.partial(log_features_gradient, scale=q.shape[-1] ** -0.25)
 
     def one_query_chunk(i: Array, carry: Any) -> Any:
-        dstate_BHFV, dtotal_BHF, dq = carry
+        dmean_BHFV, dlog_total_BHF, dq = carry
         do_BHLV = _chunk(cotangent, i, chunk_q).astype(dtype)
         q_BHLK = jnp.where(live_rows(do_BHLV), _chunk(q, i, chunk_q), 0)
-
-        def features(q_BHLK: Array) -> Array:
-            return _query_features(feature_map, q_BHLK, draw, log_total_BHF)
-
-        q_BHLF, pull = jax.vjp(features, q_BHLK)
-        total_BHL1 = einsum("BHLF,BHF->BHL", q_BHLF, total_BHF)[..., None]
-        do_BHLV = jnp.where(total_BHL1 == 0, 0, do_BHLV / jnp.where(total_BHL1 == 0, 1, total_BHL1))
-        toward_BHLF = einsum("BHLV,BHFV->BHLF", _operand(do_BHLV, q), state_BHFV)
-        # d total: -(d out . out), with out = phi . S / total.
-        safe_BHL1 = jnp.where(total_BHL1 == 0, 1, total_BHL1)
-        dtotal_BHL1 = -(q_BHLF * toward_BHLF).sum(-1, keepdims=True) / safe_BHL1
-        (dq_BHLK,) = pull(toward_BHLF + dtotal_BHL1 * total_BHF[:, :, None])
+        q_BHLF, total_BHL1 = _query_features(feature_map, q_BHLK, draw, log_total_BHF)
+        do_BHLV = _operand(do_BHLV / total_BHL1, q)
+        toward_BHLF = einsum("BHLV,BHFV->BHLF", do_BHLV, mean_BHFV)
+        average_BHL1 = (q_BHLF * toward_BHLF).sum(-1, keepdims=True) / total_BHL1
+        dlog_BHLF = q_BHLF * (toward_BHLF - average_BHL1)
+        dq_BHLK = gradient(dlog_BHLF, q_BHLK, *_arguments(feature_map, draw), of_query=True)
         return (
-            dstate_BHFV + einsum("BHLF,BHLV->BHFV", _operand(q_BHLF, q), _operand(do_BHLV, q)),
-            dtotal_BHF + einsum("BHLF,BHL->BHF", q_BHLF, dtotal_BHL1[..., 0]),
+            dmean_BHFV + einsum("BHLF,BHLV->BHFV", _operand(q_BHLF, q), do_BHLV),
+            dlog_total_BHF + dlog_BHLF.sum(2),
             _placed(dq, dq_BHLK, i),
         )
 
-    begin = jnp.zeros_like(sums.state_BHFV), jnp.zeros_like(total_BHF), jnp.zeros_like(q)
+    begin = jnp.zeros(mean_BHFV.shape, dtype), jnp.zeros_like(log_total_BHF), jnp.zeros_like(q)
     with jax.named_scope("queries_backward"):
         sums_and_dq = jax.lax.fori_loop(0, number_q, one_query_chunk, begin)
-    dstate_BHFV, dtotal_BHF, dq = sums_and_dq
-    dstate_BHFV = _operand(dstate_BHFV, v)
+    dmean_BHFV, dlog_total_BHF, dq = sums_and_dq
+    dmean_BHFV = _operand(dmean_BHFV, q)
+    # Of the weights of the keys in mean_f: their gradient's average, and what log z adds.
+    average_BHF = (dmean_BHFV.astype(dtype) * mean_BHFV).sum(-1)
+    of_all_BHF = dlog_total_BHF - average_BHF
 
     def one_key_chunk(i: Array, carry: Any) -> Any:
         dk, dv, dlog_weight = carry
         k_BHLK, v_BHLV, log_weight_BHL1 = _keys(k, v, log_weight, i, chunk_k)
-
-        def features(k_BHLK: Array) -> Array:
-            log_BHLF = _log_key_features(feature_map, k_BHLK, log_weight_BHL1, draw)
-            return jnp.exp(log_BHLF - _finite(sums.top_BH)[..., None, None])
-
-        k_BHLF, pull = jax.vjp(features, k_BHLK)
-        v_BHLV = v_BHLV if v.dtype == jnp.bfloat16 else v_BHLV.astype(dtype)
-        dk_BHLF = einsum("BHLV,BHFV->BHLF", v_BHLV, dstate_BHFV) + dtotal_BHF[:, :, None]
-        dv_BHLV = einsum("BHLF,BHFV->BHLV", _operand(k_BHLF, v), dstate_BHFV)
+        log_BHLF = _log_key_features(feature_map, k_BHLK, log_weight_BHL1, draw)
+        weights_BHLF = jnp.exp(log_BHLF - log_total_BHF[:, :, None])
+        toward_BHLF = einsum("BHLV,BHFV->BHLF", v_BHLV, dmean_BHFV)
+        dlog_BHLF = weights_BHLF * (toward_BHLF + of_all_BHF[:, :, None])
+        dk_BHLK = gradient(dlog_BHLF, k_BHLK, *_arguments(feature_map, draw))
+        dv_BHLV = einsum("BHLF,BHFV->BHLV", _operand(weights_BHLF, q), dmean_BHFV)
         if dlog_weight is not None:
-            change_BHL1 = (k_BHLF * dk_BHLF).sum(-1, keepdims=True)
-            dlog_weight = _placed(dlog_weight, change_BHL1, i)
-        return _placed(dk, pull(dk_BHLF)[0], i), _placed(dv, dv_BHLV, i), dlog_weight
+            dlog_weight = _placed(dlog_weight, dlog_BHLF.sum(-1, keepdims=True), i)
+        return _placed(dk, dk_BHLK, i), _placed(dv, dv_BHLV, i), dlog_weight
 
     dlog_weight = None if log_weight is None else jnp.zeros_like(log_weight)
     zeros = jnp.zeros_like(k), jnp.zeros_like(v), dlog_weight

@@ -2,9 +2,11 @@
 
 With positive random features exp(q . k) ~ phi(q) . phi(k), so that
 out_i = phi(q_i) . sum_j phi(k_j) v_j / phi(q_i) . sum_j phi(k_j): the sums over the keys are taken
-once. The projections are shared by the batch rows and the heads.
+once. The projections are shared by the batch rows and the heads. The sums are computed by XLA
+(`favor_sums`, `favor_local`), or by fused kernels with the same result (`favor_fused`).
 """
 
+import logging
 from typing import Any
 
 import jax
@@ -13,14 +15,17 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from jaxattn.attention.costs import Cost
+from jaxattn.attention.favor_dense import dense_attention
 from jaxattn.attention.favor_features import draw_projections, log_features, optimal_tilt
+from jaxattn.attention.favor_fused import fused_attention, why_not_fused
 from jaxattn.attention.favor_local import local_attention
 from jaxattn.attention.favor_sums import Draw, FeatureMap, linear_attention
-from jaxattn.attention.inputs import check_inputs, check_key, documents, four_axes, sum_dtype
-from jaxattn.attention.sdpa_blockwise import blockwise
+from jaxattn.attention.inputs import check_inputs, check_key, documents, four_axes, hide, sum_dtype
 from jaxattn.attention.sdpa_dense import Visibility
 from jaxattn.config import FavorOptions
 from jaxattn.errors import InputError
+
+_logged: set[tuple[str, str]] = set()
 
 
 def performer_favor(
@@ -39,6 +44,7 @@ def performer_favor(
     features: str = FavorOptions.features,
     orthogonal: bool = FavorOptions.orthogonal,
     dense_masks: bool = FavorOptions.dense_masks,
+    implementation: str = FavorOptions.implementation,
 ) -> Array:
     """Attention of q [B, N, H, K] over k [B, M, H, K], v [B, M, H, V]; returns [B, N, H, V].
 
@@ -61,17 +67,23 @@ def performer_favor(
             the variance-minimising parameter of each head, row and document).
         orthogonal: projections orthogonal in blocks of K, or independent ones.
         dense_masks: honour masks and biases that depend on the query, in O(N M) time.
+        implementation: "xla", "fused", or "auto": see `choose`.
 
     Raises:
         InputError: arguments that do not fit together, options out of range, neither key nor
-            projections, a mask or bias that depends on the query without `dense_masks`.
+            projections, a mask or bias that depends on the query without `dense_masks`, or what
+            "fused" cannot honour here.
     """
     check_inputs(q, k, v, key_mask=key_mask, relative_bias=relative_bias, segment_ids=segment_ids)
     width = q.shape[-1]
     if nb_features is None:
         nb_features = FavorOptions().count(width)
     FavorOptions(
-        nb_features=nb_features, features=features, orthogonal=orthogonal, dense_masks=dense_masks
+        nb_features=nb_features,
+        features=features,
+        orthogonal=orthogonal,
+        dense_masks=dense_masks,
+        implementation=implementation,
     )
     if drawn is None:
         projections_mK = draw(
@@ -82,9 +94,6 @@ def performer_favor(
     mask, bias = four_axes("attn_mask", attn_mask, q, v), four_axes("bias", bias, q, v)
     number = documents(segment_ids)
     feature_map = FeatureMap(features, nb_features)
-    tilt = None
-    if features == "optimal":
-        tilt = _tilt(q, k, key_mask, number)
     dense = {
         name: x.shape
         for name, x in (("attn_mask", mask), ("bias", bias))
@@ -97,16 +106,37 @@ def performer_favor(
                 "(performer_favor) cannot represent; allowed: size 1 on the query axis, "
                 "dense_masks=True (exact, at quadratic cost), or another attention"
             )
+    chosen, reason = choose(
+        implementation,
+        feature_map,
+        dtype=jnp.result_type(q, k, v),
+        widths=(width, v.shape[-1]),
+        plain=relative_bias is None and number is None and not dense,
+    )
+    if implementation == "auto" and (chosen, reason) not in _logged:
+        _logged.add((chosen, reason))
+        logging.getLogger(__name__).info("performer_favor: %s (%s)", chosen, reason)
+    if chosen == "fused":
+        with jax.named_scope("fused"):
+            weight = _weight(key_mask, mask, bias, sum_dtype(q))
+            return fused_attention(q, k, v, weight, projections_mK)
+    tilt = None
+    if features == "optimal":
+        tilt = _tilt(q, k, key_mask, number)
     if dense:
+        k, v = hide(k, key_mask), hide(v, key_mask)
         log_q, log_k = (
-            log_features(x, projections_mK, features, tilt, scale=width**-0.25) for x in (q, k)
+            log_features(x, projections_mK, features, tilt, scale=width**-0.25, of_query=of_query)
+            for x, of_query in ((q, True), (k, False))
         )
-        return _dense(
+        return dense_attention(
             log_q, log_k, v, bias, relative_bias, Visibility(key_mask, mask, number, None)
         ).astype(q.dtype)
 
-    log_weight = _log_weight(key_mask, mask, bias, sum_dtype(q))
+    log_weight = _weight(key_mask, mask, bias, sum_dtype(q))
     if log_weight is not None:
+        if bias is None:
+            log_weight = jnp.where(log_weight, 0.0, -jnp.inf).astype(sum_dtype(q))
         log_weight = jnp.broadcast_to(log_weight, k.shape[:3])
     if relative_bias is None and number is None:
         given = Draw(projections_mK, None if tilt is None else tilt[:, 0, :, 0])
@@ -128,6 +158,36 @@ def performer_favor(
         relative_bias,
         number,
     )
+
+
+def choose(
+    implementation: str,
+    feature_map: FeatureMap,
+    *,
+    dtype: DTypeLike,
+    widths: tuple[int, int],
+    plain: bool = True,
+) -> tuple[str, str]:
+    """The implementation that is used on the default device, and the reason.
+
+    Args:
+        implementation: what was asked for; anything but "auto" is taken or refused.
+        feature_map: see `favor_sums`.
+        dtype: of queries, keys and values.
+        widths: of queries and of values.
+        plain: no relative bias, no segments, nothing that depends on the query.
+
+    Raises:
+        InputError: "fused" was asked for and cannot serve.
+    """
+    if implementation == "xla":
+        return "xla", "as asked"
+    obstacle = why_not_fused(feature_map.features, dtype, widths, feature_map.count, plain)
+    if obstacle is None:
+        return "fused", "as asked" if implementation == "fused" else "its probe succeeded"
+    if implementation == "fused":
+        raise InputError(f"performer_favor implementation: found 'fused', but {obstacle}")
+    return "xla", f"not fused: {obstacle}"
 
 
 def draw(
@@ -165,22 +225,19 @@ def _check_drawn(drawn: Array, shape: tuple[int, int]) -> Array:
     return drawn
 
 
-def _log_weight(
+def _weight(
     key_mask: Array | None, mask: Array | None, bias: Array | None, dtype: DTypeLike
 ) -> Array | None:
-    """What masks and bias add to the logits of each key: [B or 1, M, H or 1], -inf hides it."""
-    log_weight = None
-    if bias is not None:
-        log_weight = jnp.swapaxes(bias[:, :, 0], 1, 2).astype(dtype)
-    masks = []
+    """What masks and bias do to each key, [B or 1, M, H or 1]: True where it is visible, or with
+    a bias what is added to its logits, -inf where it is hidden; None: nothing."""
+    seen = None if key_mask is None else key_mask[:, :, None]
     if mask is not None:
-        masks.append(jnp.swapaxes(mask[:, :, 0], 1, 2))
-    if key_mask is not None:
-        masks.append(key_mask[:, :, None])
-    for part in masks:
-        before = jnp.zeros((), dtype) if log_weight is None else log_weight
-        log_weight = jnp.where(part, before, -jnp.inf)
-    return log_weight
+        mask = jnp.swapaxes(mask[:, :, 0], 1, 2)
+        seen = mask if seen is None else seen & mask
+    if bias is None:
+        return seen
+    bias = jnp.swapaxes(bias[:, :, 0], 1, 2).astype(dtype)
+    return bias if seen is None else jnp.where(seen, bias, -jnp.inf)
 
 
 def _tilt(q: Array, k: Array, key_mask: Array | None, number: Array | None) -> Array:
@@ -221,32 +278,6 @@ def _document_sum(x_BNHX: Array, number_BN: Array) -> Array:
     return jax.vmap(one_row)(x_BNHX, number_BN)
 
 
-def _dense(
-    log_q_BNHF: Array,
-    log_k_BMHF: Array,
-    v: Array,
-    bias: Array | None,
-    relative_bias: Array | None,
-    seen: Visibility,
-) -> Array:
-    """The same estimate with all N x M weights written out, as softmax attention of their logs."""
-    top_q, top_k = (
-        jax.lax.stop_gradient(x.max(-1, keepdims=True)) for x in (log_q_BNHF, log_k_BMHF)
-    )
-    phi_q, phi_k = jnp.exp(log_q_BNHF - top_q), jnp.exp(log_k_BMHF - top_k)
-    pairs = jnp.einsum("BNHF,BMHF->BHNM", phi_q, phi_k)
-    tops = jnp.swapaxes(top_q, 1, 2) + jnp.transpose(top_k, (0, 2, 3, 1))
-    smallest = jnp.finfo(pairs.dtype).tiny
-    logits = jnp.log(jnp.maximum(pairs, smallest)) + tops
-    logits = logits if bias is None else logits + bias.astype(logits.dtype)
-    # Exact attention of zeros: what remains are the logits given as a bias.
-    zeros_q = jnp.zeros((*log_q_BNHF.shape[:3], 1), logits.dtype)
-    zeros_k = jnp.zeros((*log_k_BMHF.shape[:3], 1), logits.dtype)
-    if seen.key_mask is not None:
-        v = jnp.where(seen.key_mask[..., None, None], v, 0)
-    return blockwise(0.0, zeros_q, zeros_k, v, logits, relative_bias, seen)
-
-
 def cost(
     length: int,
     head_width: int,
@@ -255,12 +286,13 @@ def cost(
     features: str = FavorOptions.features,
     orthogonal: bool = FavorOptions.orthogonal,
     dense_masks: bool = FavorOptions.dense_masks,
+    implementation: str = FavorOptions.implementation,
 ) -> Cost:
     """Of one head of one row, forward, without relative biases, segments and dense masks.
 
     Features are made and used chunk by chunk: only queries, keys, values and the output move.
     """
-    del orthogonal, dense_masks
+    del orthogonal, dense_masks, implementation
     projections = FavorOptions().count(head_width) if nb_features is None else nb_features
     count = FeatureMap(features, projections).count
     projecting = 4 * length * head_width * projections

@@ -66,8 +66,15 @@ def write_programs(
 ) -> dict[str, Any]:
     """Writes the StableHLO programs, what is to be known of them, and a script that runs them."""
     lengths = serving_lengths(config.data.max_length)
-    # Of the exact attention the form that runs on every platform and leaves the length free.
-    plain = replace(config, {"attention.sdpa.implementation": "xla", "train.remat": "none"})
+    # The forms that run on every platform; that of the exact attention leaves the length free.
+    plain = replace(
+        config,
+        {
+            "attention.sdpa.implementation": "xla",
+            "attention.performer_favor.implementation": "xla",
+            "train.remat": "none",
+        },
+    )
     model = ClassifierModel(plain, tokenizer.get_vocab_size(), len(label_names))
     weights = flat_names(trained.params)
     programs = []

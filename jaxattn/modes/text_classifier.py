@@ -106,8 +106,13 @@ class TextClassifier:
 def served(config: Config, length: int) -> Config:
     """`config` as it is run at this padded length; it gives the same results.
 
-    A classifier that was trained with cuDNN runs on a CPU too.
+    A classifier that was trained with cuDNN or with fused kernels runs on a CPU too.
     """
+    if (
+        jax.default_backend() == "cpu"
+        and config.attention.performer_favor.implementation == "fused"
+    ):
+        return replace(config, {"attention.performer_favor.implementation": "xla"})
     chosen = config.attention.sdpa.implementation in ("auto", "cudnn")
     if config.attention.type != "sdpa" or not chosen or jax.default_backend() != "cpu":
         return config
