@@ -52,6 +52,18 @@ class Case:
         """Told in the results."""
         return " ".join([self.attention, self.dtype, *(f"{k}={v}" for k, v in self.options)])
 
+    @property
+    def right_padded(self) -> bool:
+        """Whether what padding gets as a query is not defined."""
+        return bool(dict(self.options).get("right_padded"))
+
+    def inputs(self, sizes: "Sizes", mask: np.ndarray) -> list[jax.Array]:
+        """Random inputs; nothing asks for the gradient of what is not defined."""
+        q, k, v, cotangent = random_inputs(sizes, self.dtype)
+        if self.right_padded:
+            cotangent = jnp.where(mask[..., None, None], cotangent, 0)
+        return [q, k, v, cotangent]
+
 
 def random_inputs(sizes: Sizes, dtype: str, std: float = 1.0) -> list[jax.Array]:
     """q, k, v and the cotangent; q and k of this standard deviation."""
@@ -137,19 +149,21 @@ class Checks:
         """The same by the reference, which is computed once for all implementations."""
         sizes = sizes or self.sizes
         options = {k: v for k, v in case.options if k != "implementation"}
+        mask = masks_of(sizes)[mask_name]
         place = case.attention, case.dtype, mask_name, sizes, *options.items()
         if place not in self._references:
-            inputs = random_inputs(sizes, case.dtype)
-            mask = masks_of(sizes)[mask_name]
+            inputs = case.inputs(sizes, mask)
             self._references[place] = _reference(case.attention, options, inputs, mask, sizes)
         return self._references[place]
 
     def compare(self, case: Case, mask_name: str, sizes: Sizes | None = None) -> None:
         """Notes the relative errors of a case under one mask."""
         mask = (masks_of(sizes) if sizes else self.masks)[mask_name]
-        inputs = random_inputs(sizes or self.sizes, case.dtype)
-        found = self.found(case, inputs, mask, sizes)
+        found = self.found(case, case.inputs(sizes or self.sizes, mask), mask, sizes)
         wanted = self.wanted(case, mask_name, sizes)
+        if case.right_padded:
+            real = mask[..., None, None]
+            found, wanted = (x._replace(out=np.where(real, x.out, 0)) for x in (found, wanted))
         errors = [
             references.relative_error(ours, theirs)
             for ours, theirs in zip(found, wanted, strict=True)
