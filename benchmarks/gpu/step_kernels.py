@@ -20,16 +20,17 @@ _FUSED_ATTENTION = re.compile(r"flash|fmha|sdpa", re.IGNORECASE)
 def part_of_kernel(kernel: Kernel, known: Mapping[str, str], names: Mapping[str, str]) -> str:
     """The part of the model a kernel belongs to.
 
-    In a CUDA graph a library's kernel has no instruction's name: its kind is told instead.
+    In a CUDA graph a kernel has the graph's name in place of an instruction's. XLA's own kernels
+    are named after their instruction; of a library's kernel the kind is told.
 
     Args:
       kernel: of the trace.
       known: instruction -> scope.
       names: name of a kernel -> instruction.
     """
-    operation = kernel.operation or names.get(kernel.name, "")
+    operation = kernel.operation if kernel.operation in known else names.get(kernel.name, "")
     if operation:
-        return part_of(known.get(operation, ""))
+        return part_of(known[operation])
     if _FUSED_ATTENTION.search(kernel.name):
         return f"{UNKNOWN} fused attention"
     return f"{UNKNOWN} product" if _PRODUCT.search(kernel.name) else UNKNOWN

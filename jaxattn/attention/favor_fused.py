@@ -7,6 +7,7 @@ queries) are split among several programs, whose sums are joined afterwards.
 
 import functools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -452,22 +453,22 @@ def why_not_fused(
 
 
 @functools.cache
-def _probe(width: int, values: int, count: int) -> str | None:
+def _probe(width: int, values: int, count: int, interpret: bool = False) -> str | None:
     """Compares the kernels with `favor_sums` once on a small input, results and gradients: None,
-    or what is wrong."""
+    or what is wrong. `interpret`: for tests on any device."""
     rng = np.random.default_rng(0)
     shapes = [(2, 200, 2, n) for n in (width, width, values, values)]
-    arrays = [jnp.asarray(rng.normal(size=shape), jnp.bfloat16) for shape in shapes]
-    mask = jnp.asarray(rng.random((2, 200, 1)) < 0.8)
-    w = jnp.asarray(rng.normal(size=(count, width)), jnp.float32)
+    arrays = [rng.normal(size=shape).astype(jnp.bfloat16) for shape in shapes]
+    mask = rng.random((2, 200, 1)) < 0.8
+    w = rng.normal(size=(count, width)).astype(np.float32)
 
     def by_xla(q: Array, k: Array, v: Array) -> Array:
         log_weight = jnp.broadcast_to(jnp.where(mask, 0.0, -jnp.inf), k.shape[:3])
-        draw = Draw(w, None)
+        draw = Draw(jnp.asarray(w), None)
         return linear_attention(FeatureMap("positive", count), q, k, v, log_weight, draw)
 
     def fused(q: Array, k: Array, v: Array) -> Array:
-        return fused_attention(q, k, v, mask, w)
+        return fused_attention(q, k, v, jnp.asarray(mask), jnp.asarray(w), interpret=interpret)
 
     def results(attend: Callable[..., Array]) -> list[np.ndarray]:
         def both(q: Array, k: Array, v: Array, do: Array) -> Any:
@@ -477,9 +478,12 @@ def _probe(width: int, values: int, count: int) -> str | None:
         return [np.asarray(x, np.float32) for x in jax.jit(both)(*arrays)]
 
     try:
-        # The probe must run even while a caller is being traced.
-        with jax.ensure_compile_time_eval():
-            pairs = list(zip(results(fused), results(by_xla), strict=True))
+        # The probe must run even while a caller is being traced: a thread of its own is not. (Under
+        # `jax.ensure_compile_time_eval` a kernel's constants become arrays, which it may not hold.)
+        with ThreadPoolExecutor(1) as thread:
+            pairs = thread.submit(
+                lambda: list(zip(results(fused), results(by_xla), strict=True))
+            ).result()
     except Exception as error:  # any failure of driver, library or compiler means: not here
         return f"their probe failed ({type(error).__name__}: {str(error).splitlines()[0][:200]})"
     errors = [float(np.linalg.norm(x - y) / np.linalg.norm(y)) for x, y in pairs]

@@ -20,8 +20,10 @@ def cudnn(
     either: it gets zeros. Otherwise real keys are moved to the front, whose order softmax does not
     see.
     """
+    batch, length = q.shape[:2]
+    everything_B = jnp.full((batch,), length, jnp.int32)
     if key_mask is None:
-        return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
+        return _of_lengths(q, k, v, everything_B, jnp.full_like(everything_B, k.shape[1]))
     real_B = key_mask.sum(1, dtype=jnp.int32)
     if right_padded:
         # What padding holds, and what the kernel leaves there, must touch nothing.
@@ -29,20 +31,29 @@ def cudnn(
         return hide(_of_lengths(q, k, v, real_B, real_B), key_mask)
     front_BM = jnp.argsort(~key_mask, axis=1, stable=True)[..., None, None]
     k, v = (jnp.take_along_axis(hide(x, key_mask), front_BM, axis=1) for x in (k, v))
-    out = _of_lengths(q, k, v, jnp.full_like(real_B, q.shape[1]), real_B)
+    # A query of NaN would make the gradients of all keys NaN, even where nothing comes back to it.
+    sound_BNH1 = jnp.isfinite(q).all(-1, keepdims=True)
+    out = _of_lengths(jnp.where(sound_BNH1, q, 0), k, v, everything_B, real_B)
+    out = jnp.where(sound_BNH1, out, jnp.nan)
     return jnp.where((real_B > 0)[:, None, None, None], out, 0)
 
 
 def _of_lengths(q: Array, k: Array, v: Array, queries_B: Array, keys_B: Array) -> Array:
     """Of the first queries and keys of each row; a row without any takes one all the same."""
-    return jax.nn.dot_product_attention(
-        q,
-        k,
-        v,
+    length = q.shape[1]
+    out = jax.nn.dot_product_attention(
+        *(_even(x) for x in (q, k, v)),
         query_seq_lengths=jnp.maximum(queries_B, 1),
         key_value_seq_lengths=jnp.maximum(keys_B, 1),
         implementation="cudnn",
     )
+    return out[:, :length]
+
+
+def _even(x_BNHK: Array) -> Array:
+    """JAX refuses odd lengths where there are gradients."""
+    more = x_BNHK.shape[1] % 2
+    return jnp.pad(x_BNHK, ((0, 0), (0, more), (0, 0), (0, 0))) if more else x_BNHK
 
 
 def why_not_cudnn(dtype: DTypeLike, widths: tuple[int, int], plain: bool) -> str | None:
