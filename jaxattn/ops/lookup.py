@@ -25,7 +25,8 @@ def rows_of(table_VD: Array, index: Array, dtype: DTypeLike) -> Array:
     The gradient toward the table is summed in float32 (float64 for a float64 table), in an order
     that does not change from run to run.
     """
-    return table_VD.at[index].get(mode="promise_in_bounds").astype(dtype)
+    # NumPy arrays of checkpoints have no `.at`.
+    return jnp.asarray(table_VD).at[index].get(mode="promise_in_bounds").astype(dtype)
 
 
 def _rows_forward(table_VD: Array, index: Array, dtype: DTypeLike) -> tuple[Array, tuple]:
@@ -79,7 +80,7 @@ def sums_by_sorted_row(index_T: Array, change_TD: Array, rows: int) -> Array:
         index_T.astype(jnp.int32), (0, blocks * length - total), constant_values=rows
     )
     sorted_T, order_T = jax.lax.sort((filled_T, places_T), num_keys=1, is_stable=True)
-    change_CLD = change_TD.at[order_T].get(mode="clip").reshape(blocks, length, width)
+    change_CLD = jnp.asarray(change_TD).at[order_T].get(mode="clip").reshape(blocks, length, width)
     row_CL = sorted_T.reshape(blocks, length)
     begins_CL = jnp.pad(row_CL[:, 1:] != row_CL[:, :-1], ((0, 0), (1, 0)))
     slot_CL = jnp.cumsum(begins_CL, axis=1, dtype=jnp.int32)
