@@ -408,7 +408,9 @@ class TrainConfig(Checked):
         1, "devices over which parameters are spread as well, in each of those groups", low=1
     )
     deterministic: bool = option(
-        True, "only kernels that give the same bits every time; on a CPU all do"
+        False,
+        "only kernels that give the same bits every time; all do on a CPU, and on a GPU exact "
+        "attention does without cuDNN's then",
     )
 
     def __post_init__(self) -> None:

@@ -67,7 +67,7 @@ def deterministic(request: Request) -> bool:
         # Its runs are replayed by processes that each settle what their run needs.
         return False
     folder = _saved_run(request)
-    return folder is None or folder.saved_config()[0].train.deterministic
+    return folder is not None and folder.saved_config()[0].train.deterministic
 
 
 def _saved_run(request: Request) -> RunFolder | None:

@@ -25,12 +25,12 @@ def settled(*argv: str, **environment: str) -> dict[str, str]:
 
 
 def test_the_configuration_decides_on_deterministic_kernels() -> None:
-    assert settled("--mode=pretrain", BASE)["XLA_FLAGS"] == FLAG
-    off = "--config.train.deterministic=False"
-    assert "XLA_FLAGS" not in settled("--mode=pretrain", BASE, off)
-    assert settled("--mode=pretrain", BASE, XLA_FLAGS="--a=1")["XLA_FLAGS"] == f"--a=1 {FLAG}"
+    assert "XLA_FLAGS" not in settled("--mode=pretrain", BASE)
+    on = "--config.train.deterministic=True"
+    assert settled("--mode=pretrain", BASE, on)["XLA_FLAGS"] == FLAG
+    assert settled("--mode=pretrain", BASE, on, XLA_FLAGS="--a=1")["XLA_FLAGS"] == f"--a=1 {FLAG}"
     own = "--xla_gpu_deterministic_ops=false"
-    assert settled("--mode=pretrain", BASE, XLA_FLAGS=own)["XLA_FLAGS"] == own
+    assert settled("--mode=pretrain", BASE, on, XLA_FLAGS=own)["XLA_FLAGS"] == own
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
@@ -51,7 +51,7 @@ def test_a_saved_run_decides_where_no_configuration_is_given(
         ("--mode=finetune", "--exp=x", "--resume", runs),
     ):
         assert ("XLA_FLAGS" in settled(*argv)) == deterministic
-    assert "XLA_FLAGS" in settled("--mode=compare", runs)
+    assert "XLA_FLAGS" not in settled("--mode=compare", runs)
 
 
 def test_the_cache_is_on_but_where_compiling_is_measured(tmp_path: Path) -> None:

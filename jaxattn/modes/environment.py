@@ -102,6 +102,16 @@ def available_memory() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
+def inexact(config: Config) -> str | None:
+    """Why steps that are repeated may give other bits on this device; None: they do not."""
+    if jax.default_backend() == "cpu" or config.train.deterministic:
+        return None
+    return (
+        "with train.deterministic = False the fastest kernels of this device are taken, and a run "
+        "that is repeated may differ in its last bits"
+    )
+
+
 def attention_implementations(config: Config) -> dict[str, str]:
     """How exact attention is computed at each length that batches are padded to, and why.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxattn.modes import baseline, pretrain
+from jaxattn.modes.environment import inexact
 from jaxattn.modes.finetune import finetune
 from jaxattn.modes.replay_report import replay_report
 from jaxattn.modes.request import Request
@@ -51,6 +52,9 @@ def run(request: Request) -> int:
         print(line)
     logs = [(folder.path / "metrics.csv") for folder in (original, copy)]
     same_log = all(log.exists() for log in logs) and logs[0].read_bytes() == logs[1].read_bytes()
+    reason = inexact(config) if differing else None
+    if reason:
+        print(f"exactness is not promised: {reason}")
     verdict = "differ from" if differing else "equal"
     print(f"replayed into {copy.path}: results {verdict} those of {original.path}", end="")
     print("; metrics.csv is identical" if same_log else "")

@@ -33,6 +33,8 @@ UNBOUND = (
 """Sections that may differ between a run and its continuation: they do not change the result.
 
 That of a baseline depends on its own section nevertheless."""
+UNBOUND_OPTIONS = ("train.deterministic",)
+"""Single options of other sections that may: it decides how exactly the result is repeated."""
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -205,6 +207,8 @@ class RunFolder:
         for name, value in given.items():
             section = name.split(".")[0]
             bound = section not in UNBOUND or section == self.kind
+            if name in UNBOUND_OPTIONS:
+                continue
             if bound and value != begun_with.get(name):
                 raise InputError(
                     f"{name}: found {value!r}, but {self.path} was begun with "

@@ -195,6 +195,8 @@ def train(
     """
     for length, implementation in environment.attention_implementations(config).items():
         say(f"{stage}: exact attention at length {length}: {implementation}")
+    if reason := environment.inexact(config):
+        say(f"{stage}: {reason}")
     settings = flatten(to_plain(config))
     steps = total_steps(config, plan.steps_per_epoch)
     optimizer = make_optimizer(config.train, steps, finetune, config.model.num_layers)

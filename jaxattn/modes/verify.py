@@ -63,6 +63,8 @@ def run(request: Request) -> int:
         print(line)
     for line in elsewhere:
         print(f"not the machine of the run, so exactness is not promised here: {line}")
+    if reason := environment.inexact(config):
+        print(f"exactness is not promised: {reason}")
     verdict = (
         f"{len(differing)} parameters differ" if differing else "all parameters are bitwise equal"
     )
