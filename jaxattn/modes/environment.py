@@ -11,7 +11,8 @@ from typing import Any
 
 import jax
 
-from jaxattn.attention.sdpa import choose
+from jaxattn.attention import performer_favor, sdpa
+from jaxattn.attention.favor_sums import FeatureMap
 from jaxattn.config import Config
 from jaxattn.data.batching import default_buckets
 from jaxattn.model.heads import COMPUTE_DTYPES
@@ -113,28 +114,35 @@ def inexact(config: Config) -> str | None:
 
 
 def attention_implementations(config: Config) -> dict[str, str]:
-    """How exact attention is computed at each length that batches are padded to, and why.
+    """How exact attention or FAVOR+ is computed at each length that batches are padded to, and why.
 
-    "auto" is settled here by the very rule that the model follows; empty for other attentions.
+    "auto" is settled here by the very rule that the model follows; empty for an attention that has
+    no such option.
     """
-    if config.attention.type != "sdpa":
-        return {}
-    model = config.model
-    # What cuDNN's kernel cannot do is computed in another way, packed texts among it.
-    plain = (
-        model.positions != "relative" and not model.attention_dropout and not config.data.packing
-    )
-    found, prompt = {}, config.peft.prompt_tokens
-    for length in config.data.length_buckets or default_buckets(config.data.max_length):
-        implementation, reason = choose(
-            config.attention.sdpa.implementation,
-            dtype=COMPUTE_DTYPES[config.train.precision],
-            widths=(model.head_width, model.head_width),
+    model, options, prompt = config.model, config.attention.options, config.peft.prompt_tokens
+    # What fused kernels cannot do is computed in another way, packed texts among it.
+    plain = model.positions != "relative" and not config.data.packing
+    dtype = COMPUTE_DTYPES[config.train.precision]
+    widths = (model.head_width, model.head_width)
+
+    def chosen(length: int) -> tuple[str, str]:
+        if config.attention.type == "performer_favor":
+            features = FeatureMap(options.features, options.count(model.head_width))
+            return performer_favor.choose(
+                options.implementation, features, dtype=dtype, widths=widths, plain=plain
+            )
+        return sdpa.choose(
+            options.implementation,
+            dtype=dtype,
+            widths=widths,
             lengths=(length + prompt, length + prompt),
-            plain=plain,
+            plain=plain and not model.attention_dropout,
         )
-        found[str(length)] = f"{implementation} ({reason})"
-    return found
+
+    if not hasattr(options, "implementation"):
+        return {}
+    lengths = config.data.length_buckets or default_buckets(config.data.max_length)
+    return {str(n): "{} ({})".format(*chosen(n)) for n in lengths}
 
 
 def describe(config: Config) -> dict[str, Any]:

@@ -194,7 +194,7 @@ def train(
       InterruptedRun: `stop_after` is reached, or a signal arrived.
     """
     for length, implementation in environment.attention_implementations(config).items():
-        say(f"{stage}: exact attention at length {length}: {implementation}")
+        say(f"{stage}: {config.attention.type} at length {length}: {implementation}")
     if reason := environment.inexact(config):
         say(f"{stage}: {reason}")
     settings = flatten(to_plain(config))

@@ -167,7 +167,7 @@ def _read_predictions(folder: Path, score: float) -> tuple[Predictions | None, s
 
 
 def _implementation(environment: Mapping[str, Any]) -> str | None:
-    """How exact attention was computed at the longest length; None where that is not recorded."""
+    """How attention was computed at the longest length; None where that is not recorded."""
     found = environment.get("attention_implementations")
     if not isinstance(found, Mapping) or not all(str(length).isdigit() for length in found):
         return None

@@ -1,8 +1,8 @@
-"""What environment.json says of the machine and of how exact attention is computed on it."""
+"""What environment.json says of the machine and of how attention is computed on it."""
 
 import pytest
 
-from jaxattn.attention import sdpa
+from jaxattn.attention import performer_favor, sdpa
 from jaxattn.config import Config, replace
 from jaxattn.modes.environment import attention_implementations
 
@@ -28,6 +28,22 @@ def test_what_cudnn_cannot_do_is_not_recorded_as_its_work(
     assert {length: text.partition(" ")[0] for length, text in found.items()} == {"512": expected}
 
 
-def test_other_attentions_have_none() -> None:
-    config = replace(Config(), {"attention.type": "performer_favor"})
-    assert attention_implementations(config) == {}
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, "fused"), ({"data.packing": True}, "xla"), ({"model.positions": "relative"}, "xla")],
+)
+def test_what_the_kernels_of_favor_cannot_do_is_not_recorded_as_their_work(
+    monkeypatch: pytest.MonkeyPatch, options: dict, expected: str
+) -> None:
+    monkeypatch.setattr(
+        performer_favor,
+        "why_not_fused",
+        lambda features, dtype, widths, count, plain: None if plain else "not plain",
+    )
+    chosen = {"attention.type": "performer_favor", "data.length_buckets": (512,), **options}
+    found = attention_implementations(replace(Config(), chosen))
+    assert {length: text.partition(" ")[0] for length, text in found.items()} == {"512": expected}
+
+
+def test_lsh_has_no_such_option() -> None:
+    assert attention_implementations(replace(Config(), {"attention.type": "reformer_lsh"})) == {}
