@@ -39,11 +39,11 @@ PEFT_OPTIONS = {
 class RunRecord:
     """One run. What a run does not know (yet) is None; qualities are shares of 1, never percent.
 
-    `state` is finished, failed, interrupted or running; `reason` says why it is not finished.
-    Only a finished run carries qualities and costs. `implementation` says how attention was
-    computed for the longest inputs: xla, blockwise, cudnn or fused. `config`: 'section.option' ->
-    value. `pretrain` is the run it started from, tapt/<exp> for a TAPT run; `stages` are all stages
-    to it, with their attentions; `pretrain_seconds` are those of all stages before it. `predictions` are
+    `state` is finished, failed, interrupted or running; `reason` says why it is not finished. Only
+    a finished run carries qualities and costs. `implementation` says how attention was computed for
+    the longest inputs: xla, blockwise, cudnn or fused. `config`: 'section.option' -> value.
+    `pretrain` is the run it started from, tapt/<exp> for a TAPT run; `stages` are all stages to it,
+    with their attentions; `pretrain_seconds` are those of all stages before it. `predictions` are
     those on the test split; where they are None, `predictions_fault` says why. `environment` is
     what environment.json says, {} where that cannot be read. `latency`: size of a batch -> its
     milliseconds and texts per second, where --mode=eval has measured them.
