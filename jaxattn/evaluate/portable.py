@@ -40,14 +40,14 @@ def portable(
     Args:
         model: the classifier.
         weights: path of each parameter ("encoder/...") -> array.
-        trained: whose key of hashes and features becomes part of the program.
+        trained: whose key of hashes and features, or what was drawn from it, becomes part of the
+            program.
         lengths: rising; the last one is the longest text.
     """
 
     def together(weights: Weights, ids: Array, mask: Array) -> Array:
-        rngs = {"attention": trained.attention_key}
         batch = {"ids": ids, "mask": mask}
-        return class_logits(model, nested(weights), batch, rngs, deterministic=True)
+        return class_logits(model, nested(weights), batch, trained.rngs, deterministic=True)
 
     def row_by_row(weights: Weights, ids: Array, mask: Array) -> Array:
         def one(row: tuple[Array, Array]) -> Array:

@@ -20,7 +20,7 @@ from jaxattn.modes.model_card import model_card
 from jaxattn.modes.predict import OPTIONS, classifier_folder
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, write_json
-from jaxattn.modes.training import say
+from jaxattn.modes.training import say, with_draws
 from jaxattn.ops.trees import flat_names
 
 SCRIPT = Path(__file__).parents[1] / "evaluate" / "standalone.py"
@@ -78,7 +78,8 @@ def write_programs(
     model = ClassifierModel(plain, tokenizer.get_vocab_size(), len(label_names))
     weights = flat_names(trained.params)
     programs = []
-    for length, program in portable(model, weights, trained, lengths):
+    # Drawn features as constants: another machine need not have the library that makes them.
+    for length, program in portable(model, weights, with_draws(plain, trained), lengths):
         name = "model.stablehlo" if length is None else f"model_{length}.stablehlo"
         (folder / name).write_bytes(program)
         programs.append({"file": name, "length": length})
