@@ -1,13 +1,12 @@
 """Exact attention by cuDNN's fused kernels, through `jax.nn.dot_product_attention`."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
 from jaxattn.attention.inputs import hide
+from jaxattn.attention.probes import Probe
 
 
 def cudnn(
@@ -57,7 +56,12 @@ def _even(x_BNHK: Array) -> Array:
 
 
 def why_not_cudnn(dtype: DTypeLike, widths: tuple[int, int], plain: bool) -> str | None:
-    """Why cuDNN cannot serve on the default device; None if it can."""
+    """Why cuDNN cannot serve on the default device; None if it can.
+
+    Several processes must build the same program. A trial may fail in one of them alone, and
+    asking the others would wait for ever where one of them traces and the others do not. So none
+    is made: what decides is the kind of all GPUs, which every process knows.
+    """
     if jax.default_backend() != "gpu":
         return "the device is no CUDA GPU"
     if not plain:
@@ -66,22 +70,26 @@ def why_not_cudnn(dtype: DTypeLike, widths: tuple[int, int], plain: bool) -> str
         return f"it takes bfloat16 and float16, not {jnp.dtype(dtype).name}"
     if widths[0] != widths[1] or widths[0] % 8 or widths[0] > 128:
         return f"it takes equal head widths that are multiples of 8 up to 128, not {widths}"
+    if jax.process_count() > 1:
+        known = all(_is_recent(str(gpu.compute_capability)) for gpu in jax.devices())
+        return None if known else "not all GPUs are of compute capability 8.0 or more"
     return _probe(jnp.dtype(dtype).name, widths[0])
 
 
-@functools.cache
-def _probe(dtype: str, width: int) -> str | None:
-    """Runs the kernel and its gradient once on a tiny input: None, or the error's first line."""
+def _is_recent(capability: str) -> bool:
+    """Of a CUDA GPU, such as "9.0"; those of other makers are words."""
+    return capability.replace(".", "", 1).isdigit() and float(capability) >= 8.0
+
+
+def _trial(dtype: str, width: int) -> None:
+    """Runs the kernel and its gradient once on a tiny input."""
     x = jnp.ones((1, 64, 1, width), dtype)
     mask = jnp.ones((1, 64), bool)
 
     def loss(x: Array) -> Array:
         return cudnn(x, x, x, mask, right_padded=True).astype(jnp.float32).sum()
 
-    try:
-        # The probe must run even while a caller is being traced.
-        with jax.ensure_compile_time_eval():
-            jax.block_until_ready(jax.jit(jax.grad(loss))(x))
-    except Exception as error:  # any failure of driver, library or compiler means: not here
-        return f"its probe failed ({type(error).__name__}: {str(error).splitlines()[0][:200]})"
-    return None
+    jax.block_until_ready(jax.jit(jax.grad(loss))(x))
+
+
+_probe = Probe(_trial)
