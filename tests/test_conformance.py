@@ -24,6 +24,7 @@ from jaxattn.attention import (
 from jaxattn.attention.sdpa import sdpa
 from jaxattn.config import ATTENTION_TYPES
 from jaxattn.errors import InputError
+from jaxattn.ops.positions import rope
 
 KEY = jax.random.key(0)
 BATCH, LENGTH, HEADS, WIDTH, VALUES = 3, 40, 2, 5, 4
@@ -399,6 +400,116 @@ def test_half_precision_is_finite_and_close(case, dtype, width):
         for grad, wanted in zip(grads, exact_grads, strict=True):
             error = np.abs(np.float32(grad) - wanted).max()
             assert error <= 0.05 * (1 + np.abs(wanted).max()), std
+
+
+# What inputs may be like: a standard deviation, or what `unusual` says.
+KINDS = (0.01, 0.3, 1.0, 5.0, 20.0, "one huge token", "equal tokens", "means apart")
+
+
+def unusual(kind):
+    """q, k, v of that kind, and the queries' root mean square."""
+    q, k, v = arrays(std=kind if isinstance(kind, float) else 1.0)
+    if kind == "one huge token":
+        # Token 2 is a real one in every row; the largest query is not that of the largest key.
+        q[:, 1], k[:, 2] = 40 * q[:, 1], 40 * k[:, 2]
+    if kind == "equal tokens":
+        q, k = (np.broadcast_to(3 * x[:1, :1], x.shape).copy() for x in (q, k))
+    if kind == "means apart":
+        mean = np.random.default_rng(5).normal(size=(HEADS, WIDTH)).astype(np.float32)
+        q, k = q + 4 * mean, k - 4 * mean
+    return (q, k, v), float(np.sqrt(np.square(q).mean()))
+
+
+def assert_as_in_float64(case, inputs, doubles, limit, label):
+    """Output and gradients are finite and those of float64 inputs; no query comes out empty."""
+    seen = mask()
+    cotangent = real_only(weights(), seen)
+    found = plain(case, inputs, seen, cotangent)
+    with jax.enable_x64(True):
+        wanted = plain(case, doubles, seen, np.float64(cotangent))
+    assert wanted[0].dtype == np.float64
+    assert (np.abs(found[0][seen]).max(-1) > 0).all(), label
+    for name, x, y in zip(("out", "dq", "dk", "dv"), jax.tree.leaves(found),
+                          jax.tree.leaves(wanted), strict=True):  # fmt: skip
+        x, y = x[seen], y[seen]
+        assert np.isfinite(x).all(), (label, name)
+        # Gradients that cancel, as those of equal tokens do, are compared with 1e-2.
+        error = np.linalg.norm(x - y) / (np.linalg.norm(y) + 1e-2 * x.size**0.5)
+        assert error < limit, (label, name, error)
+
+
+@every
+def test_every_kind_of_input_gives_what_float64_gives(case):
+    for kind in KINDS:
+        inputs, size = unusual(kind)
+        doubles = [np.float64(x) for x in inputs]
+        assert_as_in_float64(case, inputs, doubles, 1e-5 * max(1.0, size), kind)
+
+
+@every
+def test_the_last_positions_are_as_exact_as_the_first(case):
+    """Rotated queries and keys at 0, 1, ... and up to 16,383; the latter have large angles."""
+    q, k, v = arrays(width=WIDTH + 1)
+
+    def rotated(x, positions):
+        # Of the last pair one feature is left out: the width is that of the other tests.
+        return np.asarray(rope(jnp.asarray(x), jnp.asarray(positions), 10000.0, 1.0))[..., :WIDTH]
+
+    for first in (0, 16384 - LENGTH):
+        positions = np.arange(first, first + LENGTH)
+        inputs = *(rotated(x, positions) for x in (q, k)), v
+        with jax.enable_x64(True):
+            doubles = *(rotated(np.float64(x), positions) for x in (q, k)), np.float64(v)
+        assert_as_in_float64(case, inputs, doubles, 1e-5, first)
+
+
+def arguments(name):
+    """Values of every keyword of an attention but options, PRNG keys and draws, one by one."""
+    op = ATTENTIONS[name]
+    rng = np.random.default_rng(3)
+    by_key = (BATCH, HEADS, 1, LENGTH)
+    known = {
+        "key_mask": mask(),
+        "attn_mask": rng.random(by_key) < 0.7,
+        "bias": rng.normal(size=by_key).astype(np.float32),
+        "relative_bias": relative_table(),
+        "segment_ids": np.repeat([[1, 2]], [15, 25], axis=1).repeat(BATCH, 0),
+        "dropout_rate": 0.5,
+        "dropout_key": jax.random.key(5),
+        "right_padded": True,
+    }
+    needs = {"dropout_rate": "dropout_key", "dropout_key": "dropout_rate"}
+    needs["right_padded"] = "key_mask"
+    options = op.options().keywords(WIDTH)
+    taken = set(op.apply.__kwdefaults__) - {"key", "drawn"} - set(options)
+    assert taken <= set(known), f"a value for every argument of {name}"
+    yield {}
+    for one in sorted(taken):
+        yield {each: known[each] for each in {one, needs.get(one, one)}}
+    yield {each: known[each] for each in taken - {"right_padded"}}
+    by_pair = (BATCH, HEADS, LENGTH, LENGTH)
+    dense = {"dense_masks": True} if "dense_masks" in options else {}
+    yield {"attn_mask": rng.random(by_pair) < 0.7, **dense}
+    yield {"bias": rng.normal(size=by_pair).astype(np.float32), **dense}
+
+
+@every
+@pytest.mark.parametrize(
+    "dtype", [jnp.bfloat16, *(pytest.param(x, marks=pytest.mark.slow) for x in ("f2", "f4"))]
+)
+def test_outputs_and_gradients_have_the_type_of_the_inputs(case, dtype):
+    """Under every argument, float32 ones among them; with options and without."""
+    q, k, v = arrays(dtype=dtype)
+    for given in arguments(case.name):
+        for options in (OPTIONS, {}):
+
+            def run(q, k, v, given=given, options=options):
+                own = functools.partial(attend, case, options=options, **given)
+                out, pull = jax.vjp(own, q, k, v)
+                return out, *pull(jnp.ones_like(out))
+
+            for x in jax.eval_shape(run, q, k, v):
+                assert x.dtype == dtype, list(given)
 
 
 @every

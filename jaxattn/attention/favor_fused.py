@@ -7,7 +7,6 @@ queries) are split among several programs, whose sums are joined afterwards.
 
 import functools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from jax.typing import DTypeLike
 
 from jaxattn.attention.favor_sums import Draw, FeatureMap, linear_attention
 from jaxattn.attention.inputs import sum_dtype
+from jaxattn.attention.probes import Probe
 
 # Positions of a tile, and of a block of queries where the length allows.
 _TILE, _BLOCK = 64, 128
@@ -452,8 +452,7 @@ def why_not_fused(
     return _probe(*widths, count)
 
 
-@functools.cache
-def _probe(width: int, values: int, count: int, interpret: bool = False) -> str | None:
+def _trial(width: int, values: int, count: int, interpret: bool = False) -> str | None:
     """Compares the kernels with `favor_sums` once on a small input, results and gradients: None,
     or what is wrong. `interpret`: for tests on any device."""
     rng = np.random.default_rng(0)
@@ -477,15 +476,10 @@ def _probe(width: int, values: int, count: int, interpret: bool = False) -> str 
 
         return [np.asarray(x, np.float32) for x in jax.jit(both)(*arrays)]
 
-    try:
-        # The probe must run even while a caller is being traced: a thread of its own is not. (Under
-        # `jax.ensure_compile_time_eval` a kernel's constants become arrays, which it may not hold.)
-        with ThreadPoolExecutor(1) as thread:
-            pairs = thread.submit(
-                lambda: list(zip(results(fused), results(by_xla), strict=True))
-            ).result()
-    except Exception as error:  # any failure of driver, library or compiler means: not here
-        return f"their probe failed ({type(error).__name__}: {str(error).splitlines()[0][:200]})"
+    pairs = list(zip(results(fused), results(by_xla), strict=True))
     errors = [float(np.linalg.norm(x - y) / np.linalg.norm(y)) for x, y in pairs]
     # bfloat16 keeps errors of either way near 0.01; a NaN is no small error.
-    return None if max(errors) < 0.05 else f"their probe gave wrong numbers (errors {errors})"
+    return None if max(errors) < 0.05 else f"its probe gave wrong numbers (errors {errors})"
+
+
+_probe = Probe(_trial)

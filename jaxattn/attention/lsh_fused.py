@@ -12,7 +12,6 @@ keys and values come from a kernel of their own, by chunks of keys.
 
 import functools
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +20,7 @@ from jax import Array
 from jax.experimental import pallas as pl
 
 from jaxattn.attention.lsh_windows import FAR_KEY, FAR_QUERY, Windows
+from jaxattn.attention.probes import Probe
 
 try:
     from jax.experimental.pallas import triton
@@ -66,41 +66,45 @@ def usable(shape: Shape, q: Array, v: Array) -> bool:
     if not (half and all(16 <= n <= 128 and n & (n - 1) == 0 for n in sizes)):
         return False
     # Without a GPU at hand programs can be compiled for one, but not tried.
-    return capability is None or _probe(shape, q.dtype.name, q.shape[-1], v.shape[-1])
+    if capability is None:
+        return True
+    obstacle = _probe(shape, q.dtype.name, q.shape[-1], v.shape[-1])
+    if obstacle is not None:
+        _warn(obstacle)
+    return obstacle is None
 
 
 @functools.cache
-def _probe(shape: Shape, dtype: str, width: int, values: int) -> bool:
-    """Whether the kernels run here: tried once on ones, whose average is one."""
+def _warn(obstacle: str) -> None:
+    """Once for each reason."""
+    _LOG.warning("LSH without fused kernels: %s", obstacle)
 
-    def run() -> bool:
-        chunks = shape.window
-        position = jnp.arange(chunks * shape.chunk, dtype=jnp.int32)[None, None, None]
-        number = position // shape.chunk
-        span = start = None
-        low = number - shape.before
-        if not shape.shared:
-            low, span = jnp.zeros_like(position), jnp.full_like(position, position.size)
-            number, start = position, jnp.zeros((1, 1, 1, chunks), jnp.int32)
-        windows = Windows(position, position, position, position, low, number, span, start)
-        one, v = (jnp.ones((1, position.size, 1, n), dtype) for n in (width, values))
-        zero = jnp.zeros((1, 1, position.size), jnp.float32)
 
-        def both(one: Array, v: Array) -> Any:
-            out, normaliser = forward(shape, windows, one, one, v)
-            return out, backward(shape, windows, (one, one, v, v), (normaliser, zero))
+def _trial(shape: Shape, dtype: str, width: int, values: int) -> str | None:
+    """Runs the kernels on ones, whose average is one: None, or what is wrong."""
+    chunks = shape.window
+    position = jnp.arange(chunks * shape.chunk, dtype=jnp.int32)[None, None, None]
+    number = position // shape.chunk
+    span = start = None
+    low = number - shape.before
+    if not shape.shared:
+        low, span = jnp.zeros_like(position), jnp.full_like(position, position.size)
+        number, start = position, jnp.zeros((1, 1, 1, chunks), jnp.int32)
+    windows = Windows(position, position, position, position, low, number, span, start)
+    one, v = (jnp.ones((1, position.size, 1, n), dtype) for n in (width, values))
+    zero = jnp.zeros((1, 1, position.size), jnp.float32)
 
-        out, grads = jax.jit(both)(one, v)
-        right = bool(jnp.abs(out - 1).max() < 0.01)
-        return right and all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(grads))
+    def both(one: Array, v: Array) -> Any:
+        out, normaliser = forward(shape, windows, one, one, v)
+        return out, backward(shape, windows, (one, one, v, v), (normaliser, zero))
 
-    try:
-        # The caller is being traced; a thread of its own is not.
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(run).result()
-    except Exception as error:  # any failure of driver or compiler means: not here
-        _LOG.warning("LSH without fused kernels, which fail here: %s", str(error).split("\n")[0])
-        return False
+    out, grads = jax.jit(both)(one, v)
+    right = bool(jnp.abs(out - 1).max() < 0.01)
+    finite = all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(grads))
+    return None if right and finite else "its probe gave wrong numbers"
+
+
+_probe = Probe(_trial)
 
 
 def _load(ref: Any, index: Any, mask: Array, other: Any) -> Array:

@@ -115,7 +115,9 @@ def choose(
         return implementation, "as asked"
     obstacle = why_not_cudnn(dtype, widths, plain)
     if obstacle is None:
-        return "cudnn", "as asked" if implementation == "cudnn" else "its probe succeeded"
+        several = jax.process_count() > 1
+        tried = "all GPUs are of a kind that has it" if several else "its probe succeeded"
+        return "cudnn", "as asked" if implementation == "cudnn" else tried
     if implementation == "cudnn":
         raise InputError(f"sdpa implementation: found 'cudnn', but {obstacle}")
     if lengths[0] * lengths[1] < _SMALLEST_BLOCKWISE:

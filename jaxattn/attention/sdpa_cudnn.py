@@ -1,6 +1,5 @@
 """Exact attention by cuDNN's fused kernels, through `jax.nn.dot_product_attention`."""
 
-import functools
 import os
 
 import jax
@@ -9,6 +8,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from jaxattn.attention.inputs import hide
+from jaxattn.attention.probes import Probe
 
 _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
@@ -60,7 +60,12 @@ def _even(x_BNHK: Array) -> Array:
 
 
 def why_not_cudnn(dtype: DTypeLike, widths: tuple[int, int], plain: bool) -> str | None:
-    """Why cuDNN cannot serve on the default device; None if it can."""
+    """Why cuDNN cannot serve on the default device; None if it can.
+
+    Several processes must build the same program. A trial may fail in one of them alone, and
+    asking the others would wait for ever where one of them traces and the others do not. So none
+    is made: what decides is the kind of all GPUs, which every process knows.
+    """
     if jax.default_backend() != "gpu":
         return "the device is no CUDA GPU"
     if not plain:
@@ -73,22 +78,26 @@ def why_not_cudnn(dtype: DTypeLike, widths: tuple[int, int], plain: bool) -> str
         # Its step ended in "raw_hash_map<>::at" on an H200 (jax 0.11.2): XLA looks the compiled
         # kernel up under another key than it has stored it (openxla/xla pull request 46500).
         return f"XLA does not find its kernels again with {_DETERMINISTIC}"
+    if jax.process_count() > 1:
+        known = all(_is_recent(str(gpu.compute_capability)) for gpu in jax.devices())
+        return None if known else "not all GPUs are of compute capability 8.0 or more"
     return _probe(jnp.dtype(dtype).name, widths[0])
 
 
-@functools.cache
-def _probe(dtype: str, width: int) -> str | None:
-    """Runs the kernel and its gradient once on a tiny input: None, or the error's first line."""
+def _is_recent(capability: str) -> bool:
+    """Of a CUDA GPU, such as "9.0"; those of other makers are words."""
+    return capability.replace(".", "", 1).isdigit() and float(capability) >= 8.0
+
+
+def _trial(dtype: str, width: int) -> None:
+    """Runs the kernel and its gradient once on a tiny input."""
     x = jnp.ones((1, 64, 1, width), dtype)
     mask = jnp.ones((1, 64), bool)
 
     def loss(x: Array) -> Array:
         return cudnn(x, x, x, mask, right_padded=True).astype(jnp.float32).sum()
 
-    try:
-        # The probe must run even while a caller is being traced.
-        with jax.ensure_compile_time_eval():
-            jax.block_until_ready(jax.jit(jax.grad(loss))(x))
-    except Exception as error:  # any failure of driver, library or compiler means: not here
-        return f"its probe failed ({type(error).__name__}: {str(error).splitlines()[0][:200]})"
-    return None
+    jax.block_until_ready(jax.jit(jax.grad(loss))(x))
+
+
+_probe = Probe(_trial)

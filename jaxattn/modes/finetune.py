@@ -202,9 +202,11 @@ def class_weights(how: str, labels: np.ndarray, num_classes: int) -> np.ndarray 
     """Weight of every class in the loss, float64 [num_classes]; None for equal weights.
 
     "balanced": n / (classes that occur * n of the class), so that every class weighs the same in
-    total and the mean weight of an example is 1.
+    total and the mean weight of an example is 1. A class that does not occur weighs 0: all that
+    its weight would act on is its share of smoothed targets.
     """
     if how == "none":
         return None
     counts = np.bincount(labels, minlength=num_classes)
-    return len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    balanced = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return np.where(counts > 0, balanced, 0.0)

@@ -48,8 +48,10 @@ def cross_entropy_sums(
       weights: float [...], 0 for places that do not count.
       label_smoothing: this share of the target is spread evenly over all classes (Szegedy et al.
         2016, 7).
-      class_weights: float [classes]; the loss of a place is multiplied by that of its true class.
-        They are no part of `count`: their mean over the training data should be 1.
+      class_weights: float [classes]; -log p of every class is multiplied by the class's weight
+        times its share of the target, as in `torch.nn.CrossEntropyLoss`. They are no part of
+        `count`, so their mean over the true classes of the training data should be 1; torch's
+        "mean" divides by the sum of the weights of the batch's true classes instead.
 
     Returns:
       float32 scalars `loss` (nats), `correct` and `count`; divide the first two by `count`.
@@ -58,11 +60,16 @@ def cross_entropy_sums(
     # Compared, not taken by index: the gradient of that would be a scatter into all the logits.
     true = jnp.arange(logits.shape[-1], dtype=targets.dtype) == targets[..., None]
     picked = jnp.where(true, logits, 0.0).sum(axis=-1)
-    if label_smoothing:
-        picked = (1.0 - label_smoothing) * picked + label_smoothing * logits.mean(axis=-1)
-    loss = jax.nn.logsumexp(logits, axis=-1) - picked
-    if class_weights is not None:
-        loss = loss * class_weights[targets]
+    normaliser = jax.nn.logsumexp(logits, axis=-1)
+    if class_weights is None:
+        if label_smoothing:
+            picked = (1.0 - label_smoothing) * picked + label_smoothing * logits.mean(axis=-1)
+        loss = normaliser - picked
+    else:
+        loss = (normaliser - picked) * class_weights[targets]
+        if label_smoothing:
+            even = ((normaliser[..., None] - logits) * class_weights).mean(axis=-1)
+            loss = (1.0 - label_smoothing) * loss + label_smoothing * even
     correct = (logits.argmax(axis=-1) == targets).astype(jnp.float32)
     return {
         "loss": (loss * weights).sum(),

@@ -173,5 +173,5 @@ def test_a_probe_that_fails_leaves_the_work_to_xla(monkeypatch):
     found = performer_favor.choose(
         "auto", FeatureMap("positive", 128), dtype=jnp.bfloat16, widths=(64, 64)
     )
-    assert found[0] == "xla" and "their probe failed" in found[1]
+    assert found[0] == "xla" and "its probe failed" in found[1]
     favor_fused._probe.cache_clear()

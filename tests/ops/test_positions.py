@@ -1,6 +1,7 @@
 """Positions against published formulas and values."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -27,6 +28,49 @@ def test_rope_is_the_rotation_of_the_paper():
     angle = positions[:, None] / 2.0 * 100.0 ** (-2 * np.arange(4) / 8)
     turned = (x[..., :4] + 1j * x[..., 4:]) * np.exp(1j * angle)[:, None, :]
     np.testing.assert_allclose(out, np.concatenate([turned.real, turned.imag], -1), atol=1e-5)
+
+
+def turned(positions, base, scale, dtype=np.float32):
+    """Cosines and sines of 64 features: what rope makes of ones and zeros."""
+    x = np.zeros((1, positions.shape[-1], 1, 64), dtype)
+    x[..., :32] = 1
+    x = np.broadcast_to(x, (*np.atleast_2d(positions).shape, 1, 64))
+    found = jax.jit(lambda x, p: rope(x, p, base, scale))(x, positions)[:, :, 0]
+    assert found.dtype == dtype
+    angle = np.float64(positions)[..., None] / scale * base ** (-np.arange(0, 64, 2) / 64)
+    wanted = np.concatenate([np.cos(angle), np.sin(angle)], -1)
+    return np.abs(np.float64(found) - wanted).max()
+
+
+@pytest.mark.parametrize("base", [10000.0, 500000.0])
+@pytest.mark.parametrize("scale", [1.0, 4.0, 0.3])
+def test_rope_is_right_at_every_position(base, scale):
+    """Float32 products of positions and frequencies are 4e-4 off at the last one."""
+    places = np.arange(16384)
+    rows = np.stack([places, places[::-1]])
+    for positions in (places, rows, np.float32(places), places.astype(np.uint16)):
+        assert turned(positions, base, scale) < 2e-7
+    far = np.array([-1, -16383, 2**16 - 1, 2**16, 2**20])
+    assert turned(far, base, scale) < 2e-7
+    if scale >= 1:
+        halves = np.float32([0.5, 7.25, 16382.75, -3.5])
+        assert turned(halves, base, scale) < 3e-7
+    with jax.enable_x64(True):
+        for positions in (places, places + 0.125):
+            assert turned(positions, base, scale, np.float64) < 2e-11
+        assert turned(places, base, scale) < 2e-7
+
+
+def test_rope_takes_one_program_of_any_length():
+    length = jax.export.symbolic_shape("n")[0]
+    of_any = jax.export.export(jax.jit(lambda x: rope(x, jnp.arange(x.shape[1]), 1e4, 1.0)))(
+        jax.ShapeDtypeStruct((1, length, 2, 8), jnp.float32)
+    )
+    for n in (1, 7, 300):
+        x = np.random.default_rng(n).normal(size=(1, n, 2, 8)).astype(np.float32)
+        np.testing.assert_allclose(
+            of_any.call(x), rope(x, jnp.arange(n), 1e4, 1.0), rtol=0, atol=1e-6
+        )
 
 
 def test_rope_keeps_norms_and_depends_on_differences_only():

@@ -65,14 +65,14 @@ def test_cross_entropy_sums_against_float64() -> None:
 
 
 def test_smoothed_and_weighted_loss_against_float64() -> None:
-    """The target is (1 - e) one-hot + e / classes, times the weight of the true class."""
+    """The target is (1 - e) one-hot + e / classes, times the weight of each class."""
     rng = np.random.default_rng(2)
     logits, targets = rng.normal(size=(7, 5)) * 3, rng.integers(0, 5, 7)
     weights = np.array([1, 1, 0, 1, 1, 1, 0.0])
     by_class = np.array([0.2, 1.0, 3.0, 0.5, 0.3])
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     target = 0.9 * np.eye(5)[targets] + 0.1 / 5
-    wanted = -((target * log_p).sum(-1) * by_class[targets] * weights).sum()
+    wanted = -((target * log_p * by_class).sum(-1) * weights).sum()
     sums = cross_entropy_sums(
         jnp.float32(logits),
         jnp.asarray(targets),
@@ -84,11 +84,41 @@ def test_smoothed_and_weighted_loss_against_float64() -> None:
     assert float(sums["count"]) == 5
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_loss_and_gradient_are_torch_s(smoothing: float, weighted: bool) -> None:
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(3)
+    logits, targets = np.float32(rng.normal(size=(50, 7)) * 4), rng.integers(0, 7, 50)
+    by_class = np.float32(rng.uniform(0.0, 3.0, 7)) if weighted else None
+    theirs = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
+    loss = torch.nn.CrossEntropyLoss(
+        weight=torch.tensor(np.float64(by_class)) if weighted else None,
+        label_smoothing=smoothing,
+        reduction="sum",
+    )(theirs, torch.tensor(targets))
+    loss.backward()
+
+    def ours(logits: jax.Array) -> jax.Array:
+        return cross_entropy_sums(
+            logits,
+            jnp.asarray(targets),
+            jnp.ones(50),
+            label_smoothing=smoothing,
+            class_weights=None if by_class is None else jnp.asarray(by_class),
+        )["loss"]
+
+    value, gradient = jax.jit(jax.value_and_grad(ours))(logits)
+    np.testing.assert_allclose(value, loss.item(), rtol=2e-6)
+    np.testing.assert_allclose(gradient, theirs.grad.numpy(), rtol=0, atol=2e-6)
+
+
 def test_balanced_classes_weigh_the_same_in_total() -> None:
     labels = np.array([0] * 12 + [1] * 3 + [3])
     weights = class_weights("balanced", labels, 4)
     np.testing.assert_allclose(weights[[0, 1, 3]] * [12, 3, 1], [16 / 3] * 3)
     assert weights[labels].mean() == pytest.approx(1.0)
+    assert weights[2] == 0
     assert class_weights("none", labels, 4) is None
 
 
