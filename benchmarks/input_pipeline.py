@@ -4,12 +4,15 @@
 
 1. Reading and tokenising, in MB of raw text a second, and the peak memory of the process.
 2. Batches of 64 x 512 tokens for the MLM, made ahead by threads and put on the device, in tokens a
-   second; beside them one BERT_SMALL training step on this device.
+   second, and the milliseconds that one of 32 x 512 takes in one thread; beside them one BERT_SMALL
+   training step on this device.
 3. Useful tokens a second of a small encoder's step on batches padded to their longest text, to the
    nearest bucket, and packed; the batches are those of the same texts, the repeats are in turn.
 """
 
 import argparse
+import dataclasses
+import functools
 import resource
 import statistics
 import time
@@ -65,6 +68,28 @@ def batch_rate(config: Config, tokens: TokenRows, masking: Masking, steps: int) 
         count = sum(fed.tokens for fed in feed(batch, 0, steps))
         found.append(count / (time.perf_counter() - began))
     return f"in buckets {found[0]:,.0f}, packed {found[1]:,.0f} tokens/s"
+
+
+def batch_milliseconds(config: Config, tokens: TokenRows, masking: Masking, steps: int) -> str:
+    """Median time of batches of 32 x 512 in this thread: in one bucket, packed, of whole words."""
+    words = np.random.default_rng(0).random(masking.vocab_size) < 0.3
+    found = []
+    for rule, plan in (
+        (masking, BatchPlan(tokens.lengths, buckets=(512,), batch_size=32, seed=0)),
+        (masking, PackedPlan(tokens.lengths, length=LENGTH, batch_size=32, seed=0)),
+        (
+            dataclasses.replace(masking, continues=words),
+            BatchPlan(tokens.lengths, buckets=(512,), batch_size=32, seed=0),
+        ),
+    ):
+        batch = mlm_batches(config, tokens, plan, rule)
+        batch(0)
+        times = [seconds_of(functools.partial(batch, step)) for step in range(steps)]
+        found.append(1e3 * statistics.median(times))
+    return (
+        f"{found[0]:.2f} ms padded to 512, {found[1]:.2f} packed, "
+        f"{found[2]:.2f} padded with whole words hidden"
+    )
 
 
 def step_seconds(config: Config, rows: int, vocab_size: int, repeats: int) -> float:
@@ -154,6 +179,7 @@ def main() -> None:
           f"peak memory {peak_memory():,.0f} MB")  # fmt: skip
     masking = Masking(0.15, tokenizer.get_vocab_size(), special_ids(tokenizer))
     print(f"batches of {ROWS} x {LENGTH}: {batch_rate(config, tokens, masking, args.steps)}")
+    print(f"one batch of 32 x {LENGTH}: {batch_milliseconds(config, tokens, masking, args.steps)}")
     seconds = step_seconds(config, 4, 30_522, 3)
     print(f"BERT_SMALL, 4 x {LENGTH}, sdpa: {4 * LENGTH / seconds:,.0f} tokens/s")
     rng = np.random.default_rng(0)

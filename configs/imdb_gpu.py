@@ -18,7 +18,7 @@ from jaxattn.presets import set_architecture
 
 
 def get_config(mode: str) -> ConfigDict:
-    """Four blocks of width 512, bfloat16; 1,500 steps of MLM, three epochs of fine-tuning."""
+    """Four blocks of width 512; 1,500 steps of MLM, three epochs of fine-tuning."""
     config = defaults()
     config.data.name = "imdb"
     config.data.hub = "stanfordnlp/imdb"
@@ -27,7 +27,6 @@ def get_config(mode: str) -> ConfigDict:
     config.data.max_length = 512
     # Every further length would be two more programs to compile.
     config.data.length_buckets = (256, 512)
-    config.train.precision = "bfloat16"
     config.train.batch_size = 64
     config.train.eval_batch_size = 128
     config.log.every_steps = 50

@@ -6,8 +6,9 @@ Run time and result: none yet, this is made for a GPU. Published accuracy: Trans
 Reformer 56.10, Performer 65.40. Published: IMDB in bytes, cut at 4,000; 4 blocks of width 256, 4
 heads, feed-forward 1024, CLS pooling, batches of 32, 20,000 steps of Adam (beta 2 0.98, decay
 0.1) with 8,000 to warm up to a rate of 0.05 / sqrt(8000) = 5.6e-4. Ours: 1,000 training reviews
-held out to choose by (theirs were the test reviews), [SEP], the cosine after the warm-up,
-bfloat16. Without --config.data.path=<folder> the hub's stanfordnlp/imdb is read.
+held out to choose by (theirs were the test reviews), [SEP], the cosine after the warm-up, half
+precision where the GPU has units for it. Without --config.data.path=<folder> the hub's
+stanfordnlp/imdb is read.
 """
 
 from ml_collections import ConfigDict

@@ -30,7 +30,6 @@ def get_config(mode: str) -> ConfigDict:
     config.data.hub = "ccdv/arxiv-classification"
     config.data.hub_config = "no_ref"
     config.model.max_seq_len = 16384
-    config.train.precision = "bfloat16"
     if mode == "tapt":
         config.train.batch_size = 64
         config.train.epochs, config.train.learning_rate = 2, 2e-4

@@ -24,7 +24,6 @@ def get_config(mode: str) -> ConfigDict:
     config.data.name = "hyperpartisan"
     config.model.max_seq_len = 4096
     config.train.batch_size = 64
-    config.train.precision = "bfloat16"
     if mode == "tapt":
         config.train.epochs, config.train.learning_rate = 6, 2e-4
         return config

@@ -25,6 +25,5 @@ def get_config(mode: str) -> ConfigDict:
     config.data.hub = "stanfordnlp/imdb"
     config.data.label_names = ("neg", "pos")
     config.train.batch_size = 64
-    config.train.precision = "bfloat16"
     config.train.epochs, config.train.learning_rate = (15, 2e-4) if mode == "tapt" else (8, 3e-5)
     return config

@@ -14,6 +14,8 @@ from jaxattn.checked import Checked, did_you_mean, option, section
 from jaxattn.errors import InputError
 
 MAX_SEQ_LEN = 16384
+AUTO_PRECISION = "auto"
+"""`train.precision` that is settled when a run begins; nothing is built from it, none is saved."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -388,8 +390,9 @@ class TrainConfig(Checked):
     muon_momentum: float = option(0.95, "momentum of muon's matrices", low=0.0, high=0.9999)
     clip_norm: float = option(1.0, "global gradient norm is clipped at this", low=1e-6)
     precision: str = option(
-        "float32", "type of the computation; parameters stay float32",
-        choices=("float32", "bfloat16", "float16"),
+        "float32", "type of the computation; parameters stay float32; auto, with which "
+        "configuration files begin, is what the device of a new run is made for; left out: float32",
+        choices=(AUTO_PRECISION, "float32", "bfloat16", "float16"),
     )  # fmt: skip
     loss_scale: float = option(
         2.0**15, "first factor of the loss with float16", low=1.0, high=2.0**24

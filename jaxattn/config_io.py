@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxattn.checked import did_you_mean
-from jaxattn.config import Config, replace
+from jaxattn.config import AUTO_PRECISION, Config, replace
 from jaxattn.errors import InputError
 
 if TYPE_CHECKING:
@@ -81,8 +81,11 @@ def to_config_dict(config: Config) -> "ConfigDict":
 
 
 def defaults() -> "ConfigDict":
-    """Every option at its default: what a configuration file begins with."""
-    return to_config_dict(Config())
+    """What a configuration file begins with: every option at its default, the precision "auto".
+
+    `Config()` is float32 on every machine, and so is a saved configuration without that option.
+    """
+    return to_config_dict(replace(Config(), {"train.precision": AUTO_PRECISION}))
 
 
 def inherit_architecture(config: "ConfigDict") -> None:

@@ -43,7 +43,7 @@ def set_architecture(config: "ConfigDict", name: str) -> None:
 
 
 def wikipedia_pretraining(architecture: str) -> "ConfigDict":
-    """MLM on 200,000 Wikipedia articles: 10 epochs, batches of 64, peak rate 5e-4, bfloat16.
+    """MLM on 200,000 Wikipedia articles: 10 epochs, batches of 64, peak rate 5e-4.
 
     Reads the hub's dataset, or the Parquet, CSV or JSONL files of --config.data.path.
     """
@@ -55,7 +55,6 @@ def wikipedia_pretraining(architecture: str) -> "ConfigDict":
     config.data.max_examples = 200_000
     config.tokenizer.vocab_size = 30522
     config.train.epochs = 10
-    config.train.precision = "bfloat16"
     return config
 
 
@@ -156,5 +155,4 @@ def long_range_arena(architecture: str, *, tokens: int, steps: int, warmup: int)
     config.train.warmup_ratio = warmup / steps
     config.train.weight_decay = 0.1
     config.train.beta2 = 0.98
-    config.train.precision = "bfloat16"
     return config

@@ -13,6 +13,7 @@ from jaxattn.attention import ATTENTIONS
 from jaxattn.config import ATTENTION_TYPES, Config, FavorOptions, replace
 from jaxattn.errors import InputError
 from jaxattn.model.heads import MlmModel
+from jaxattn.modes.precision import settled
 from jaxattn.ops.trees import count_parameters
 from jaxattn.presets import ARCHITECTURES
 
@@ -28,7 +29,7 @@ def parsed(*argv: str):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
 def test_every_config_builds_its_model(path: Path) -> None:
-    config = parsed("--mode=pretrain", f"--config={path}").resolved()
+    config = settled(parsed("--mode=pretrain", f"--config={path}").resolved())
     model = MlmModel(config, 128)
     ids, mask = jnp.zeros((1, 4), jnp.int32), jnp.ones((1, 4), bool)
     keys = {"params": jax.random.key(0), "attention": jax.random.key(0)}
@@ -36,6 +37,24 @@ def test_every_config_builds_its_model(path: Path) -> None:
         lambda: model.init(keys, ids, mask, jnp.zeros((1, 1), jnp.int32), deterministic=True)
     )
     assert count_parameters(shapes) > 0
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
+def test_every_config_suits_the_device_it_meets(path: Path) -> None:
+    """A T4 has no units for bfloat16, a CPU none for either; a later stage does not inherit it."""
+    pretrained = parsed("--mode=pretrain", f"--config={path}").resolved()
+    assert pretrained.train.precision == "auto"
+    inherited = replace(pretrained, {"train.precision": "float16"})
+    for mode in ("tapt", "finetune"):
+        request = parsed(f"--mode={mode}", f"--config={path}")
+        assert request.resolved(inherited).train.precision == "auto"
+
+
+def test_python_code_has_float32_and_configuration_files_have_auto(tmp_path: Path) -> None:
+    assert Config().train.precision == "float32"
+    assert config_io.defaults().train.precision == "auto"
+    (tmp_path / "c.yaml").write_text("train:\n  seed: 1\n")
+    assert config_io.read_yaml(tmp_path / "c.yaml")[0].train.precision == "float32"
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)

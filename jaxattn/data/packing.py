@@ -34,6 +34,7 @@ class PackedPlan:
         self._ends = np.cumsum(np.bincount(self._slot_rows, minlength=self.rows))
         # Two epochs: reading ahead into the next one begins while the old one is in use.
         self._texts = functools.lru_cache(maxsize=2)(self._placed)
+        self._order = functools.lru_cache(maxsize=2)(self._mixed)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -73,7 +74,7 @@ class PackedPlan:
         empty = [texts[:0]] * (self._batch_size - len(rows))
         return [texts[self._ends[row - 1] if row else 0 : self._ends[row]] for row in rows] + empty
 
-    def _order(self, epoch: int) -> np.ndarray:
+    def _mixed(self, epoch: int) -> np.ndarray:
         return _permutation(self.rows, order_seed(self._seed, "packed rows"), epoch)
 
     def _placed(self, epoch: int) -> np.ndarray:

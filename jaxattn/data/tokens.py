@@ -103,7 +103,8 @@ class CutRows:
     def __getitem__(self, index: int) -> np.ndarray:
         """One row, int32 [length]; negative indices are refused, they mean empty rows."""
         _require_row(index, len(self))
-        (first, second), (size, rest) = self.starts[index], self.sizes[index]
+        # Python's integers: reading a row takes half as long with them.
+        (first, second), (size, rest) = self.starts[index].tolist(), self.sizes[index].tolist()
         row = np.empty(size + rest + 2, np.int32)
         row[0], row[-1] = self.cls, self.sep
         row[1 : 1 + size] = self.ids[first : first + size]

@@ -4,7 +4,7 @@ import itertools
 import time
 from typing import Any
 
-from jaxattn.config import Config
+from jaxattn.config import AUTO_PRECISION, Config, replace
 from jaxattn.data.corpora import LabelledCorpus, load_labelled
 from jaxattn.evaluate import tfidf
 from jaxattn.evaluate.metrics import classification_metrics, confusion
@@ -28,6 +28,9 @@ def run(request: Request) -> None:
             return
     else:
         config = request.resolved()
+        if config.train.precision == AUTO_PRECISION:
+            # Scikit-learn has no part in what a GPU can do.
+            config = replace(config, {"train.precision": "float32"})
     baseline(folder, config)
 
 

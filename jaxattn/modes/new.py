@@ -1,7 +1,6 @@
 """--mode=new: the options of a pretraining as a file to edit, before anything is trained."""
 
-from jaxattn.config import Config
-from jaxattn.config_io import write_text
+from jaxattn.config_io import defaults, from_config_dict, write_text
 from jaxattn.data.known_corpora import filled_in
 from jaxattn.errors import InputError
 from jaxattn.modes.draft import commented
@@ -15,7 +14,10 @@ def run(request: Request) -> None:
     if folder.path.exists() and any(folder.path.iterdir()):
         what = "is drafted already; edit it" if folder.drafted else "already exists"
         raise InputError(f"{folder.path} {what}, or choose another --exp")
-    config = request.resolved() if request.config is not None else filled_in(Config(), ())
+    if request.config is not None:
+        config = request.resolved()
+    else:
+        config = filled_in(from_config_dict(defaults()), ())
     where = "" if str(folder.runs) == "runs" else f" --runs={folder.runs}"
     command = f"jaxattn --mode=pretrain --exp={folder.exp}{where}"
     folder.path.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,7 @@ from jaxattn.modes.run_folder import UNBOUND, entry, read_json, write_json
 from jaxattn.modes.training import buckets, say, total_steps
 from jaxattn.ops.trees import count_parameters
 from jaxattn.profile.memory import DEVICES, GIB, Device, largest_batch, usable_share
+from jaxattn.train.precision import has_bfloat16_units
 from jaxattn.train.state import frozen_of
 
 _TIMING_SHARE = 0.6
@@ -117,11 +118,12 @@ def make_plan(subject: Subject) -> dict[str, Any]:
 def _devices(config: Config) -> list[Device]:
     """The device given, the one there is, and those of the table."""
     found = list(DEVICES)
-    statistics = jax.devices()[0].memory_stats() or {}
+    device = jax.devices()[0]
+    statistics = device.memory_stats() or {}
     if "bytes_limit" in statistics:
         # What JAX has taken of it already; the table's share is undone.
         memory = int(statistics["bytes_limit"] / usable_share())
-        found.insert(0, Device(f"this {_device()}", memory, bfloat16=True))
+        found.insert(0, Device(f"this {_device()}", memory, has_bfloat16_units(device)))
     if config.plan.memory_gb:
         memory = int(config.plan.memory_gb * GIB)
         found.insert(0, Device(f"given: {config.plan.memory_gb:g} GB", memory, bfloat16=True))

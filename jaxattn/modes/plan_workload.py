@@ -12,6 +12,7 @@ from jaxattn.data.corpora import load_labelled, load_texts
 from jaxattn.data.task_texts import load_task_texts
 from jaxattn.data.wordpiece import encode, encode_pieces
 from jaxattn.errors import InputError
+from jaxattn.modes.precision import settled
 from jaxattn.modes.pretrain import SCRATCH, make_tokenizer
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder, given_run
@@ -78,7 +79,7 @@ def subject_of(request: Request) -> Subject:
         if folder.kind == "baseline":
             raise InputError(f"--run={request.run}: a baseline has no training steps to plan")
         pretrain = "" if folder.kind == "pretrain" else folder.pretrained_from()
-        return Subject(folder, folder.saved_config()[0], pretrain)
+        return Subject(folder, settled(folder.saved_config()[0]), pretrain)
     if request.config is None:
         raise InputError(
             "--mode=plan needs --config=<file>, for example configs/lsh_small.py, or --run=<folder>"
@@ -91,7 +92,7 @@ def subject_of(request: Request) -> Subject:
     config = request.resolved(pretrained_config(request.runs, pretrain) if pretrain else None)
     file = next(arg for arg in request.config_args if arg.startswith("--config="))
     name = request.exp or Path(file.partition("=")[2]).stem
-    return Subject(RunFolder(request.runs, kind, name), config, pretrain)
+    return Subject(RunFolder(request.runs, kind, name), settled(config), pretrain)
 
 
 def workload_of(subject: Subject) -> Workload:

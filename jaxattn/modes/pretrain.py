@@ -25,6 +25,7 @@ from jaxattn.model.heads import MlmModel
 from jaxattn.modes import environment
 from jaxattn.modes.attention_change import AttentionChange
 from jaxattn.modes.mlm_batches import make_masking, mlm_batches
+from jaxattn.modes.precision import settled
 from jaxattn.modes.publish import write_results
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import RunFolder
@@ -57,7 +58,7 @@ def run(request: Request) -> None:
                 f"--config: {folder.config_path} has the options of this run; leave --config out, "
                 "or choose another --exp"
             )
-        config = folder.saved_config()[0]
+        config = settled(folder.saved_config()[0])
     elif folder.begun:
         given = request.resolved() if request.config is not None else None
         config = folder.continued_config(given)
@@ -65,7 +66,7 @@ def run(request: Request) -> None:
             say(f"{folder.path} is finished already")
             return
     else:
-        config = request.resolved()
+        config = settled(request.resolved())
     pretrain(folder, config)
 
 

@@ -13,6 +13,7 @@ import jax
 from jaxattn.config import Config
 from jaxattn.config_io import to_plain, write_text
 from jaxattn.modes import environment
+from jaxattn.modes.precision import settled
 from jaxattn.modes.profile_bench import Outcome, measure
 from jaxattn.modes.profile_error import Checkpoint, errors_by_layer, load_checkpoint
 from jaxattn.modes.profile_print import print_profile
@@ -33,7 +34,7 @@ def run(request: Request) -> None:
     """
     checkpoint = load_checkpoint(request)
     if checkpoint is None or request.config is not None:
-        config = request.resolved()
+        config = settled(request.resolved())
     else:
         config = checkpoint.config
     folder = request.runs / "profile" / _name(request, checkpoint)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jaxattn.config import Config
+from jaxattn.config import AUTO_PRECISION, Config, replace
 from jaxattn.config_io import flatten, read_tree, read_yaml, to_plain, write_text, write_yaml
 from jaxattn.errors import InputError
 from jaxattn.modes.draft import commented
@@ -23,6 +23,7 @@ CONFIG_FILES = {
 }
 MERGED = "merged.json"
 """Says of a run that it was not trained but folded from another, which stands for both."""
+_AUTO_LINE = re.compile(rf"^( +precision: ){AUTO_PRECISION}\b", re.MULTILINE)
 RESULTS_TABLE = "results.csv"
 """The file of a report that lists its runs."""
 IMPORTED_FROM = "imported_from"
@@ -194,11 +195,14 @@ class RunFolder:
     def continued_config(self, given: Config | None) -> Config:
         """The saved configuration, with the `UNBOUND` sections of `given`.
 
+        "auto" is the precision that it was begun with, whatever this machine would take.
         Raises InputError naming the first option in which `given` would change the result.
         """
         saved, _ = self.saved_config()
         if given is None:
             return saved
+        if given.train.precision == AUTO_PRECISION:
+            given = replace(given, {"train.precision": saved.train.precision})
         self.must_agree(flatten(to_plain(saved)), flatten(to_plain(given)))
         return given
 
@@ -229,10 +233,17 @@ class RunFolder:
             write_json(self.path / "environment.json", environment)
         tree = (flatten(plain) if self.kind == "finetune" else plain) | extra
         if not (self.config_path.exists() and read_tree(self.config_path) == tree):
-            if self._was_drafted:
-                write_text(self.config_path, commented(config, f"Options of {self.exp}."))
-            else:
+            if not self._was_drafted:
                 write_yaml(self.config_path, tree)
+            elif not self._settle_draft(config, tree):
+                write_text(self.config_path, commented(config, f"Options of {self.exp}."))
+
+    def _settle_draft(self, config: Config, tree: dict[str, Any]) -> bool:
+        """Exchanges the precision in a draft's text; whether that makes it `tree`."""
+        text = self.config_path.read_text(encoding="utf-8")
+        text = _AUTO_LINE.sub(rf"\g<1>{config.train.precision}", text, count=1)
+        write_text(self.config_path, text)
+        return read_tree(self.config_path) == tree
 
     def set_state(self, state: str, reason: str = "") -> None:
         """Writes status.json."""

@@ -12,6 +12,7 @@ from typing import Any
 from jaxattn.config import Config
 from jaxattn.data.wordpiece import load_tokenizer
 from jaxattn.errors import InputError
+from jaxattn.modes.precision import settled
 from jaxattn.modes.pretrain import SCRATCH
 from jaxattn.modes.request import Request
 from jaxattn.modes.run_folder import IMPORTED_FROM, RunFolder, entry, read_json
@@ -164,7 +165,7 @@ def begun_or_new(request: Request, folder: RunFolder, example: str) -> tuple[Con
     folder.must_be_free(request.resume)
     if not folder.begun:
         pretrain = request.needed("pretrain", example)
-        config = request.resolved(pretrained_config(request.runs, pretrain))
+        config = settled(request.resolved(pretrained_config(request.runs, pretrain)))
         return config, pinned(request.runs, pretrain)
     pretrain = folder.pretrained_from()
     asked = request.pretrain.removeprefix("pretrain/")

@@ -13,6 +13,7 @@ from jaxattn.errors import InputError
 from jaxattn.modes.plan import binding_options, epoch_seconds, length_rows
 from jaxattn.modes.plan_bench import Bench
 from jaxattn.modes.plan_workload import Subject, Workload, workload_of
+from jaxattn.modes.precision import settled
 from jaxattn.modes.pretrain import SCRATCH
 from jaxattn.modes.starting_point import source_of
 from jaxattn.modes.sweep_cells import Cells
@@ -101,7 +102,8 @@ def plan_all(cells: Cells) -> dict[Hashable, Need]:
         if left <= 0:
             say(f"{len(distinct) - number} kinds of runs are not planned: plan.seconds are over")
             break
-        config = replace(cells.config(cell), {"plan.seconds": left / (len(distinct) - number)})
+        config = settled(cells.config(cell), tell=False)
+        config = replace(config, {"plan.seconds": left / (len(distinct) - number)})
         subject = Subject(cells.folder(cell), config, _start(cells, cell))
         before = time.monotonic()
         try:

@@ -218,3 +218,22 @@ def test_mlm_batch_holds_what_mask_tokens_hides():
     assert alone["ids"][0].tolist() == batch["ids"][0, :32].tolist()
     with pytest.raises(ValueError, match="example 1 needs 64 tokens, the batch is padded to 63"):
         mlm_batch(tokens, singly(np.array([1])), 63, **options)
+
+
+def test_the_order_is_that_of_shuffled_rows_of_each_bucket():
+    """As Grain shuffles the row numbers themselves, over three epochs: a resumed run has it too."""
+    import grain
+
+    lengths = np.random.default_rng(4).integers(1, 65, 50)
+    made = BatchPlan(lengths, buckets=(16, 32, 64), batch_size=4, seed=11)
+    parts = [
+        grain.MapDataset.source(
+            [n for n, length in enumerate(lengths.tolist()) if low < length <= high]
+        ).shuffle(order_seed(11, f"rows {high}"))
+        for low, high in ((0, 16), (16, 32), (32, 64))
+    ]
+    rows = grain.MapDataset.concatenate(parts).batch(4, drop_remainder=False)
+    batches = rows.shuffle(order_seed(11, "batches")).repeat()
+    for step in range(3 * 13):
+        found = made.batch_indices(step)[1]
+        assert found[found >= 0].tolist() == batches[step].tolist()

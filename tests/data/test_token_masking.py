@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from jaxattn.data.batching import mlm_batch, singly
 from jaxattn.data.masking import Masking, mask_tokens, num_slots
-from jaxattn.data.tokens import SpecialIds
+from jaxattn.data.tokens import SpecialIds, TokenArray
 
 SPECIAL = SpecialIds(0, 100, 101, 102, 103)
 VOCAB = 1000
@@ -166,3 +167,79 @@ def test_whole_words_are_replaced_in_berts_proportions():
         kinds += [(new == SPECIAL.mask).sum(), (new == targets).sum(), len(new)]
     assert kinds[0] / kinds[2] == pytest.approx(0.8, abs=0.008)
     assert kinds[1] / kinds[2] == pytest.approx(0.1, abs=0.006)
+
+
+def by_the_rule(ids, masking, seed, epoch, index):
+    """What `mask_tokens` describes, token by token: the inputs, and the old ids by place."""
+    special, rate = masking.special, masking.rate
+    free = [place for place, token in enumerate(ids.tolist()) if token not in special]
+    if not free:
+        return ids.tolist(), {}
+    count = max(1, round(rate * len(free)))
+    # The salt is that of jaxattn/data/masking.py: "mask".
+    stream = np.random.Philox(
+        key=np.array([seed, 0x6D61736B], np.uint64),
+        counter=np.array([0, 0, index, epoch], np.uint64),
+    )
+    bits = stream.random_raw(len(free) + 2 * count).tolist()
+    ranks = dict(zip(free, bits, strict=False))
+    words = []
+    for place in free:
+        piece = masking.continues is not None and masking.continues[ids[place]]
+        if piece and words and words[-1][-1] == place - 1:
+            words[-1].append(place)
+        else:
+            words.append([place])
+    words.sort(key=lambda word: ranks[word[0]])
+    chosen = []
+    for word in words:
+        if len(chosen) + len(word) <= count:
+            chosen += word
+    chosen = sorted(chosen or words[0][:count])
+    ordinary = [token for token in range(masking.vocab_size) if token not in special]
+    inputs = ids.tolist()
+    for number, place in enumerate(chosen):
+        action, drawn = bits[len(free) + number], bits[len(free) + count + number]
+        if action < int(0.8 * 2**64):
+            inputs[place] = special.mask
+        elif action < int(0.9 * 2**64):
+            inputs[place] = ordinary[drawn % len(ordinary)]
+    return inputs, {place: int(ids[place]) for place in chosen}
+
+
+@pytest.mark.parametrize("continues", [None, CONTINUES], ids=["pieces", "words"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_batches_are_made_by_the_rule_bit_for_bit(packed, continues):
+    """Texts side by side, empty ones and neighbours without a special token between them too."""
+    rng = np.random.default_rng(8)
+    for trial in range(20):
+        lengths = rng.integers(0, 60, 12)
+        high = rng.integers(0, 2, 12) * 500
+        texts = [
+            rng.integers(50 + more, VOCAB, n).astype(np.int32)
+            for n, more in zip(lengths, high, strict=True)
+        ]
+        masking = Masking(float(rng.uniform(0.02, 0.6)), VOCAB, SPECIAL, continues)
+        order = rng.permutation(12)
+        rows = np.split(order, [3, 5, 5, 9]) if packed else singly(np.append(order[:5], -1))
+        seed, epoch = int(rng.integers(2**32)), trial
+        batch = mlm_batch(
+            TokenArray.from_rows(texts), rows, 240, slots=240, packed=packed, masking=masking,
+            seed=seed, epoch=epoch,
+        )  # fmt: skip
+        for row, numbers in enumerate(rows):
+            inputs, hidden, segments = [], {}, []
+            for segment, number in enumerate(numbers.tolist()):
+                new, old = by_the_rule(texts[number], masking, seed, epoch, number)
+                hidden |= {len(inputs) + place: token for place, token in old.items()}
+                inputs += new
+                segments += [segment] * len(new)
+            rest = 240 - len(inputs)
+            assert batch["ids"][row].tolist() == inputs + [SPECIAL.pad] * rest
+            assert batch["mask"][row].tolist() == [True] * len(inputs) + [False] * rest
+            empty = [0] * (240 - len(hidden))
+            assert batch["positions"][row].tolist() == [*hidden, *empty]
+            assert batch["targets"][row].tolist() == [*hidden.values(), *empty]
+            assert batch["weights"][row].tolist() == [1.0] * len(hidden) + empty
+            if packed:
+                assert batch["segments"][row].tolist() == segments + [len(numbers)] * rest

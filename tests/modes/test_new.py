@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from jaxattn import cli
-from jaxattn.config import Config
+from jaxattn.config import Config, replace
 from jaxattn.config_io import option_types, read_yaml
 from jaxattn.errors import InputError
 from jaxattn.modes.draft import commented
@@ -56,7 +56,8 @@ def test_a_template_is_written_once_and_read_as_yaml(
 
 def test_without_a_template_the_defaults_are_written(tmp_path: Path) -> None:
     assert cli.run(["--mode=new", "--exp=plain", f"--runs={tmp_path}"]) == 0
-    assert RunFolder(tmp_path, "pretrain", "plain").saved_config()[0] == Config()
+    drafted = RunFolder(tmp_path, "pretrain", "plain").saved_config()[0]
+    assert drafted == replace(Config(), {"train.precision": "auto"})
 
 
 def test_a_draft_is_no_broken_run(tmp_path: Path) -> None:
@@ -106,6 +107,18 @@ def test_comments_stay_where_nothing_changes(tmp_path: Path) -> None:
     folder.begin(Config(), {}, {})
     assert folder.config_path.read_text() == text
     assert folder.begun
+
+
+def test_comments_stay_where_the_precision_is_settled(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, "pretrain", "mine")
+    folder.path.mkdir(parents=True)
+    text = commented(replace(Config(), {"train.precision": "auto"}), "why I made this")
+    folder.config_path.write_text(text.replace("precision: auto", "precision: auto  # any GPU"))
+    folder.begin(replace(Config(), {"train.precision": "float16"}), {}, {})
+    assert folder.saved_config()[0].train.precision == "float16"
+    assert folder.config_path.read_text() == text.replace(
+        "precision: auto", "precision: float16  # any GPU"
+    )
 
 
 def test_bad_data_leave_the_draft(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """float16 with a loss scale: overflows skip the whole update, and training ends where float32's."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import flax.linen as nn
@@ -13,11 +14,46 @@ from jaxattn.model.heads import ClassifierModel
 from jaxattn.modes.classifier_params import init_classifier
 from jaxattn.ops.programs import Programs
 from jaxattn.train.optimizer import make_optimizer
-from jaxattn.train.precision import LossScale, first_scale, next_scale
+from jaxattn.train.precision import (
+    LossScale,
+    automatic_precision,
+    first_scale,
+    has_bfloat16_units,
+    next_scale,
+)
 from jaxattn.train.state import TrainState, create_state
 from jaxattn.train.steps import classification_loss, make_train_step
 
 VOCABULARY, CLASSES, ROWS, LENGTH = 30, 3, 16, 12
+
+
+@pytest.mark.parametrize(
+    ("platform", "kind", "capability", "precision", "reason"),
+    [
+        ("gpu", "NVIDIA H200", "9.0", "bfloat16", "NVIDIA H200 has compute capability 9.0"),
+        ("gpu", "NVIDIA A100", "8.0", "bfloat16", "compute capability 8.0"),
+        ("gpu", "NVIDIA B200", "10.0", "bfloat16", "compute capability 10.0"),
+        ("gpu", "Tesla T4", "7.5", "float16", "none for bfloat16"),
+        ("gpu", "Tesla V100", "7.0", "float16", "none for bfloat16"),
+        ("gpu", "GeForce GTX 1080", "6.1", "float32", "no matrix units for half precision"),
+        ("gpu", "AMD Instinct MI300X", "gfx942", "float32", "no NVIDIA GPU"),
+        ("tpu", "TPU v5e", None, "float32", "TPU v5e is no NVIDIA GPU"),
+        ("cpu", "cpu", None, "float32", "cpu is no NVIDIA GPU"),
+    ],
+)
+def test_auto_is_what_the_device_has_units_for(
+    platform: str, kind: str, capability: str | None, precision: str, reason: str
+) -> None:
+    device = SimpleNamespace(platform=platform, device_kind=kind)
+    if capability is not None:
+        device.compute_capability = capability
+    chosen, why = automatic_precision(device)
+    assert chosen == precision and reason in why
+    assert has_bfloat16_units(device) == (precision == "bfloat16")
+
+
+def test_auto_is_float32_on_this_cpu() -> None:
+    assert automatic_precision(jax.devices("cpu")[0])[0] == "float32"
 
 
 def config(**values: Any) -> Config:
