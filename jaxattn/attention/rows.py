@@ -26,26 +26,59 @@ def even_blocks(length: int, longest: int) -> tuple[int, int]:
     return number, -(-length // number)
 
 
+def _divisor(number: int, most: int) -> int:
+    """The largest divisor of `number` that is at most `most`, at least 1."""
+    return max(n for n in range(1, number + 1) if number % n == 0 and n <= max(1, most))
+
+
 class RowGroups(NamedTuple):
-    """B x H rows in groups of `batch` x `heads` neighbours; `number` groups in all."""
+    """B x H rows in groups of `batch` x `heads` neighbours; `number` groups in all.
+
+    Where `batch` does not divide B, the last groups begin earlier and compute some batch rows a
+    second time: what they put replaces what was there, and what is added counts once.
+    """
 
     batch: int
     heads: int
+    batch_in_all: int
     heads_in_all: int
     number: int
 
     @classmethod
     def of(cls, batch: int, heads: int, most: int) -> "RowGroups":
-        """Groups of at most `most` rows: some heads of one batch row, or whole batch rows."""
-        own_heads = max(n for n in range(1, heads + 1) if heads % n == 0 and n <= max(1, most))
+        """Groups of at most `most` rows: some heads of one batch row, or whole batch rows.
+
+        They are of one size where that takes less than twice as many groups as are needed.
+        """
+        own_heads = _divisor(heads, most)
         rows = most // heads if own_heads == heads else 1
-        own_batch = max(n for n in range(1, batch + 1) if batch % n == 0 and n <= max(1, rows))
-        return cls(own_batch, own_heads, heads, (batch // own_batch) * (heads // own_heads))
+        own_batch = _divisor(batch, rows)
+        if 2 * own_batch < min(rows, batch):
+            _, own_batch = even_blocks(batch, rows)
+        number = -(-batch // own_batch) * (heads // own_heads)
+        return cls(own_batch, own_heads, batch, heads, number)
+
+    @property
+    def even(self) -> bool:
+        """Whether no batch row belongs to two groups."""
+        return self.batch_in_all % self.batch == 0
 
     def start(self, index: Array | int) -> tuple[Array | int, Array | int]:
         """First batch row and first head of group `index`."""
         per_batch = self.heads_in_all // self.heads
-        return index // per_batch * self.batch, index % per_batch * self.heads
+        batch = index // per_batch * self.batch
+        if not self.even:
+            batch = jnp.minimum(batch, self.batch_in_all - self.batch)
+        return batch, index % per_batch * self.heads
+
+    def counted_once(self, change: Array, index: Array | int) -> Array:
+        """`change` [b, ...] of group `index`, zero for batch rows that a later group has too."""
+        if self.even:
+            return change
+        first, _ = self.start(index)
+        last = self.batch_in_all - self.batch
+        kept = (first + jnp.arange(self.batch) < last) | (first == last)
+        return jnp.where(kept.reshape(-1, *[1] * (change.ndim - 1)), change, 0)
 
     def take(self, x_BNHX: Array, index: Array | int) -> Array:
         """Rows of group `index`: [b, h, N, X]."""
@@ -71,7 +104,12 @@ class RowGroups(NamedTuple):
         return jax.lax.dynamic_update_slice(x, rows, (*self.start(index), *[0] * (x.ndim - 2)))
 
     def added(self, x: Array, change: Array, index: Array | int) -> Array:
-        """`x` with `change` added to group `index`; axes of size 1 are summed over."""
+        """`x` with `change` added to group `index`; axes of size 1 are summed over.
+
+        change: [b, ...], or [1, ...] of what `counted_once` gave.
+        """
+        if change.shape[0] == self.batch:
+            change = self.counted_once(change, index)
         return add_block(x, change, (*self.start(index), *[0] * (x.ndim - 2)))
 
     def _sizes(self, x: Array) -> tuple[int, ...]:

@@ -27,6 +27,8 @@ from jaxattn.attention.sdpa_dense import Visibility, live_rows
 
 # Longest blocks; measured on a CPU, where larger ones leave the cache.
 _QUERIES, _KEYS = 512, 1024
+# On an accelerator, where every block is a dozen kernels, and sums are carried through memory.
+_ACCELERATOR_BLOCK = 2048
 # With packed documents; small ones are passed over more often where documents do not meet.
 _PACKED_QUERIES, _PACKED_KEYS = 128, 256
 
@@ -49,8 +51,13 @@ class _Biases(NamedTuple):
 
 
 def _plan(q: Array, k: Array, packed: bool) -> _Plan:
-    query_blocks, queries = even_blocks(q.shape[1], _PACKED_QUERIES if packed else _QUERIES)
-    key_blocks, keys = even_blocks(k.shape[1], _PACKED_KEYS if packed else _KEYS)
+    longest_queries, longest_keys = _QUERIES, _KEYS
+    if packed:
+        longest_queries, longest_keys = _PACKED_QUERIES, _PACKED_KEYS
+    elif jax.default_backend() != "cpu":
+        longest_queries = longest_keys = _ACCELERATOR_BLOCK
+    query_blocks, queries = even_blocks(q.shape[1], longest_queries)
+    key_blocks, keys = even_blocks(k.shape[1], longest_keys)
     # Half of the numbers: scores and weights are alive together.
     most = numbers_at_a_time() // (2 * queries * keys)
     if packed and jax.default_backend() == "cpu":
@@ -370,6 +377,7 @@ def _add_bias_gradients(
 ) -> _Biases:
     """`dbiases` with what block (i, j) of group `group` adds; `own` are the group's biases."""
     rest = own
+    ds = plan.groups.counted_once(ds, group)
     if own.bias is not None:
         starts = (0, 0, i * plan.queries, j * plan.keys)
         rest = own._replace(bias=None)

@@ -657,3 +657,27 @@ def test_an_overflow_of_the_sort_key_is_an_error():
 
     with pytest.raises(InputError, match="40000 tokens in chunks of 2 overflow"):
         jax.eval_shape(too_long, jax.ShapeDtypeStruct((1, 40000, 1, 2), jnp.float32))
+
+
+def test_a_batch_of_31_in_uneven_groups(monkeypatch):
+    """Four groups of 8 batch rows give what one row at a time gives, gradients of biases too."""
+    q, _, v = arrays(31, 32, 2, 4, seed=31)
+    rng = np.random.default_rng(31)
+    bias = rng.normal(size=(31, 2, 32, 32)).astype(np.float32)
+    table = rng.normal(size=(2, 7)).astype(np.float32)
+
+    def results(most):
+        # A row has 4 chunks of 8 queries by 24 keys.
+        monkeypatch.setattr(rows, "_CPU_NUMBERS", most * 4 * 8 * 24)
+
+        def run(q, v, bias, table):
+            return reformer_lsh(
+                q, None, v, bias=bias, relative_bias=table, key=KEY, chunk_size=8, num_hashes=2
+            )
+
+        out, pull = jax.vjp(run, q, v, bias, table)
+        return out, pull(jnp.cos(out))
+
+    assert rows.RowGroups.of(31, 2, 16).number == 4
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+    jax.tree.map(close, results(16), results(2))

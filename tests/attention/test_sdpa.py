@@ -311,3 +311,71 @@ def test_errors_say_what_is_wrong():
         sdpa(q, q, q, relative_bias=np.ones((2, 4), np.float32))
     with pytest.raises(InputError, match="segment_ids has shape .* and an integer type"):
         sdpa(q, q, q, segment_ids=np.ones((2, 4), np.float32))
+
+
+@pytest.mark.parametrize("batch, most", [(31, 96), (7, 24), (5, 16), (31, 4), (13, 1000)])
+def test_groups_of_a_prime_batch_are_few_and_cover_it(batch, most):
+    groups = rows.RowGroups.of(batch, 8, most)
+    assert groups.batch * groups.heads <= most
+    assert groups.number <= 2 * -(-batch * 8 // most)
+    x = jnp.arange(batch * 8.0).reshape(batch, 1, 8, 1)
+    copied, added = jnp.zeros_like(x), jnp.zeros((batch, 8))
+    for index in range(groups.number):
+        copied = groups.put(copied, groups.take(x, index), index)
+        added = groups.added(added, jnp.ones((groups.batch, groups.heads)), index)
+    np.testing.assert_array_equal(copied, x)
+    np.testing.assert_array_equal(added, 1)
+
+
+@pytest.mark.parametrize("batch, most", [(32, 96), (32, 256), (12, 40), (6, 3), (4, 32)])
+def test_groups_stay_of_one_size_where_few_suffice(batch, most):
+    groups = rows.RowGroups.of(batch, 8, most)
+    assert groups.even and groups.number * groups.batch * groups.heads == batch * 8
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_batch_of_31_in_uneven_groups(monkeypatch, small_blocks, shared):
+    """Output and gradients, with biases of every row or shared by all, and with dropout."""
+    rng = np.random.default_rng(31)
+    q, k, v = arrays(31, 12, 12, 2, 4, 3)
+    bias = rng.normal(size=(1 if shared else 31, 2, 12, 12)).astype(np.float32)
+    table = rng.normal(size=(2, 7)).astype(np.float32)
+    mask = rng.random((31, 12)) < 0.8
+
+    def results(rate, most):
+        monkeypatch.setattr(rows, "_CPU_NUMBERS", most * 2 * 6 * 12)
+        plan = sdpa_blockwise._plan(q, k, False)
+
+        def run(q, k, v, bias, table):
+            return sdpa(
+                q, k, v, bias=bias, relative_bias=table, key_mask=mask,
+                dropout_rate=rate, dropout_key=jax.random.key(1), implementation="blockwise",
+            )  # fmt: skip
+
+        out, pull = jax.vjp(run, q, k, v, bias, table)
+        return plan.groups, out, pull(jnp.cos(out) + mask[:, :, None, None])
+
+    alone, out, grads = results(0.0, 2)
+    groups, grouped_out, grouped_grads = results(0.0, 16)
+    assert alone.number == 31 and alone.even
+    assert groups.number == 4 and groups.batch == 8 and not groups.even
+    np.testing.assert_allclose(grouped_out, out, rtol=0, atol=1e-6)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+    jax.tree.map(close, grouped_grads, grads)
+    _, _, dropped = results(0.25, 16)
+    # Softmax does not see what all its logits share: the gradients of a query's biases add up to 0.
+    if not shared:
+        np.testing.assert_allclose(dropped[3].sum(-1), 0, rtol=0, atol=1e-5)
+
+
+def test_blocks_are_longer_on_an_accelerator(monkeypatch):
+    """16 pairs of blocks at 8,192 tokens, not 128; 31 rows take no more groups than 32."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+
+    def plan(batch, length):
+        x = jax.ShapeDtypeStruct((batch, length, 8, 64), jnp.bfloat16)
+        return sdpa_blockwise._plan(x, x, False)
+
+    long = plan(1, 8192)
+    assert (long.query_blocks, long.queries, long.key_blocks, long.keys) == (4, 2048, 4, 2048)
+    assert plan(31, 512).groups.number == plan(32, 512).groups.number == 2
