@@ -206,8 +206,8 @@ def mlm_batch(
         tokens: all texts.
         rows: for each of B rows the numbers of its texts, which follow one another.
         length: N, at least the tokens of any row; ValueError otherwise.
-        slots: S, at least as many as tokens are hidden in any row. A number that depends on
-            nothing but N makes one padded length one compiled program.
+        slots: S, at least as many as tokens are hidden in any row; ValueError otherwise. A number
+            that depends on nothing but N makes one padded length one compiled program.
         packed: tell the texts of a row apart by `segments`.
         masking: what is hidden.
         seed: of the run.
@@ -245,6 +245,8 @@ def mlm_batch(
     row_of, position = np.divmod(places, length)
     first_of = np.searchsorted(row_of, np.arange(len(rows)))
     slot = np.arange(len(places)) - first_of[row_of]
+    if len(slot) and slot.max() >= slots:
+        raise ValueError(f"a row hides {slot.max() + 1} tokens, it has {slots} slots")
     positions[row_of, slot] = position
     targets[row_of, slot] = hidden
     weights[row_of, slot] = 1.0

@@ -218,6 +218,8 @@ def test_mlm_batch_holds_what_mask_tokens_hides():
     assert alone["ids"][0].tolist() == batch["ids"][0, :32].tolist()
     with pytest.raises(ValueError, match="example 1 needs 64 tokens, the batch is padded to 63"):
         mlm_batch(tokens, singly(np.array([1])), 63, **options)
+    with pytest.raises(ValueError, match="a row hides 9 tokens, it has 8 slots"):
+        mlm_batch(tokens, singly(np.array([1])), 64, **options | {"slots": 8})
 
 
 def test_the_order_is_that_of_shuffled_rows_of_each_bucket():

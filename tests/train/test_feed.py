@@ -75,7 +75,9 @@ from jaxattn.train import feed
 feed._THREADS, feed._AHEAD = int(sys.argv[1]), 2 * int(sys.argv[1])
 rng = np.random.default_rng(0)
 lengths = rng.integers(3, 60, 200)
-tokens = TokenArray.from_rows(rng.integers(5, 99, n).astype(np.int32) for n in lengths)
+texts = [rng.integers(5, 99, n - 2) for n in lengths]
+# [CLS] and [SEP], as every row has them: plans count on it.
+tokens = TokenArray.from_rows(np.array([2, *text, 3], np.int32) for text in texts)
 masking = Masking(0.15, 100, SpecialIds(0, 1, 2, 3, 4))
 config = replace(Config(), {"data.max_length": 64})
 digest = hashlib.sha256()
