@@ -1,6 +1,7 @@
 """Exact attention by cuDNN's fused kernels, through `jax.nn.dot_product_attention`."""
 
 import os
+import re
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,9 @@ from jax.typing import DTypeLike
 from jaxattn.attention.inputs import hide
 from jaxattn.attention.probes import Probe
 
-_DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+_DETERMINISTIC = re.compile(
+    r"--xla_gpu_(deterministic_ops|exclude_nondeterministic_ops)(=(true|1))?(\s|$)", re.IGNORECASE
+)
 
 
 def cudnn(
@@ -74,10 +77,10 @@ def why_not_cudnn(dtype: DTypeLike, widths: tuple[int, int], plain: bool) -> str
         return f"it takes bfloat16 and float16, not {jnp.dtype(dtype).name}"
     if widths[0] != widths[1] or widths[0] % 8 or widths[0] > 128:
         return f"it takes equal head widths that are multiples of 8 up to 128, not {widths}"
-    if _DETERMINISTIC in os.environ.get("XLA_FLAGS", ""):
+    if flag := _DETERMINISTIC.search(os.environ.get("XLA_FLAGS", "")):
         # Its step ended in "raw_hash_map<>::at" on an H200 (jax 0.11.2): XLA looks the compiled
         # kernel up under another key than it has stored it (openxla/xla pull request 46500).
-        return f"XLA does not find its kernels again with {_DETERMINISTIC}"
+        return f"XLA does not find its kernels again with {flag.group().strip()}"
     if jax.process_count() > 1:
         known = all(_is_recent(str(gpu.compute_capability)) for gpu in jax.devices())
         return None if known else "not all GPUs are of compute capability 8.0 or more"

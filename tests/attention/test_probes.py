@@ -104,6 +104,31 @@ def test_kernels_come_back_after_a_full_device_and_not_after_a_failure(monkeypat
     assert not call(x) and not call(x) and len(trials.calls) == 1
 
 
+@pytest.mark.parametrize("wrong", range(4))
+def test_one_gradient_of_nan_is_wrong_numbers(monkeypatch, wrong):
+    """Wherever it stands: the largest of some numbers need not be the NaN among them."""
+    real = favor_fused.fused_attention
+
+    def spoilt(q, k, v, *rest, **how):
+        @jax.custom_vjp
+        def attend(q, k, v):
+            return real(q, k, v, *rest, **how)
+
+        def forward(q, k, v):
+            out, pull = jax.vjp(lambda *x: real(*x, *rest, **how), q, k, v)
+            return (out * jnp.nan if wrong == 0 else out), pull
+
+        def backward(pull, do):
+            return tuple(x * jnp.nan if i == wrong - 1 else x for i, x in enumerate(pull(do)))
+
+        attend.defvjp(forward, backward)
+        return attend(q, k, v)
+
+    assert favor_fused._trial(16, 16, 16, interpret=True) is None
+    monkeypatch.setattr(favor_fused, "fused_attention", spoilt)
+    assert "wrong numbers" in str(favor_fused._trial(16, 16, 16, interpret=True))
+
+
 def test_several_processes_decide_the_same_without_a_trial(monkeypatch):
     trials = Trials()
     for module in (sdpa_cudnn, favor_fused, lsh_fused):

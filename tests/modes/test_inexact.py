@@ -30,9 +30,15 @@ def test_cudnn_is_left_out_where_kernels_must_be_deterministic(
     monkeypatch.setattr(sdpa_cudnn, "_probe", lambda *_: None)
     monkeypatch.setenv("XLA_FLAGS", "--a=1 --xla_gpu_deterministic_ops=false")
     assert sdpa_cudnn.why_not_cudnn(jnp.bfloat16, (64, 64), plain=True) is None
-    monkeypatch.setenv("XLA_FLAGS", "--a=1 --xla_gpu_deterministic_ops=true")
-    reason = sdpa_cudnn.why_not_cudnn(jnp.bfloat16, (64, 64), plain=True)
-    assert reason is not None and "deterministic" in reason
+    for flag in (
+        "--xla_gpu_deterministic_ops=true",
+        "--xla_gpu_deterministic_ops",
+        "--xla_gpu_exclude_nondeterministic_ops=1",
+    ):
+        for flags in (f"--a=1 {flag}", f"{flag} --b=false"):
+            monkeypatch.setenv("XLA_FLAGS", flags)
+            reason = sdpa_cudnn.why_not_cudnn(jnp.bfloat16, (64, 64), plain=True)
+            assert reason is not None and flag in reason
 
 
 def test_a_run_may_be_continued_with_the_other_choice(tmp_path) -> None:

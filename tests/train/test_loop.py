@@ -1,5 +1,6 @@
 """The loop with a step of three numbers: early stopping, skipped steps, parts of runs."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ class Setup:
         self.optimizer = make_optimizer(self.config, EPOCH * EPOCHS)
         self.checkpoints = Checkpoints(folder / "checkpoints", keep=20)
         self.energy: Any = None
+        self.draw: Any = None
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(step)
@@ -68,6 +70,8 @@ class Setup:
         if start_at is not None:
             state = self.checkpoints.load(start_at, state)
             tally = Tally(**self.checkpoints.document(start_at)["tally"])
+        if self.draw is not None:
+            state = dataclasses.replace(state, draws=jnp.zeros(()))
         step = make_train_step(
             loss_fn,
             self.optimizer,
@@ -101,6 +105,8 @@ class Setup:
             document={},
             peak_memory=lambda: 0.0,
             energy=self.energy,
+            draw=self.draw,
+            redraw_interval=4,
         )
         self.folder.mkdir(exist_ok=True)
         log = RunLog(self.folder, LogConfig(every_steps=3), "test", {})
@@ -224,3 +230,18 @@ def test_energy_is_that_of_the_steps(tmp_path: Path) -> None:
     # Steps 1 to 8 in four parts: saved after 3 and 6, validated after 4 and 8.
     assert tally.energy == 4.0 and joules[0] > 2000
     assert setup.run(start_at=2 * EPOCH, last_step=2 * EPOCH)[1].energy == 4.0
+
+
+def test_draws_are_made_anew_at_multiples_of_the_interval(tmp_path: Path) -> None:
+    """The first are those that the state comes with."""
+    setup, drawn = Setup(tmp_path), []
+
+    def draw(state: TrainState) -> jax.Array:
+        drawn.append(int(state.step))
+        return jnp.zeros(())
+
+    setup.draw = draw
+    state, _ = setup.run(last_step=9)
+    assert drawn == [4, 8] and state.draws is not None
+    setup.run(start_at=9)
+    assert drawn == [4, 8, *range(12, EPOCH * EPOCHS, 4)]
