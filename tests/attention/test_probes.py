@@ -129,6 +129,24 @@ def test_one_gradient_of_nan_is_wrong_numbers(monkeypatch, wrong):
     assert "wrong numbers" in str(favor_fused._trial(16, 16, 16, interpret=True))
 
 
+@pytest.mark.parametrize(
+    "sizes", [(3, 1, 3, True), (3, 2, 2, True), (1, 0, 1, True), (3, 0, 3, False)]
+)
+def test_lsh_kernels_are_held_to_all_pairs_written_out(monkeypatch, sizes):
+    monkeypatch.setattr(lsh_fused, "_INTERPRET", True)
+    given = lsh_fused.Shape(16, *sizes), "bfloat16", 16, 32
+    assert lsh_fused._trial(*given) is None
+    real = lsh_fused.backward
+    for wrong in range(3):
+        for factor in (1.2, jnp.nan):
+
+            def spoilt(*args, wrong=wrong, factor=factor):
+                return tuple(x * factor if i == wrong else x for i, x in enumerate(real(*args)))
+
+            monkeypatch.setattr(lsh_fused, "backward", spoilt)
+            assert "wrong numbers" in str(lsh_fused._trial(*given))
+
+
 def test_several_processes_decide_the_same_without_a_trial(monkeypatch):
     trials = Trials()
     for module in (sdpa_cudnn, favor_fused, lsh_fused):
