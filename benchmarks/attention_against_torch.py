@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from jaxattn.attention import ATTENTIONS
-from jaxattn.cli import use_huge_pages
+from jaxattn.startup import use_huge_pages
 
 HEADS, WIDTH = 8, 64
 KEY = jax.random.key(0)

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxattn.cli import use_huge_pages
+from jaxattn.startup import use_huge_pages
 
 SHAPES = ((1, 128), (8, 128), (1, 512), (8, 512))
 VOCABULARY = 30522
@@ -47,14 +47,13 @@ def ours(attention: str, pooling: str) -> Run:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     import jax
 
+    from jaxattn.classifier.serving import Server
+    from jaxattn.classifier.text_classifier import served
     from jaxattn.config import Config, replace
-    from jaxattn.data.tokens import TokenArray
+    from jaxattn.config.presets import architecture_options
+    from jaxattn.data.tokens.arrays import TokenArray
     from jaxattn.evaluate.predict import Trained
-    from jaxattn.evaluate.serving import Server
-    from jaxattn.model.heads import ClassifierModel
-    from jaxattn.modes.classifier_params import init_classifier
-    from jaxattn.modes.text_classifier import served
-    from jaxattn.presets import architecture_options
+    from jaxattn.model.heads import ClassifierModel, init_classifier
 
     options = architecture_options("bert_small") | OURS
     config = replace(Config(), options | {"attention.type": attention, "head.pooling": pooling})

@@ -22,18 +22,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxattn.cli import use_huge_pages
 from jaxattn.config import Config, replace
-from jaxattn.data.batching import BatchPlan, mlm_batch, singly
-from jaxattn.data.corpora import load_texts
-from jaxattn.data.encoding import encode_pieces
-from jaxattn.data.masking import Masking, num_slots
-from jaxattn.data.packing import PackedPlan
-from jaxattn.data.tokens import TokenRows, special_ids
-from jaxattn.data.wordpiece import train_wordpiece
-from jaxattn.modes.mlm_batches import mlm_batches
-from jaxattn.modes.synthetic_step import synthetic_step
+from jaxattn.data.batches.masking import Masking, num_slots
+from jaxattn.data.batches.order import BatchPlan, mlm_batch, singly
+from jaxattn.data.batches.packing import PackedPlan
+from jaxattn.data.corpora.splits import load_texts
+from jaxattn.data.tokens.arrays import TokenRows, special_ids
+from jaxattn.data.tokens.encode import encode_pieces
+from jaxattn.data.tokens.wordpiece import train_wordpiece
 from jaxattn.ops.programs import Programs
+from jaxattn.profile.synthetic_step import synthetic_step
+from jaxattn.stages.batches import mlm_batches
+from jaxattn.startup import use_huge_pages
 from jaxattn.train.feed import feed
 
 LENGTH, ROWS = 512, 64
@@ -199,7 +199,7 @@ def main() -> None:
 
 
 def _array(rows: list[np.ndarray]) -> TokenRows:
-    from jaxattn.data.tokens import TokenArray
+    from jaxattn.data.tokens.arrays import TokenArray
 
     return TokenArray.from_rows(rows)
 

@@ -16,15 +16,15 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxattn.cli import use_huge_pages
 from jaxattn.config import CheckpointConfig, Config, LogConfig, replace
-from jaxattn.data.batching import BatchPlan
-from jaxattn.data.masking import Masking
-from jaxattn.data.tokens import SpecialIds, TokenArray
-from jaxattn.modes.mlm_batches import mlm_batches
-from jaxattn.modes.synthetic_step import synthetic_step
+from jaxattn.config.presets import ARCHITECTURES
+from jaxattn.data.batches.masking import Masking
+from jaxattn.data.batches.order import BatchPlan
+from jaxattn.data.tokens.arrays import SpecialIds, TokenArray
 from jaxattn.ops.programs import Programs
-from jaxattn.presets import ARCHITECTURES
+from jaxattn.profile.synthetic_step import synthetic_step
+from jaxattn.stages.batches import mlm_batches
+from jaxattn.startup import use_huge_pages
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.feed import feed
 from jaxattn.train.job import Job, Tally

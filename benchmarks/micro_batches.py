@@ -14,11 +14,11 @@ from typing import Any
 
 import jax
 
-from jaxattn.cli import use_huge_pages
 from jaxattn.config import Config, replace
-from jaxattn.modes.synthetic_step import synthetic_step
+from jaxattn.config.presets import architecture_options
 from jaxattn.ops.programs import compiled
-from jaxattn.presets import architecture_options
+from jaxattn.profile.synthetic_step import synthetic_step
+from jaxattn.startup import use_huge_pages
 
 VOCABULARY = 16000
 

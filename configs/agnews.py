@@ -8,7 +8,7 @@ Without --config.data.path the hub's fancyzhx/ag_news is read. The longest of it
 
 from ml_collections import ConfigDict
 
-from jaxattn.presets import quick_classification
+from jaxattn.config.presets import quick_classification
 
 
 def get_config(mode: str) -> ConfigDict:

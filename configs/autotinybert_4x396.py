@@ -8,7 +8,7 @@ run to the end; it is made for a GPU.
 
 from ml_collections import ConfigDict
 
-from jaxattn.presets import wikipedia_pretraining
+from jaxattn.config.presets import wikipedia_pretraining
 
 
 def get_config() -> ConfigDict:

@@ -10,7 +10,7 @@ fine-tuned on IMDB: the originals of these texts are there with the opposite lab
 
 from ml_collections import ConfigDict
 
-from jaxattn.presets import quick_classification
+from jaxattn.config.presets import quick_classification
 
 
 def get_config(mode: str) -> ConfigDict:

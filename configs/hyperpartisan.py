@@ -9,7 +9,7 @@ publisher together. Run time and result: none yet.
 
 from ml_collections import ConfigDict
 
-from jaxattn.presets import quick_classification
+from jaxattn.config.presets import quick_classification
 
 
 def get_config(mode: str) -> ConfigDict:

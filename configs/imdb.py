@@ -12,8 +12,8 @@ The folder holds train.parquet and test.parquet with columns text and label; wit
 
 from ml_collections import ConfigDict
 
-from jaxattn.config_io import defaults, inherit_architecture
-from jaxattn.presets import set_architecture
+from jaxattn.config.flags import defaults, inherit_architecture
+from jaxattn.config.presets import set_architecture
 
 
 def get_config(mode: str) -> ConfigDict:

@@ -13,8 +13,8 @@ same texts. benchmarks/gpu/compare_imdb.py runs the same stages within a number 
 
 from ml_collections import ConfigDict
 
-from jaxattn.config_io import defaults, inherit_architecture
-from jaxattn.presets import set_architecture
+from jaxattn.config.flags import defaults, inherit_architecture
+from jaxattn.config.presets import set_architecture
 
 
 def get_config(mode: str) -> ConfigDict:

@@ -13,7 +13,7 @@ stanfordnlp/imdb is read.
 
 from ml_collections import ConfigDict
 
-from jaxattn.presets import long_range_arena
+from jaxattn.config.presets import long_range_arena
 
 
 def get_config() -> ConfigDict:

@@ -13,7 +13,7 @@ result with it: none, its weights were not to be had here.
 
 from ml_collections import ConfigDict
 
-from jaxattn.presets import minbert
+from jaxattn.config.presets import minbert
 
 
 def get_config(mode: str) -> ConfigDict:

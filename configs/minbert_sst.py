@@ -21,7 +21,7 @@ with a small one).
 
 from ml_collections import ConfigDict
 
-from jaxattn.presets import minbert
+from jaxattn.config.presets import minbert
 
 
 def get_config(mode: str) -> ConfigDict:

@@ -9,7 +9,7 @@ fine-tuning with FAVOR+ took 20 minutes on 2 busy CPU cores, and one is far too 
 
 from ml_collections import ConfigDict
 
-from jaxattn.presets import quick_classification
+from jaxattn.config.presets import quick_classification
 
 
 def get_config(mode: str) -> ConfigDict:

@@ -9,7 +9,7 @@ novels one is held out whole for validation. An epoch of fine-tuning with FAVOR+
 
 from ml_collections import ConfigDict
 
-from jaxattn.presets import quick_classification
+from jaxattn.config.presets import quick_classification
 
 
 def get_config(mode: str) -> ConfigDict:

@@ -8,8 +8,8 @@ attention at every length (19 times at 4096), LSH from 2,000 tokens on (blockwis
 
 from ml_collections import ConfigDict
 
-from jaxattn.config_io import defaults
-from jaxattn.presets import set_architecture
+from jaxattn.config.flags import defaults
+from jaxattn.config.presets import set_architecture
 
 
 def get_config() -> ConfigDict:

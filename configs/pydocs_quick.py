@@ -13,8 +13,8 @@ recipe is written, not what TAPT is good for.
 
 from ml_collections import ConfigDict
 
-from jaxattn.config_io import defaults, inherit_architecture
-from jaxattn.presets import set_architecture
+from jaxattn.config.flags import defaults, inherit_architecture
+from jaxattn.config.presets import set_architecture
 
 
 def get_config(mode: str) -> ConfigDict:

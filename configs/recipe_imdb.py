@@ -11,8 +11,8 @@ pretrained run at hand: --pretrain=<exp> --config.recipe.stages=tapt,finetune.
 
 from ml_collections import ConfigDict
 
-from jaxattn.config_io import defaults, inherit_architecture
-from jaxattn.presets import wikipedia_pretraining
+from jaxattn.config.flags import defaults, inherit_architecture
+from jaxattn.config.presets import wikipedia_pretraining
 
 
 def get_config(mode: str) -> ConfigDict:

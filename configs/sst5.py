@@ -10,7 +10,7 @@ References for a published BERT (dev / test accuracy): frozen 0.391 / 0.403, fin
 
 from ml_collections import ConfigDict
 
-from jaxattn.presets import quick_classification
+from jaxattn.config.presets import quick_classification
 
 
 def get_config(mode: str) -> ConfigDict:

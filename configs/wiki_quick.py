@@ -14,8 +14,8 @@ minutes on 2 CPU cores (LSH 16). Validation MLM loss: sdpa 5.75, reformer_lsh 5.
 
 from ml_collections import ConfigDict
 
-from jaxattn.config_io import defaults, inherit_architecture
-from jaxattn.presets import set_architecture
+from jaxattn.config.flags import defaults, inherit_architecture
+from jaxattn.config.presets import set_architecture
 
 
 def get_config(mode: str) -> ConfigDict:

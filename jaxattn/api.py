@@ -5,11 +5,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxattn.collector import collector_paused
-from jaxattn.startup import settle_environment
+from jaxattn.startup import collector_paused, settle_environment
 
 if TYPE_CHECKING:
-    from jaxattn.modes.text_classifier import TextClassifier
+    from jaxattn.classifier.text_classifier import TextClassifier
 
 
 def load(
@@ -33,6 +32,6 @@ def load(
         settle_environment(os.environ)
     given = {"predict.long": long, "predict.overlap": overlap}
     with collector_paused():
-        from jaxattn.modes.text_classifier import open_classifier
+        from jaxattn.classifier.load import open_classifier
 
         return open_classifier(path, {name: x for name, x in given.items() if x is not None})

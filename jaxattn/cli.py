@@ -51,7 +51,7 @@ Modes, each with an example (`python launch.py` is the same program as `jaxattn`
   profile   time and memory of the attentions by length, where they cross, their error on a run
               jaxattn --mode=profile --config=configs/profile_quick.py
 
-Any option of jaxattn/config.py can be overridden: --config.train.learning_rate=3e-4
+Any option of jaxattn/config/ can be overridden: --config.train.learning_rate=3e-4
 """
 
 import gc
@@ -64,12 +64,12 @@ from pathlib import Path
 
 from absl import flags
 
-from jaxattn.checked import did_you_mean
-from jaxattn.collector import collector_paused
+from jaxattn.config.checked import did_you_mean
+from jaxattn.config.flags import config_dict
 from jaxattn.errors import InputError
-from jaxattn.modes.config_file import config_dict
-from jaxattn.modes.request import STAGES, Request
-from jaxattn.startup import settle
+from jaxattn.request import Request, settle
+from jaxattn.runs.kinds import STAGES
+from jaxattn.startup import collector_paused, use_huge_pages
 
 MODES = {
     "study": "study",
@@ -143,18 +143,6 @@ def main() -> None:
     # half a second of every command.
     gc.freeze()
     sys.exit(code)
-
-
-def use_huge_pages() -> None:
-    """Starts the program again with glibc allocating from huge pages.
-
-    XLA allocates and frees its temporaries every step; with small pages the kernel spends a quarter
-    of a CPU training step on page faults (measured: 234 -> 170 ms a step). glibc reads the setting
-    once, when a process starts, hence the exec; it happens before anything heavy is imported.
-    """
-    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
-        os.execv(sys.executable, sys.orig_argv)
 
 
 def run(argv: Sequence[str]) -> int:

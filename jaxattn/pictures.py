@@ -13,11 +13,13 @@ STYLES = {
     "performer_favor": ("#009E73", "^"),
 }
 """Attention -> colour and marker."""
+
 OTHER_STYLE = ("#CC79A7", "D")
 """Of an attention that is not among `STYLES`."""
 
 INK, PAPER = "#010203", "#fdfcfb"
 """Text and background; inside a page the page's own take their place."""
+
 MUTED, LINE = "#555555", "#bbbbbb"
 """What is less important, and what only guides the eye."""
 

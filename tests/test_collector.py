@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from jaxattn.collector import collector_paused
+from jaxattn.startup import collector_paused
 
 
 def test_it_is_off_inside_and_as_before_afterwards() -> None:

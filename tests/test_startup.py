@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from jaxattn import cli, config_io
-from jaxattn.config import Config, replace
-from jaxattn.startup import settle
+from jaxattn import cli
+from jaxattn.config import Config, replace, saved
+from jaxattn.request import settle
 
 ROOT = Path(__file__).parents[1]
 BASE = f"--config={ROOT / 'configs' / 'base.py'}"
@@ -40,9 +40,7 @@ def test_a_saved_run_decides_where_no_configuration_is_given(
     config = replace(Config(), {"train.deterministic": deterministic})
     folder = tmp_path / "finetune" / "x"
     folder.mkdir(parents=True)
-    config_io.write_yaml(
-        folder / "resolved_config.yaml", config_io.flatten(config_io.to_plain(config))
-    )
+    saved.write_yaml(folder / "resolved_config.yaml", saved.flatten(saved.to_plain(config)))
     runs = f"--runs={tmp_path}"
     for argv in (
         ("--mode=verify", f"--run={folder}"),

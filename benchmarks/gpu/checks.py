@@ -13,8 +13,9 @@ import numpy as np
 from benchmarks.gpu import references
 from benchmarks.gpu.device_time import compile_for_device
 from benchmarks.gpu.record import Part
-from jaxattn.attention import ATTENTIONS, lsh_hashing
-from jaxattn.attention.favor_features import draw_projections
+from jaxattn.attention import ATTENTIONS
+from jaxattn.attention.favor.features import draw_projections
+from jaxattn.attention.lsh import hashing
 
 TOLERANCE = {"float32": 3e-5, "float16": 5e-3, "bfloat16": 2.5e-2}
 """Relative error of the output and of each gradient."""
@@ -95,7 +96,7 @@ def _reference(
         projections = np.asarray(draw(KEY, options["nb_features"], sizes.width, True))
         return references.favor(q, k, v, cotangent, projections, mask)
     chunk_size, rounds = options["chunk_size"], options["num_hashes"]
-    rotations = jax.jit(lsh_hashing.draw, static_argnums=(1, 2, 3, 4, 5))(
+    rotations = jax.jit(hashing.draw, static_argnums=(1, 2, 3, 4, 5))(
         KEY, sizes.heads, rounds, sizes.width, sizes.length, chunk_size
     )
     hashed, within = np.asarray(inputs[0], np.float32), options["mask_within_chunks"]

@@ -153,7 +153,7 @@ def stage(name: str) -> int:
 def hooks(name: str) -> None:
     """Has the steps of this process wait for their turn, and texts be tokenised once."""
     loop = importlib.import_module("jaxattn.train.loop")
-    encoding = importlib.import_module("jaxattn.data.encoding")
+    encoding = importlib.import_module("jaxattn.data.tokens.encode")
     feed, tokenised = loop.feed, encoding.tokenised
 
     def in_turn(batch: Any, start: int, stop: int, *rest: Any) -> Iterator[Any]:
@@ -582,9 +582,9 @@ def main() -> int:
 def prepare(source: Path, target: Path) -> None:
     """Makes what the comparison starts from: the Parquet files, a vocabulary, the baseline."""
     from jaxattn import cli
-    from jaxattn.data.corpora import load_texts
-    from jaxattn.data.vocabularies import new_tokenizer
-    from jaxattn.data.wordpiece import save_tokenizer
+    from jaxattn.data.corpora.splits import load_texts
+    from jaxattn.data.tokens.vocabularies import new_tokenizer
+    from jaxattn.data.tokens.wordpiece import save_tokenizer
 
     (target / "data").mkdir(parents=True, exist_ok=True)
     for name in ("train", "test", "unsup"):

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.gpu.device_time import wall_seconds
 from benchmarks.gpu.record import Part, main
 from benchmarks.gpu.torch_attention import OnTorch
-from jaxattn.presets import ARCHITECTURES
+from jaxattn.config.presets import ARCHITECTURES
 
 TO_COMPILE = 25
 """Seconds that torch.compile may take."""

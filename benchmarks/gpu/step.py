@@ -21,7 +21,7 @@ from benchmarks.gpu.device_time import compile_for_device, wall_seconds
 from benchmarks.gpu.record import Part, main
 from benchmarks.gpu.step_jobs import Job, Size, config_of, groups, training_flops
 from benchmarks.gpu.step_kernels import show_kernels
-from jaxattn.modes.synthetic_step import SyntheticStep, synthetic_step
+from jaxattn.profile.synthetic_step import SyntheticStep, synthetic_step
 
 SEED = 0
 MIB = 2**20

@@ -6,8 +6,8 @@ from typing import Any
 from benchmarks.gpu.device_time import CUBLAS_ONLY
 from jaxattn.attention import ATTENTIONS
 from jaxattn.config import Config, replace
-from jaxattn.data.masking import num_slots
-from jaxattn.presets import architecture_options
+from jaxattn.config.presets import architecture_options
+from jaxattn.data.batches.masking import num_slots
 from jaxattn.startup import DETERMINISTIC
 
 

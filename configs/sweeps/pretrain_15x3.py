@@ -14,8 +14,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxattn.config import ATTENTION_TYPES
-from jaxattn.config_io import defaults
-from jaxattn.presets import ARCHITECTURES, architecture_options
+from jaxattn.config.flags import defaults
+from jaxattn.config.presets import ARCHITECTURES, architecture_options
 
 CONFIGS = Path(__file__).parents[1]
 TASKS = ("imdb", "hyperpartisan", "arxiv")

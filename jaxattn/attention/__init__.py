@@ -26,8 +26,10 @@ from typing import Any
 
 from jax import Array
 
-from jaxattn.attention import performer_favor, reformer_lsh, sdpa
-from jaxattn.attention.costs import Cost
+from jaxattn.attention.favor import performer_favor
+from jaxattn.attention.inputs import Cost
+from jaxattn.attention.lsh import reformer_lsh
+from jaxattn.attention.sdpa import sdpa
 from jaxattn.config import FavorOptions, LshOptions, SdpaOptions
 
 

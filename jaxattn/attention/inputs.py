@@ -1,5 +1,7 @@
 """What every attention asks of its arguments, checked once, told in one sentence."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -110,3 +112,53 @@ def hide(x_BMHK: Array, key_mask_BM: Array | None) -> Array:
 def sum_dtype(x: Array) -> DTypeLike:
     """Type of scores, normalisers and sums: float32, or float64 for float64 inputs."""
     return jnp.promote_types(x.dtype, jnp.float32)
+
+
+class Visibility(NamedTuple):
+    """What hides keys from queries, and what drops weights; none of it has a gradient.
+
+    key_mask: bool [B, M]. attn_mask: bool, four axes that broadcast to [B, H, N, M].
+    documents: int [B, N], attention stays within equal ones. dropout_key: typed key.
+    """
+
+    key_mask: Array | None
+    attn_mask: Array | None
+    documents: Array | None
+    dropout_key: Array | None
+
+
+def live_rows(cotangent: Array) -> Array:
+    """Rows (last axis kept, size 1) whose gradient is not zero throughout.
+
+    Only these take part in a backward pass: whatever stands in a query that no loss depends on
+    (NaN in padding, say) then reaches no other gradient.
+    """
+    return (cotangent != 0).any(-1, keepdims=True)
+
+
+class Cost(NamedTuple):
+    """The forward pass of one head of one batch row.
+
+    flops: a multiply-add counts as two; exponentials, masks and sorting are not counted.
+    floats: numbers read from and written to memory, beyond what fits into caches.
+    """
+
+    flops: int
+    floats: int
+
+
+def relative_block(table: Array, rows: int, columns: int, offset: Array | int, sign: int) -> Array:
+    """table[..., clip(sign (c - r) + offset, -D, D) + D] for every (r, c): [..., rows, columns].
+
+    The diagonals are laid out by reshaping, not looked up one entry at a time, and the gradient
+    sums along them the same way. `table` is [..., 2 D + 1].
+    """
+    far = table.shape[-1] // 2
+    period = rows + columns
+    shift = jnp.arange(period)
+    shift = jnp.where(shift < columns, shift, shift - period)
+    diagonal = jnp.asarray(table)[..., jnp.clip(sign * shift + offset, -far, far) + far]
+    # Rows of period - 1 entries of a sequence with this period: each starts one entry earlier.
+    tiled = jnp.broadcast_to(diagonal[..., None, :], (*diagonal.shape[:-1], rows, period))
+    flat = tiled.reshape(*diagonal.shape[:-1], rows * period)[..., : rows * (period - 1)]
+    return flat.reshape(*diagonal.shape[:-1], rows, period - 1)[..., :columns]

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxattn.data.derived import DerivedTexts
-from jaxattn.data.holdout import text_keys
-from jaxattn.data.tokenising import chunks
-from jaxattn.data.tokens import special_ids
+from jaxattn.data.corpora.holdout import text_keys
+from jaxattn.data.read.columns import DerivedTexts
+from jaxattn.data.tokens.arrays import special_ids
+from jaxattn.data.tokens.tokenise import chunks
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

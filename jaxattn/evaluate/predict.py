@@ -8,15 +8,20 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from jaxattn.data.batching import batches_in_order, classification_batch, mlm_batch, singly
-from jaxattn.data.masking import Masking, num_slots
-from jaxattn.data.tokens import TokenRows
-from jaxattn.model.heads import MlmModel, class_logits, mlm_logits
-from jaxattn.ops.losses import cross_entropy_sums
+from jaxattn.config import Config
+from jaxattn.config.config import buckets
+from jaxattn.data.batches.masking import Masking, num_slots
+from jaxattn.data.batches.order import batches_in_order, classification_batch, mlm_batch, singly
+from jaxattn.data.tokens.arrays import TokenRows
+from jaxattn.model.draws import attention_draws
+from jaxattn.model.heads import ClassifierModel, MlmModel, class_logits, mlm_logits
+from jaxattn.model.keys import evaluation_attention_key
+from jaxattn.model.losses import cross_entropy_sums
 from jaxattn.ops.programs import Programs
 
 Placement = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """Puts the arrays of a batch on the devices."""
+
 Batches = list[tuple[int, np.ndarray]]
 """Padded length and row numbers of each batch, as `batches_in_order` gives them."""
 
@@ -158,3 +163,29 @@ class MlmEvaluator:
             seed=0,
             epoch=0,
         )
+
+
+def make_predictor(
+    config: Config, model: ClassifierModel, pad_id: int, place: Placement | None = None
+) -> ClassPredictor:
+    """The predictor of a model."""
+    return ClassPredictor(
+        model,
+        buckets=buckets(config),
+        batch_size=config.train.eval_batch_size or config.train.batch_size,
+        pad_id=pad_id,
+        place=place,
+    )
+
+
+def trained_by(config: Config, params: Any, step: int) -> Trained:
+    """`params` of after `step` steps of a run of `config`, to be evaluated."""
+    interval = config.attention.options.redraw_interval
+    key = evaluation_attention_key(config.train.seed, step, interval)
+    return with_draws(config, Trained(params, key))
+
+
+def with_draws(config: Config, trained: Trained) -> Trained:
+    """`trained` with what its attentions draw, for an evaluation of many batches."""
+    draws = attention_draws(config)
+    return trained if draws is None else trained._replace(draws=draws(trained.attention_key))

@@ -19,6 +19,7 @@ SIZES = {
     "type_vocab_size": "model.token_types",
 }
 """Their entry -> our option, where the value is the same."""
+
 ONLY: dict[str, tuple[Any, str]] = {
     "hidden_act": ("gelu", "our MLM head has the exact GELU only"),
     "position_embedding_type": ("absolute", "relative positions of that kind are not computed"),
@@ -27,6 +28,7 @@ ONLY: dict[str, tuple[Any, str]] = {
     "tie_word_embeddings": (True, "our MLM head scores with the token embeddings"),
 }
 """Entry -> the value it has where it is left out, and why no other one can be had."""
+
 FAMILY = {
     "attention.type": "sdpa",
     "model.positions": "learned",

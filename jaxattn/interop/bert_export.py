@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from jaxattn.config import Config
-from jaxattn.data.wordpiece import SPECIAL_TOKENS, save_tokenizer, special_ids
+from jaxattn.data.tokens.arrays import SPECIAL_TOKENS, special_ids
+from jaxattn.data.tokens.wordpiece import save_tokenizer
 from jaxattn.errors import InputError
 from jaxattn.interop.bert_config import ABSENT_TOKEN_TYPES, document_of, refuse_other_family
 from jaxattn.interop.bert_folder import CONFIG, WEIGHTS

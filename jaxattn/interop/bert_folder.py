@@ -11,9 +11,13 @@ import numpy as np
 from jaxattn.errors import InputError
 
 CONFIG = "config.json"
+
 WEIGHTS = "model.safetensors"
+
 INDEX = "model.safetensors.index.json"
+
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+
 OTHERS = ("tf_model.h5", "flax_model.msgpack")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxattn.config import Config, replace
-from jaxattn.data.wordpiece import load_tokenizer
+from jaxattn.data.tokens.wordpiece import load_tokenizer
 from jaxattn.errors import InputError
 from jaxattn.interop.bert_config import model_options, vocabulary_size
 from jaxattn.interop.bert_folder import (
@@ -32,12 +32,14 @@ from jaxattn.interop.bert_names import (
 
 OLD_NAMES = {".gamma": ".weight", ".beta": ".bias"}
 """What a layer norm's parameters are called in checkpoints that come from TensorFlow."""
+
 NEEDLESS = (
     "bert.embeddings.position_ids",
     "cls.seq_relationship.weight",
     "cls.seq_relationship.bias",
 )
 """Tensors that are left out: a count from 0, and the head that told whether sentences follow."""
+
 TIED = {
     "cls.predictions.decoder.weight": WORD_EMBEDDINGS,
     "cls.predictions.decoder.bias": OUTPUT_BIAS,

@@ -9,7 +9,9 @@ from jaxattn.config import ModelConfig
 
 ENCODER, MLM_HEAD, POOLER = "encoder", "MLM head", "pooler"
 """The parts of a checkpoint; each is there whole or not at all."""
+
 WORD_EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
+
 OUTPUT_BIAS = "cls.predictions.bias"
 
 Params = dict[str, Any]

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxattn.attention import ATTENTIONS, AttentionOp
+from jaxattn.model import positions as position_ops
 from jaxattn.model.dense import Dense
-from jaxattn.ops import positions as position_ops
 
 projection_init = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 

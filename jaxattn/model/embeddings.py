@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxattn.errors import InputError
-from jaxattn.ops import positions as position_ops
+from jaxattn.model import positions as position_ops
+from jaxattn.model.losses import scores
 from jaxattn.ops.lookup import plus, rows_of
-from jaxattn.ops.losses import scores
 
 embedding_init = nn.initializers.normal(stddev=0.02)
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from flax.core import FrozenDict
 
 from jaxattn.config import Config
+from jaxattn.model import positions as position_ops
 from jaxattn.model.attention_layer import AttentionLayer, Layout, projection_init
 from jaxattn.model.dense import Dense
 from jaxattn.model.embeddings import Embeddings
-from jaxattn.ops import positions as position_ops
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": lambda x: nn.gelu(x, approximate=False),

@@ -12,6 +12,7 @@ from jaxattn.config import Config
 from jaxattn.model.attention_layer import projection_init
 from jaxattn.model.dense import Dense
 from jaxattn.model.encoder import Encoder
+from jaxattn.model.keys import init_key
 from jaxattn.ops.lookup import rows_of
 
 COMPUTE_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
@@ -108,6 +109,7 @@ class ClassifierModel(nn.Module):
 
 
 Batch = Mapping[str, jax.Array]
+
 Rngs = Mapping[str, Any]
 """PRNG streams, and `draws`: what the attentions would draw from theirs, if it was made before."""
 
@@ -138,3 +140,26 @@ def class_logits(
     variables, streams = _variables(params, rngs)
     logits = model.apply(variables, *inputs, deterministic=deterministic, rngs=streams)
     return cast(jax.Array, logits)
+
+
+def init_classifier(model: ClassifierModel, seed: int) -> Any:
+    """Parameters at step 0."""
+    keys = {"params": init_key(seed), "attention": init_key(seed)}
+    ids, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
+
+    def init() -> Any:
+        return model.init(keys, ids, mask, deterministic=True)["params"]
+
+    return jax.jit(init)()
+
+
+def init_mlm(model: MlmModel, seed: int) -> Any:
+    """Parameters at step 0."""
+    keys = {"params": init_key(seed), "attention": init_key(seed)}
+    ids, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
+    positions = jnp.zeros((1, 1), jnp.int32)
+
+    def init() -> Any:
+        return model.init(keys, ids, mask, positions, deterministic=True)["params"]
+
+    return jax.jit(init)()

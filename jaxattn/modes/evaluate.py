@@ -1,47 +1,34 @@
 """--mode=eval: metrics of a finished classifier on validation and test, or on other texts."""
 
 import re
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-import numpy as np
-
-from jaxattn.checked import did_you_mean
+from jaxattn.classifier.evaluation import _relabelled, described, reader
+from jaxattn.classifier.load import Classifier, load_classifier
 from jaxattn.config import Config, replace
-from jaxattn.data.corpora import Examples, LabelledCorpus, load_labelled, load_labelled_file
+from jaxattn.config.checked import did_you_mean
+from jaxattn.console import print_table
+from jaxattn.data.corpora.splits import data_hash, load_labelled, load_labelled_file, texts_hash
 from jaxattn.errors import InputError
-from jaxattn.evaluate.metrics import classification_metrics, confusion, per_class
-from jaxattn.modes import environment
-from jaxattn.modes.classifier import (
-    Classifier,
-    Read,
-    cut_reader,
-    data_hash,
-    load_classifier,
-    report_on_test,
-)
-from jaxattn.modes.evaluation_log import log_evaluation
-from jaxattn.modes.request import Request
-from jaxattn.modes.run_folder import RunFolder, write_json
-from jaxattn.modes.tables import print_table
-from jaxattn.modes.text_classifier import CHUNK, TextClassifier
-from jaxattn.modes.training import texts_hash
-from jaxattn.predictions.calibration import calibration
-from jaxattn.predictions.files import read_predictions, write_predictions
-from jaxattn.predictions.intervals import macro_f1_interval
+from jaxattn.evaluate.corpus import report_on_test
+from jaxattn.evaluate.metrics import classification_metrics, confusion
+from jaxattn.files import write_json
+from jaxattn.request import Request
+from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.predictions import write_predictions
+from jaxattn.runs.publish import log_evaluation
 
 PREDICTIONS = "evaluation_test.csv"
-BATCH_SIZES = (1, 32)
-"""At which latency and throughput are told."""
+
 SPLITS = ("train", "validation", "test")
+
 READING = ("predict.long", "predict.overlap")
+
 OPTIONS = (*READING, "data.path", "data.text_column", "data.label_column")
 """That flags can change where there is no --config=<file>."""
+
 METRICS = ("accuracy", "macro_f1", "weighted_f1", "auroc", "loss")
-MOST_BATCHES = 32
-"""Of each size are timed."""
 
 
 def run(request: Request) -> None:
@@ -134,59 +121,6 @@ def _show_long(config: Config, share: float) -> None:
         print(f"{share:.1%} of the texts have over {config.data.max_length} tokens: {done}")
 
 
-def reader(classifier: Classifier, config: Config) -> Callable[[Sequence[str]], Read]:
-    """Reads the texts of a corpus as `predict.long` says."""
-    if config.predict.long == "truncate":
-        return cut_reader(config, classifier.predictor, classifier.trained, classifier.tokenizer)
-    # The corpus has taken mark-up out already.
-    plain = replace(config, {"data.clean": "none"})
-    whole = TextClassifier(plain, classifier.label_names, classifier.tokenizer, classifier.trained)
-
-    def read(texts: Sequence[str]) -> Read:
-        starts = range(0, len(texts), CHUNK)
-        parts = [whole.classify(list(texts[start : start + CHUNK])) for start in starts]
-        found, long = (np.concatenate(each) for each in zip(*parts, strict=True))
-        return Read(found, float(long.mean()))
-
-    return read
-
-
-def described(classifier: Classifier, path: Path, texts: Sequence[str]) -> dict[str, Any]:
-    """Classes, interval and calibration of the predictions in `path`, and the speed on `texts`."""
-    predictions = read_predictions(path)
-    sure = macro_f1_interval((predictions,))
-    return {
-        "per_class": per_class(predictions.labels, predictions.predicted, classifier.label_names),
-        "macro_f1_interval": [sure.low, sure.high],
-        "calibration_error": calibration(predictions).error,
-        "speed": speed(classifier, texts),
-        "device": environment.device_name(),
-    }
-
-
-def speed(classifier: Classifier, texts: Sequence[str]) -> list[dict[str, float | int]]:
-    """What a classification takes at each of `BATCH_SIZES`, of token ids to probabilities.
-
-    `median_ms` is of a batch, `texts_per_second` of all together, `texts` how many were timed:
-    the same ones for every run on the same data, chosen by chance.
-    """
-    rng = np.random.default_rng(0)
-    rows = []
-    for size in BATCH_SIZES:
-        count = min(len(texts), MOST_BATCHES * size)
-        chosen = [texts[place] for place in rng.permutation(len(texts))[:count]]
-        seconds, held = classifier.batch_seconds(chosen, size)
-        rows.append(
-            {
-                "batch_size": size,
-                "texts": count,
-                "median_ms": 1000 * median(seconds),
-                "texts_per_second": sum(held) / sum(seconds),
-            }
-        )
-    return rows
-
-
 def show(report: dict[str, Any]) -> None:
     """Prints the metrics of both splits, the classes and the speed."""
     print(f"{'':12}{'validation':>12}{'test':>12}")
@@ -216,22 +150,3 @@ def _show_described(name: str, report: dict[str, Any]) -> None:
             f"batches of {row['batch_size']}: {row['median_ms']:.2f} ms in the median, "
             f"{row['texts_per_second']:,.1f} texts/s ({report['device']}, {row['texts']} texts)"
         )
-
-
-def _relabelled(corpus: LabelledCorpus, names: tuple[str, ...]) -> LabelledCorpus:
-    """`corpus` with its labels numbered as the classifier numbers them."""
-    if corpus.label_names == names:
-        return corpus
-    unknown = sorted(set(corpus.label_names) - set(names))
-    if unknown:
-        raise InputError(
-            f"unknown label {unknown[0]!r} in the data; the classifier knows: {', '.join(names)}"
-        )
-    index = np.array([names.index(name) for name in corpus.label_names], np.int32)
-
-    def renumbered(examples: Examples) -> Examples:
-        return Examples(examples.texts, index[examples.labels])
-
-    return LabelledCorpus(
-        renumbered(corpus.train), renumbered(corpus.validation), renumbered(corpus.test), names
-    )

@@ -4,27 +4,16 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
-import jax
-
-from jaxattn.config import Config, replace
-from jaxattn.data.wordpiece import special_ids
+from jaxattn.classifier.card import model_card
+from jaxattn.classifier.load import load_classifier, write_model
+from jaxattn.classifier.portable import how_lengths, write_programs
+from jaxattn.config import replace
+from jaxattn.console import say
 from jaxattn.errors import InputError
-from jaxattn.evaluate.portable import PLATFORMS, portable
-from jaxattn.evaluate.serving import serving_lengths
-from jaxattn.model.heads import ClassifierModel
-from jaxattn.modes.classifier import load_classifier
-from jaxattn.modes.exported import write_model
-from jaxattn.modes.model_card import model_card
 from jaxattn.modes.predict import OPTIONS, classifier_folder
-from jaxattn.modes.request import Request
-from jaxattn.modes.run_folder import RunFolder, write_json
-from jaxattn.modes.training import say, with_draws
-from jaxattn.ops.trees import flat_names
-
-SCRIPT = Path(__file__).parents[1] / "evaluate" / "standalone.py"
-"""It is copied, and runs in that folder."""
+from jaxattn.request import Request
+from jaxattn.runs.folder import RunFolder
 
 
 def run(request: Request) -> None:
@@ -59,51 +48,3 @@ def run(request: Request) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
     size = sum(file.stat().st_size for file in target.iterdir()) / 2**20
     say(f"written: {target} ({size:,.1f} MiB); StableHLO with {how_lengths(about)}")
-
-
-def write_programs(
-    folder: Path, config: Config, label_names: tuple[str, ...], tokenizer: Any, trained: Any
-) -> dict[str, Any]:
-    """Writes the StableHLO programs, what is to be known of them, and a script that runs them."""
-    lengths = serving_lengths(config.data.max_length)
-    # The forms that run on every platform; that of the exact attention leaves the length free.
-    plain = replace(
-        config,
-        {
-            "attention.sdpa.implementation": "xla",
-            "attention.performer_favor.implementation": "xla",
-            "train.remat": "none",
-        },
-    )
-    model = ClassifierModel(plain, tokenizer.get_vocab_size(), len(label_names))
-    weights = flat_names(trained.params)
-    programs = []
-    # Drawn features as constants: another machine need not have the library that makes them.
-    for length, program in portable(model, weights, with_draws(plain, trained), lengths):
-        name = "model.stablehlo" if length is None else f"model_{length}.stablehlo"
-        (folder / name).write_bytes(program)
-        programs.append({"file": name, "length": length})
-    special = special_ids(tokenizer)
-    about = {
-        "inputs": "weights by name as in model.safetensors, ids int32 [b, n], mask bool [b, n]",
-        "output": "logits float32 [b, classes]",
-        "platforms": list(PLATFORMS),
-        "written_with": f"jax {jax.__version__}",
-        "programs": programs,
-        "classes": list(label_names),
-        "max_length": config.data.max_length,
-        "pad_id": special.pad,
-        "cls_id": special.cls,
-        "sep_id": special.sep,
-    }
-    write_json(folder / "program.json", about)
-    shutil.copyfile(SCRIPT, folder / "classify.py")
-    return about
-
-
-def how_lengths(about: dict[str, Any]) -> str:
-    """Which lengths the programs take, in words."""
-    lengths = [str(each["length"]) for each in about["programs"]]
-    if lengths == ["None"]:
-        return f"any length up to {about['max_length']} tokens in one program"
-    return f"one program for each length ({', '.join(lengths)})"

@@ -2,20 +2,14 @@
 
 from pathlib import Path
 
+from jaxattn.classifier.load import load_classifier
+from jaxattn.console import say
 from jaxattn.errors import InputError
 from jaxattn.interop.bert_export import write_bert
-from jaxattn.modes.classifier import load_classifier
-from jaxattn.modes.pretrain import SCRATCH
-from jaxattn.modes.request import Request
-from jaxattn.modes.run_folder import RunFolder
-from jaxattn.modes.starting_point import (
-    inherited_pooler,
-    pinned,
-    pretrained_params,
-    source_of,
-    source_tokenizer,
-)
-from jaxattn.modes.training import say
+from jaxattn.request import Request
+from jaxattn.runs.folder import RunFolder
+from jaxattn.stages.origin import SCRATCH, inherited_pooler, pinned, pretrained_params, source_of
+from jaxattn.stages.vocabulary import source_tokenizer
 
 
 def run(request: Request) -> None:

@@ -1,27 +1,12 @@
 """--mode=import: a Hugging Face BERT folder becomes a run that later stages start from."""
 
 from pathlib import Path
-from typing import Any
 
-from jaxattn.config import Config, replace
-from jaxattn.config_io import flatten, to_plain
-from jaxattn.data.wordpiece import save_tokenizer
+from jaxattn.config import replace
 from jaxattn.errors import InputError
-from jaxattn.interop.bert_import import ImportedBert, read_bert
-from jaxattn.interop.bert_names import MLM_HEAD, POOLER
-from jaxattn.model.heads import MlmModel
-from jaxattn.modes import environment
-from jaxattn.modes.pretrain import init_mlm, run_folder_of
-from jaxattn.modes.request import Request
-from jaxattn.modes.run_folder import IMPORTED_FROM, RunFolder, write_json
-from jaxattn.modes.stage_record import stage_record
-from jaxattn.modes.training import say
-from jaxattn.ops.trees import count_parameters, tree_hash
-from jaxattn.train.checkpoints import Checkpoints
-from jaxattn.train.job import Tally
-
-STEP = 0
-"""Of the only checkpoint: nothing was trained here."""
+from jaxattn.interop.bert_import import read_bert
+from jaxattn.request import Request, run_folder_of
+from jaxattn.stages.imported import import_bert
 
 
 def run(request: Request) -> None:
@@ -38,62 +23,3 @@ def run(request: Request) -> None:
     if request.config is not None:
         config = replace(config, request.data_options())
     import_bert(folder, config, bert, source.resolve())
-
-
-def import_bert(folder: RunFolder, config: Config, bert: ImportedBert, source: Path) -> None:
-    """Writes the run: configuration, tokenizer, one checkpoint, results with the provenance."""
-    params, vocab_size = _whole(bert, config), bert.tokenizer.get_vocab_size()
-    folder.begin(config, {IMPORTED_FROM: str(source)}, environment.describe(config))
-    with folder.running():
-        save_tokenizer(bert.tokenizer, folder.path / "tokenizer.json")
-        document = {
-            "config": flatten(to_plain(config)),
-            "tokenizer": bert.tokenizer.to_str(),
-            "data_hash": None,
-            "tally": vars(Tally(best_step=STEP)),
-        }
-        checkpoints = Checkpoints(folder.path / "checkpoints", keep=1)
-        checkpoints.save(STEP, {"params": params}, document, STEP)
-        write_json(
-            folder.path / "results.json",
-            {
-                "kind": folder.kind,
-                "exp": folder.exp,
-                "attention": config.attention.type,
-                "data": None,
-                "parameters": count_parameters(params),
-                "best_step": STEP,
-                "best_hash": tree_hash(params),
-                "imported": {
-                    "from": str(source),
-                    "sha256": bert.hashes,
-                    "parts": list(bert.parts),
-                    "new": [MLM_HEAD] if MLM_HEAD not in bert.parts else [],
-                    "left_out": list(bert.left_out),
-                },
-                # What its pretraining took is not known.
-                "cost": {},
-                "stages": [stage_record(folder, config, STEP, {}) | {"data": None}],
-                "tokenizer": {"vocabulary": vocab_size},
-                "device": environment.device_name(),
-            },
-        )
-    model = config.model
-    say(
-        f"imported: {folder.path}: {model.num_layers} blocks of width {model.hidden_dim}, "
-        f"{vocab_size:,} words, {model.max_seq_len} positions; {', '.join(bert.parts)}"
-    )
-    if bert.left_out:
-        say(f"left out, not needed here: {', '.join(bert.left_out)}")
-    if POOLER in bert.parts:
-        say("fine-tuning uses the pooler with head.pooling=cls and head.pooler=bert")
-
-
-def _whole(bert: ImportedBert, config: Config) -> dict[str, Any]:
-    """The parameters, with a new MLM head where the folder has none."""
-    if MLM_HEAD in bert.parts:
-        return bert.params
-    say("the folder has no MLM head: a new one is added, with random weights; TAPT trains it")
-    model = MlmModel(config, bert.tokenizer.get_vocab_size())
-    fresh = init_mlm(model, config.train.seed)
-    return {**fresh, **bert.params}

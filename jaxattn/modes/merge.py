@@ -1,32 +1,27 @@
 """--mode=merge: a run that trained a part of the parameters as a run of ordinary parameters."""
 
 import shutil
-from typing import Any
-
-import jax.numpy as jnp
 
 from jaxattn.config import replace
-from jaxattn.config_io import flatten, to_plain
-from jaxattn.data.wordpiece import load_tokenizer
+from jaxattn.config.saved import flatten, to_plain
+from jaxattn.console import say
+from jaxattn.data.tokens.wordpiece import load_tokenizer
 from jaxattn.errors import InputError
+from jaxattn.files import entry, read_json, write_json
 from jaxattn.model.heads import ClassifierModel
-from jaxattn.modes import environment
-from jaxattn.modes.classifier_params import params_of_run
-from jaxattn.modes.request import Request
-from jaxattn.modes.run_folder import MERGED, RunFolder, entry, read_json, write_json
-from jaxattn.modes.training import say
+from jaxattn.model.peft import FOLDABLE
 from jaxattn.ops.trees import count_parameters, tree_hash
-from jaxattn.peft import FOLDABLE
-from jaxattn.predictions.files import NAME
-from jaxattn.train.checkpoints import Checkpoints
-from jaxattn.train.state import TrainState
+from jaxattn.request import Request
+from jaxattn.runs.folder import MERGED, RunFolder
+from jaxattn.stages import machine
+from jaxattn.stages.merged import COPIED, _save
+from jaxattn.stages.parameters import params_of_run
 
 WHY_NOT = {
     "full": "it trained all parameters: there is nothing to merge",
     "soft_prompt": "a soft prompt lengthens the input and is no part of any weight",
     "adapter": "an adapter is a layer with an activation and is no part of any weight",
 }
-COPIED = ("tokenizer.json", NAME)
 
 
 def run(request: Request) -> None:
@@ -55,7 +50,7 @@ def run(request: Request) -> None:
     model = ClassifierModel(config, tokenizer.get_vocab_size(), len(names))
     params = params_of_run(source, config, model, step)
     plain = replace(config, {"peft.method": "full"})
-    merged.begin(plain, extra, environment.describe(plain))
+    merged.begin(plain, extra, machine.describe(plain))
     with merged.running():
         for name in COPIED:
             shutil.copy(source.path / name, merged.path)
@@ -64,15 +59,3 @@ def run(request: Request) -> None:
         counted = {"parameters": count_parameters(params), "best_hash": tree_hash(params)}
         write_json(merged.path / "results.json", {**results, "exp": merged.exp, **counted})
     say(f"finished: {merged.path}: {counted['parameters']:,} parameters, those of {source.path}")
-
-
-def _save(
-    merged: RunFolder, source: RunFolder, options: dict[str, Any], params: Any, step: int
-) -> None:
-    """The one checkpoint of the merged run, whose document is that of the source but for `peft`."""
-    document = Checkpoints(source.path / "checkpoints", keep=1).document(step)
-    document = {name: value for name, value in document.items() if not name.startswith("base")}
-    document |= {"config": options, "tally": {**document["tally"], "best_step": step}}
-    key = jnp.zeros((2,), jnp.uint32)
-    state = TrainState(params, (), jnp.asarray(step, jnp.int32), key)
-    Checkpoints(merged.path / "checkpoints", keep=1).save(step, state, document, step)

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxattn.classifier.load import load_classifier
 from jaxattn.config import DataConfig, replace
-from jaxattn.data.read_files import VALIDATION_NAMES
-from jaxattn.data.rows import Rows
-from jaxattn.data.sources import open_source
-from jaxattn.data.tables import row_ids
+from jaxattn.console import say
+from jaxattn.data.corpora.sources import open_source
+from jaxattn.data.read.columns import row_ids
+from jaxattn.data.read.rows import Rows
+from jaxattn.data.read.structured import VALIDATION_NAMES
 from jaxattn.errors import InputError
-from jaxattn.modes.classifier import load_classifier
-from jaxattn.modes.request import Request
-from jaxattn.modes.run_folder import RunFolder
-from jaxattn.modes.training import say
-from jaxattn.predictions.minbert import write_by_id, write_by_text
+from jaxattn.files import write_text
+from jaxattn.request import Request
+from jaxattn.runs.folder import RunFolder
 
 
 def run(request: Request) -> None:
@@ -83,3 +83,20 @@ def _gold(rows: Rows, names: Sequence[str]) -> np.ndarray | None:
                 f"{', '.join(names)}"
             )
     return np.array([numbers[str(label)] for label in rows.labels])
+
+
+# With its blanks as the course's own program writes them.
+_HEADER = "id \t Predicted_Sentiment \n"
+
+
+def write_by_id(path: Path, ids: Sequence[str], predicted: np.ndarray) -> None:
+    """Stanford's form, `<id> , <class number>` a line; `predicted` int [n]."""
+    lines = (f"{name} , {number} \n" for name, number in zip(ids, predicted, strict=True))
+    write_text(path, _HEADER + "".join(lines))
+
+
+def write_by_text(path: Path, texts: Sequence[str], predicted: np.ndarray) -> None:
+    """CMU's form, `<class number> ||| <text>` a line, for tables without ids."""
+    pairs = zip(texts, predicted, strict=True)
+    lines = (f"{number} ||| {' '.join(text.split())}\n" for text, number in pairs)
+    write_text(path, "".join(lines))

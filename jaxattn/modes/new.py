@@ -1,11 +1,11 @@
 """--mode=new: the options of a pretraining as a file to edit, before anything is trained."""
 
-from jaxattn.config_io import defaults, from_config_dict, write_text
-from jaxattn.data.known_corpora import filled_in
+from jaxattn.config.draft import commented
+from jaxattn.config.flags import defaults, from_config_dict
+from jaxattn.data.corpora.known import filled_in
 from jaxattn.errors import InputError
-from jaxattn.modes.draft import commented
-from jaxattn.modes.pretrain import run_folder_of
-from jaxattn.modes.request import Request
+from jaxattn.files import write_text
+from jaxattn.request import Request, run_folder_of
 
 
 def run(request: Request) -> None:

@@ -1,19 +1,16 @@
 """--mode=replay: run a run again from its saved configuration, and compare the results."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from jaxattn.modes import baseline, pretrain
-from jaxattn.modes.environment import inexact
-from jaxattn.modes.finetune import finetune
-from jaxattn.modes.replay_report import replay_report
-from jaxattn.modes.request import Request
-from jaxattn.modes.run_folder import RunFolder, given_run, is_report, read_json
-from jaxattn.modes.tapt import tapt
-
-SAME = ("validation", "test", "parameters", "best_step", "data_hash")
-"""Entries of results.json that a replay must give again."""
+from jaxattn.files import read_json
+from jaxattn.request import Request
+from jaxattn.runs.folder import given_run, is_report
+from jaxattn.stages import baseline, mlm
+from jaxattn.stages.again import _differences, _names
+from jaxattn.stages.finetune import finetune
+from jaxattn.stages.machine import inexact
+from jaxattn.stages.mlm import tapt
+from jaxattn.sweeps.chain import replay_report
 
 
 def run(request: Request) -> int:
@@ -40,7 +37,7 @@ def run(request: Request) -> int:
     elif kind == "tapt":
         tapt(copy, config, runs, original.pretrained_from())
     elif kind == "pretrain":
-        pretrain.pretrain(copy, config)
+        mlm.pretrain(copy, config)
     else:
         baseline.baseline(copy, config)
     if original.state != "finished":
@@ -59,16 +56,3 @@ def run(request: Request) -> int:
     print(f"replayed into {copy.path}: results {verdict} those of {original.path}", end="")
     print("; metrics.csv is identical" if same_log else "")
     return 1 if differing else 0
-
-
-def _names(runs: Path, kind: str, exp: str) -> Iterator[RunFolder]:
-    number = 1
-    while True:
-        yield RunFolder(runs, kind, f"{exp[:50]}-{number}")
-        number += 1
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
-    for name in SAME:
-        if old.get(name) != new.get(name):
-            yield f"{name}: {old.get(name)} before, {new.get(name)} now"

@@ -2,12 +2,12 @@
 
 import time
 
+from jaxattn.console import say
 from jaxattn.errors import InputError
-from jaxattn.modes.compare import compare
-from jaxattn.modes.request import Request
-from jaxattn.modes.run_folder import NAME
-from jaxattn.modes.stages import Call, run_stages
-from jaxattn.modes.training import say
+from jaxattn.report.compare import compare
+from jaxattn.request import Request
+from jaxattn.runs.folder import NAME
+from jaxattn.sweeps.chain import Call, run_stages
 
 
 def stages(exp: str, attentions: tuple[str, ...], tapt: bool = False) -> list[Call]:

@@ -4,26 +4,12 @@ Task-adaptive pretraining (Gururangan et al. 2020). Encoder and MLM head go on f
 optimizer and schedule begin anew.
 """
 
-from pathlib import Path
-
-from jaxattn.config import Config
-from jaxattn.data.task_texts import load_task_texts
 from jaxattn.errors import InputError
-from jaxattn.modes.attention_change import attention_change
-from jaxattn.modes.pretrain import SCRATCH, MlmStart, train_mlm
-from jaxattn.modes.request import Request
-from jaxattn.modes.run_folder import RunFolder
-from jaxattn.modes.stage_vocabulary import stage_vocabulary
-from jaxattn.modes.starting_point import (
-    POOLER,
-    begun_or_new,
-    source_of,
-    stages_before,
-    unchanged_params,
-)
-from jaxattn.train.carry_over import carried_over
-from jaxattn.train.extend_positions import tiled
-from jaxattn.train.grow_vocabulary import grown
+from jaxattn.modes.begin import begun_or_new
+from jaxattn.request import Request
+from jaxattn.runs.folder import RunFolder
+from jaxattn.stages.mlm import tapt
+from jaxattn.stages.origin import SCRATCH
 
 
 def run(request: Request) -> None:
@@ -37,30 +23,3 @@ def run(request: Request) -> None:
     begun = begun_or_new(request, folder, "wiki_lsh")
     if begun is not None:
         tapt(folder, begun[0], request.runs, begun[1])
-
-
-def tapt(
-    folder: RunFolder, config: Config, runs: Path, pretrain: str, stop_after: int | None = None
-) -> None:
-    """Trains in `folder` from `pretrain` (name@step), or goes on where it stopped.
-
-    `stop_after`: see `train`.
-    """
-    corpus = load_task_texts(config.data)
-    vocabulary = stage_vocabulary(folder, config, runs, pretrain, corpus.train)
-    found, digest = unchanged_params(folder, runs, pretrain)
-    # That of an imported BERT: the MLM has none, fine-tuning finds it where it was imported.
-    found = {name: value for name, value in found.items() if name != POOLER}
-    first = tiled(grown(found, vocabulary.origins), config.model.max_seq_len)
-    start = MlmStart(
-        params=lambda fresh: carried_over(fresh, first, pretrain),
-        change=attention_change(config, source_of(runs, pretrain)[0].saved_config()[0], first),
-        extra={"pretrain": pretrain, "pretrain_hash": digest},
-        results={
-            "pretrain": pretrain.partition("@")[0],
-            "pretrain_hash": digest,
-            "vocabulary": vocabulary.report,
-        },
-        stages=stages_before(runs, pretrain),
-    )
-    train_mlm(folder, config, corpus, vocabulary.tokenizer, start, stop_after)

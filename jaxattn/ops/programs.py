@@ -23,6 +23,7 @@ Otherwise XLA writes kernels of its own and times dozens of tilings for every pr
 most of the time of compiling; with `train.deterministic` it times none and takes the first tiling,
 a small one.
 """
+
 _OPTIONS = {"cpu": CPU_OPTIONS, "gpu": GPU_OPTIONS}
 
 

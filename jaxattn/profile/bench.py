@@ -12,10 +12,13 @@ from jaxattn.profile.variants import Variant
 
 _RUNS_AT_LEAST = 4
 """A first run and three repeats are counted on when it is decided what to measure."""
+
 _WORTH = 0.1
 """Share of the time of compiling for which the programs may be run although the time is up."""
+
 _SPARED_MEMORY = 0.2
 """Share of the free memory that is left alone."""
+
 _GIB = 2**30
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxattn.attention import ATTENTIONS
-from jaxattn.profile.activations import LayerInputs
+from jaxattn.model.encoder import Encoder
 from jaxattn.profile.variants import EXACT
 
 TOP_KEYS = 8
 """Keys of largest exact weight that a query should not lose."""
+
 SKIPS_PAIRS = ("reformer_lsh",)
 """Attentions that leave pairs of query and key out; the others estimate the weight of each."""
 
@@ -35,6 +37,24 @@ class Fidelity:
     output_error: float
     mass_kept: float
     recall: float
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerInputs:
+    """Arguments of one attention layer, float32.
+
+    Attributes:
+      q, v: [B, N, H, K], rotary positions applied.
+      k: the same; None where the queries are the keys.
+      relative_bias: [H, 2 D + 1], or None.
+      key_mask: bool [B, N], True = real token.
+    """
+
+    q: jax.Array
+    k: jax.Array | None
+    v: jax.Array
+    relative_bias: jax.Array | None
+    key_mask: jax.Array
 
 
 def fidelity(
@@ -122,3 +142,50 @@ def _largest(weights_nHM: np.ndarray) -> np.ndarray:
 def _normalized(x_BNHK: jax.Array) -> jax.Array:
     """x K^1/2 / |x|: the keys that `reformer_lsh` makes of queries."""
     return x_BNHK * jax.lax.rsqrt(jnp.square(x_BNHK).mean(-1, keepdims=True) + 1e-9)
+
+
+def layer_inputs(
+    encoder: Encoder, params: Any, ids: jax.Array, key_mask: jax.Array, key: jax.Array
+) -> list[LayerInputs]:
+    """The inputs of every attention layer, first to last, of one evaluation of the encoder.
+
+    Args:
+      encoder: as it was trained.
+      params: of the encoder.
+      ids: int32 [B, N].
+      key_mask: bool [B, N].
+      key: draws hashes and random features.
+    """
+
+    def evaluate(params: Any) -> Any:
+        _, found = encoder.apply(
+            {"params": params},
+            ids,
+            key_mask,
+            deterministic=True,
+            rngs={"attention": key},
+            mutable=["attention_inputs"],
+        )
+        return found["attention_inputs"]
+
+    blocks = jax.jit(evaluate)(params)
+    layers = []
+    for block in sorted(blocks, key=_number):
+        # `sow` keeps a tuple of all that was written under one name.
+        (arguments,) = blocks[block]["attention"]["arguments"]
+        q, k, v, bias = arguments
+        layers.append(LayerInputs(_f32(q), _maybe(k), _f32(v), _maybe(bias), key_mask))
+    return layers
+
+
+def _f32(x: jax.Array) -> jax.Array:
+    return jnp.asarray(x, jnp.float32)
+
+
+def _maybe(x: jax.Array | None) -> jax.Array | None:
+    return None if x is None else _f32(x)
+
+
+def _number(block: str) -> int:
+    """blocks_12 -> 12."""
+    return int(re.sub(r"\D", "", block))

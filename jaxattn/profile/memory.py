@@ -13,14 +13,18 @@ import jax
 from jaxattn.errors import InputError
 
 GIB = 2**30
+
 MIB = 2**20
+
 DEFAULT_SHARE = 0.75
 """What JAX takes of a device's memory; the rest stays for the CUDA context and its libraries.
 
 https://docs.jax.dev/en/latest/201/gpu-memory.html
 """
+
 SHARE_VARIABLES = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")
 """Environment variables that change the share; the second is the old name."""
+
 LARGEST_BATCH = 65_536
 """Larger batches are not looked for."""
 

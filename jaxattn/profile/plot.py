@@ -9,15 +9,21 @@ from jaxattn.profile.rows import Row, name, points
 from jaxattn.profile.variants import FORWARD_BACKWARD, STEP
 
 PANEL_INCHES = (6.0, 4.4)
+
 NARROW_INCHES = (4.4, 4.0)
+
 MIB = 2**20
+
 # Line and marker face of the implementations of exact attention, which share a colour.
 _WAYS = {"": ("-", None), "xla": ("-", None), "blockwise": ("--", "white"), "cudnn": (":", "white")}
+
 _TITLES = {
     FORWARD_BACKWARD: "attention, forward + backward",
     STEP: "training step, whole model",
 }
+
 _COLUMNS = (("seconds", 1e3, "time (ms)"), ("temporary_bytes", 1 / MIB, "temporary memory (MiB)"))
+
 _ERRORS = (
     ("output_error", "error of the output / exact output"),
     ("mass_kept", "attention mass kept"),

@@ -13,6 +13,7 @@ from jaxattn.ops.programs import compiled
 
 SAMPLE_SECONDS = 0.01
 """A sample of something faster is the mean over so many calls that it takes about this long."""
+
 MOST_CALLS = 100
 
 Clocks = Callable[[], tuple[float, float]]

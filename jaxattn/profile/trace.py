@@ -14,14 +14,19 @@ from jaxattn.profile.timing import Program
 
 OTHER = "other"
 """Of operations outside every named scope."""
+
 _RUNS = 2
+
 # Scopes that say how JAX came to an operation, or where in the model's tree it is; not its part.
 _PLUMBING = re.compile(
     r"jit\(.*|while|body|cond|scan|closed_call|branch_\d+_fun|checkpoint|rematted_computation|remat"
     r"|custom_[jv]\w*|pjit|shard_map|\w*Model|encoder|blocks_\d+|\.?"
 )
+
 _INSTRUCTION = re.compile(r"\s*(?:ROOT )?%?([\w.-]+) = ")
+
 _SCOPE = re.compile(r'op_name="([^"]*)"')
+
 _OPERAND = re.compile(r"\(.*?%?([A-Za-z_][\w-]*\.[\d.]+|[A-Za-z_][\w-]*)[,)]")
 
 Events = list[dict[str, Any]]

@@ -13,10 +13,13 @@ from jaxattn.profile.timing import Program, compiled_in
 
 EXACT = "sdpa"
 """The attention that the others are held to."""
+
 EXACT_IMPLEMENTATIONS = ("xla", "blockwise", "cudnn")
 """How it is computed: each is a baseline of its own."""
+
 FORWARD, FORWARD_BACKWARD, STEP = "forward", "forward_backward", "step"
 """What is measured: the attention alone, with its gradients, and a whole training step."""
+
 _PROBE_LENGTH = 64
 
 

@@ -2,10 +2,9 @@
 
 import math
 
-from jaxattn.predictions.intervals import macro_f1_interval
-from jaxattn.report.groups import Group
-from jaxattn.report.record import BASELINE_ATTENTION
-from jaxattn.report.setups import Setup, lead, ratio
+from jaxattn.evaluate.intervals import macro_f1_interval
+from jaxattn.report.setups import Group, Setup, lead, ratio
+from jaxattn.runs.kinds import BASELINE_ATTENTION
 
 WITHIN_PP = 1.0
 """A cheaper configuration is preferred if it is shown to lose no more than this."""

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxattn.errors import InputError
-from jaxattn.predictions.files import NAME, Predictions, read_predictions
-from jaxattn.predictions.intervals import macro_f1
-from jaxattn.report.latency import read_latency
-from jaxattn.report.record import BASELINE_ATTENTION, KINDS, MLM_KINDS, RunRecord
-from jaxattn.report.values import (
+from jaxattn.evaluate.intervals import macro_f1
+from jaxattn.report.record import RunRecord
+from jaxattn.runs.kinds import BASELINE_ATTENTION, KINDS, MLM_KINDS
+from jaxattn.runs.predictions import NAME, Predictions, read_predictions
+from jaxattn.runs.results import (
     number,
     read_config,
     read_json,
@@ -22,18 +22,23 @@ from jaxattn.report.values import (
 )
 
 STATES = ("running", "finished", "failed", "interrupted")
+
 CONFIG_FILES = {
     "pretrain": "config.yaml",
     "tapt": "config.yaml",
     "finetune": "resolved_config.yaml",
     "baseline": "config.yaml",
 }
+
 MERGED = "merged.json"
 """The run holds the parameters of another one, which is listed, in another form."""
+
 MARKS = ("status.json", "results.json", "environment.json", *CONFIG_FILES.values())
 """A folder that holds one of these is a run."""
+
 IDENTITY = ("data", "data_hash", "attention", "pretrain", "seed", "device")
 """Fields that say what a run is."""
+
 _SAME_SCORE = 1e-9
 """Sums in another order may differ in their last digits."""
 
@@ -264,3 +269,26 @@ def _stages(results: Mapping[str, Any]) -> dict[str, Any]:
     known = [value for value in seconds if value is not None]
     total = sum(known) if known and len(known) == len(seconds) else None
     return {"stages": " > ".join(names), "pretrain_seconds": total}
+
+
+def read_latency(folder: Path, device: str | None) -> dict[int, tuple[float, float]]:
+    """Batch size -> milliseconds of a batch, texts per second; empty where it was not measured.
+
+    What was measured on another device than `device`, that of the training, is left out.
+    """
+    try:
+        tree = read_json(folder / "evaluation.json")
+        rows = tree.get("speed")
+        if text(tree, "device") != device or not isinstance(rows, list):
+            return {}
+        found = {}
+        for row in rows:
+            if not isinstance(row, Mapping):
+                return {}
+            size = whole(row, "batch_size")
+            time, rate = number(row, "median_ms"), number(row, "texts_per_second")
+            if size is not None and time is not None and rate is not None:
+                found[size] = time, rate
+    except InputError:
+        return {}
+    return found

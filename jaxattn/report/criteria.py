@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jaxattn.predictions.intervals import Interval
+from jaxattn.evaluate.intervals import Interval
 from jaxattn.report.record import RunRecord
 from jaxattn.report.setups import (
     Setup,
@@ -27,15 +27,21 @@ EXACT_BASELINES = {
 
 TIME_LIMIT = {"performer_favor": 0.80, "reformer_lsh": 0.85}
 """Largest time per epoch as a share of the exact baseline's (WNF-1)."""
+
 MEMORY_LIMIT = {"performer_favor": 0.70, "reformer_lsh": 0.75}
 """Largest peak memory as a share of the exact baseline's (WNF-1); either limit suffices."""
+
 MARGIN_PP = {"sdpa": 5.0, "performer_favor": 3.0, "reformer_lsh": 3.0}
 """Smallest lead in macro-F1 over TF-IDF + logistic regression, percentage points (WNF-2)."""
+
 LOSS_PP = 1.0
 """Largest macro-F1 lost against the exact baseline, percentage points (WNF-1 and WNF-2)."""
+
 SEEDS = 3
+
 SPREAD_PP = 1.0
 """Largest difference between the best and the worst seed, percentage points (WNF-2)."""
+
 SHORTEST = 512
 """WNF-1 speaks of sequences of this length and longer."""
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from statistics import stdev
 
-from jaxattn.checked import did_you_mean
+from jaxattn.config.checked import did_you_mean
 from jaxattn.errors import InputError
 from jaxattn.report.criteria import pass_wnf
 from jaxattn.report.record import RunRecord
@@ -19,6 +19,7 @@ QUALITIES = {
     "validation_macro_f1": "validation_macro_f1",
 }
 """Measures of which more is better -> field of `RunRecord`; ranked within a data set."""
+
 COSTS = {
     "time_per_epoch": "seconds_per_epoch",
     "train_seconds": "train_seconds",

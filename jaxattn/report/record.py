@@ -5,13 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxattn.predictions.files import Predictions
-
-KINDS = ("pretrain", "tapt", "finetune", "baseline")
-MLM_KINDS = ("pretrain", "tapt")
-"""Runs whose quality is a validation loss; they are never ranked."""
-BASELINE_ATTENTION = "tfidf+logreg"
-"""What stands in the attention column of a TF-IDF + logistic regression run."""
+from jaxattn.runs.kinds import MLM_KINDS
+from jaxattn.runs.predictions import Predictions
 
 SETTINGS = {
     "num_layers": "model.num_layers",

@@ -2,21 +2,22 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from jaxattn.predictions.files import Predictions
-from jaxattn.predictions.intervals import Interval, comparable, macro_f1_difference
-from jaxattn.report.budget import budget
+from jaxattn.evaluate.intervals import Interval, comparable, macro_f1_difference
 from jaxattn.report.record import RunRecord
+from jaxattn.runs.predictions import Predictions
 
 # Options that are no part of what is measured, or say the same thing in another way.
 _BOOKKEEPING = (
     "log.", "checkpoint.", "study.", "recipe.", "plan.", "profile.", "baseline.", "attention.",
     "peft.",
 )  # fmt: skip
+
 _NOT_THE_SETUP = ("train.seed", "data.path", "tokenizer.path")
+
 # Options that may be chosen anew for each attention without changing what a step costs.
 _FREE_PER_ATTENTION = (
     "model.max_seq_len",
@@ -233,3 +234,95 @@ def _options(record: RunRecord, kept: Callable[[str], bool]) -> Key:
         for path, value in sorted(record.config.items())
         if "." in path and kept(path)
     )
+
+
+_BUDGET = {
+    "data.max_length": "{} tokens",
+    "data.max_examples": "at most {} texts of a split",
+    "train.epochs": "{} epochs",
+    "train.max_steps": "at most {} steps",
+}
+
+
+def budget(run: RunRecord, mlm: Mapping[str, RunRecord]) -> tuple[str, ...]:
+    """Length of texts, epochs, steps, number of texts, and the steps of the stages before.
+
+    Args:
+      run: a fine-tuning.
+      mlm: what a run that started from it calls a pretraining or TAPT -> that run.
+    """
+    said = []
+    for path, words in _BUDGET.items():
+        if value := run.config.get(path):
+            phrase = words.format(value)
+            said.append(phrase.removesuffix("s") if value == 1 else phrase)
+    before: list[str] = []
+    name, followed = run.pretrain, set()
+    while name and name not in followed:
+        followed.add(name)
+        origin = mlm.get(name)
+        kind = "tapt" if name.startswith("tapt/") else "pretrain"
+        steps = f" of {origin.steps} steps" if origin and origin.steps else ""
+        before.append(f"{'TAPT' if kind == 'tapt' else 'pretraining'}{steps}")
+        name = origin.pretrain if origin else None
+    return (*said, "after " + " and ".join(reversed(before)) if before else "from random weights")
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Runs that may be compared.
+
+    `data` names the texts, `budget` says in words what all setups were given, `setups` hold
+    fine-tuning runs (unfinished ones too), `baselines` one TF-IDF run each.
+    """
+
+    data: str
+    device: str
+    budget: tuple[str, ...]
+    setups: tuple[Setup, ...]
+    baselines: tuple[Setup, ...]
+
+    @property
+    def conditions(self) -> str:
+        """Device and budget in words."""
+        return ", ".join((self.device, *self.budget))
+
+    @property
+    def runs(self) -> tuple[RunRecord, ...]:
+        """The finished runs, baselines last."""
+        return tuple(run for setup in (*self.setups, *self.baselines) for run in setup.finished)
+
+    @property
+    def entries(self) -> tuple[Setup, ...]:
+        """Setups and baselines with results, the best on validation first."""
+        found = [setup for setup in (*self.setups, *self.baselines) if setup.finished]
+        return tuple(sorted(found, key=validation_score, reverse=True))
+
+
+def comparable_groups(records: Sequence[RunRecord]) -> list[Group]:
+    """The groups that hold a finished run. A baseline is in every group of its data."""
+    headings = data_headings(records)
+    baselines: dict[str, list[Setup]] = {}
+    for run in records:
+        if run.kind == "baseline" and run.finished:
+            heading = headings[run.folder]
+            name = str(run.attention)
+            if words := run.config.get("baseline.words"):
+                name += f", first {words} words"
+            baselines.setdefault(heading, []).append(Setup(heading, name, (), (), (run,)))
+    gathered: dict[tuple[str, str, tuple[str, ...]], list[Setup]] = {}
+    for setup in group_setups(records):
+        first = setup.runs[0]
+        if first.kind == "finetune":
+            key = setup.data, first.device or "unknown device", setup.budget
+            gathered.setdefault(key, []).append(setup)
+    groups = [
+        Group(*key, tuple(setups), tuple(baselines.get(key[0], ())))
+        for key, setups in gathered.items()
+        if any(setup.finished for setup in setups)
+    ]
+    alone = set(baselines) - {group.data for group in groups}
+    for heading in sorted(alone):
+        runs = tuple(baselines[heading])
+        groups.append(Group(heading, runs[0].runs[0].device or "unknown device", (), (), runs))
+    return sorted(groups, key=lambda group: group.data)

@@ -4,20 +4,26 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, TextIO
 
-from jaxattn.config_io import write_text
+from jaxattn.console import PLAIN_WIDTH
+from jaxattn.evaluate.intervals import comparable, macro_f1_interval, mcnemar
+from jaxattn.files import write_text
 from jaxattn.report.criteria import criteria
 from jaxattn.report.ranking import Ranked, rank
 from jaxattn.report.record import SETTINGS, RunRecord
+from jaxattn.report.setups import (
+    Group,
+    Setup,
+    best_on_validation,
+    comparable_groups,
+    lead,
+    sdpa_reference,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-PLAIN_WIDTH = 180
-"""Columns of the table where the output is no terminal and so has no width of its own."""
-
-__all__ = ["format_tables", "print_tables", "rank", "results_rows", "write_results_csv"]
 
 
 def results_rows(records: Sequence[RunRecord], by: str = "test_macro_f1") -> list[dict[str, Any]]:
@@ -139,7 +145,9 @@ _COLUMNS: tuple[tuple[str, Callable[[Ranked], Any], Callable[[Any], str], Any], 
     ("parameters", lambda row: row.record.parameters, _number(0), "right"),
     ("WNF", lambda row: row.pass_wnf or None, _text, "left"),
 )
+
 _MLM_TITLES = {"pretrain": "Pretraining on ", "tapt": "TAPT on "}
+
 _LOSS_COLUMN = ("MLM\nloss", lambda row: row.record.validation_loss, _number(4), "right")
 
 
@@ -223,3 +231,76 @@ def print_tables(
         console.print()
     for line in causes(records):
         console.print(line, markup=False, highlight=False)
+
+
+def summary_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """Column -> value for every configuration with a finished run, group by group.
+
+    Qualities and differences are shares of 1. `low` and `high` are the ends of 95 % bootstrap
+    intervals over test texts, and over seeds where there are several. `vs_sdpa` is the difference
+    to the comparable exact attention, paired by text; `mcnemar_p` compares the runs of each that
+    are best on validation. None where it is not known.
+    """
+    return [_row(group, setup) for group in comparable_groups(records) for setup in group.entries]
+
+
+def write_summary_csv(records: Sequence[RunRecord], path: Path) -> None:
+    """Writes summary.csv, one row a configuration, as `write_rows`."""
+    write_rows(summary_rows(records), path)
+
+
+def best_run(setup: Setup) -> RunRecord:
+    """The finished run that is best on validation; of equals the first."""
+    return best_on_validation(setup.finished)
+
+
+def comparable_exact(setup: Setup, group: Group) -> Setup | None:
+    """The exact attention of the group to set `setup` against; None for exact ones, baselines."""
+    if setup not in group.setups or setup.attention == "sdpa":
+        return None
+    return sdpa_reference(setup, group.setups)
+
+
+def _row(group: Group, setup: Setup) -> dict[str, Any]:
+    scores = setup.values("test_macro_f1")
+    sure = macro_f1_interval(setup.predictions) if setup.predictions else None
+    exact = comparable_exact(setup, group)
+    gain = lead(setup.predictions, exact.predictions) if exact is not None else None
+    return {
+        "data": group.data,
+        "device": group.device,
+        "budget": "; ".join(group.budget),
+        "attention": setup.attention,
+        "attention_options": ", ".join(
+            f"{name}={value}" for name, value in setup.runs[0].attention_options.items()
+        ),
+        "runs": " ".join(run.exp for run in setup.finished),
+        "seeds": setup.seeds,
+        "failed": sum(run.state == "failed" for run in setup.runs),
+        "best_test_macro_f1": max(scores),
+        "mean_test_macro_f1": fmean(scores),
+        "sd_test_macro_f1": stdev(scores) if len(scores) > 1 else None,
+        "low": sure.low if sure else None,
+        "high": sure.high if sure else None,
+        "vs_sdpa": gain.value / 100 if gain else None,
+        "vs_sdpa_low": gain.low / 100 if gain else None,
+        "vs_sdpa_high": gain.high / 100 if gain else None,
+        "mcnemar_p": _mcnemar(setup, exact),
+        "mean_validation_macro_f1": setup.mean("validation_macro_f1"),
+        "time_per_epoch": setup.mean("seconds_per_epoch"),
+        "max_gpu_mem_MiB": setup.mean("device_memory_mib"),
+        "peak_rss_MiB": setup.mean("resident_memory_mib"),
+        "energy_per_epoch_J": setup.mean("joules_per_epoch"),
+        "parameters": setup.runs[0].parameters,
+        "peft_method": setup.runs[0].peft,
+        "trainable_parameters": setup.finished[0].trainable_parameters,
+    }
+
+
+def _mcnemar(setup: Setup, exact: Setup | None) -> float | None:
+    if exact is None:
+        return None
+    ours, theirs = best_run(setup).predictions, best_run(exact).predictions
+    if ours is None or theirs is None or not comparable(ours, theirs):
+        return None
+    return mcnemar(ours, theirs)

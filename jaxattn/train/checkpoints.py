@@ -22,6 +22,7 @@ from orbax.checkpoint import v1 as ocp
 from jaxattn.errors import InputError
 
 MANIFEST = "manifest.json"
+
 EVAL_PARAMS = "eval_params"
 
 

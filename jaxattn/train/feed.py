@@ -9,6 +9,7 @@ import numpy as np
 NumpyBatch = dict[str, np.ndarray]
 
 _THREADS = 2
+
 _AHEAD = 4
 """Batches that are ready in main memory at a time."""
 

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from jaxattn.config import LogConfig
-from jaxattn.config_io import write_text
-from jaxattn.train.tracking import trackers
+from jaxattn.files import write_text
+from jaxattn.runs.tracking import trackers
 
 COLUMNS = (
     "step",

@@ -4,33 +4,17 @@ import dataclasses
 import math
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import jax
 
 from jaxattn.config import CheckpointConfig, LogConfig
+from jaxattn.processes import _stop_requests
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.feed import feed
 from jaxattn.train.job import InterruptedRun, Job, NonFiniteError, Tally
 from jaxattn.train.log import Progress, RunLog
 from jaxattn.train.precision import SMALLEST
 from jaxattn.train.state import TrainState, saved_part
-
-
-@contextmanager
-def _stop_requests() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM instead of dying of them, so that the state can be saved."""
-    received: list[int] = []
-    previous = {
-        number: signal.signal(number, lambda n, _: received.append(n))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _due(done: int, every: int) -> bool:

@@ -1,6 +1,7 @@
 """The optimizer of a run: clipping, freezing, and the rule of each group of parameters."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +11,7 @@ import optax
 
 from jaxattn.config import FinetuneConfig, TrainConfig
 from jaxattn.ops.trees import path_names
-from jaxattn.train.layers import frozen_mask, rate_ratios
 from jaxattn.train.rules import averaged_params, held, rule_name, rules_of
-from jaxattn.train.schedules import learning_rate_schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,3 +78,82 @@ def make_optimizer(
     chain = optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
     averages = config.optimizer == "schedule_free_adamw"
     return Optimizer(chain.init, trained, chain.update, averaged_params, averages)
+
+
+HEAD = None
+"""The depth of parameters that are not the encoder's."""
+
+
+def depth(path: tuple[str, ...], num_layers: int) -> int | None:
+    """0: embeddings; 1 to `num_layers`: blocks, lowest first; `HEAD`: what is not the encoder's.
+
+    The relative table belongs to the embeddings, since every block reads it; the last norm belongs
+    to the topmost block.
+    """
+    if path[0] != "encoder":
+        return HEAD
+    if block := re.fullmatch(r"blocks_(\d+)", path[1]):
+        return int(block[1]) + 1
+    return num_layers if path[1] == "final_norm" else 0
+
+
+def frozen_mask(params: Any, config: FinetuneConfig, num_layers: int) -> Any:
+    """True for the parameters of `freeze_blocks` and below (same structure as `params`).
+
+    With `freeze_pooler` for those of the pooler too: an imported BERT's is as pretrained as its
+    blocks.
+    """
+
+    def frozen(path: tuple[Any, ...], _: Any) -> bool:
+        names = path_names(path)
+        found = depth(names, num_layers)
+        if found is HEAD:
+            return config.freeze_blocks > 0 and config.freeze_pooler and names[0] == "pooler"
+        return config.freeze_blocks > 0 and found <= config.freeze_blocks
+
+    return jax.tree_util.tree_map_with_path(frozen, params)
+
+
+def rate_ratios(params: Any, config: FinetuneConfig, num_layers: int) -> Any:
+    """Learning rate of every parameter over `train.learning_rate` (same structure as `params`).
+
+    The topmost block has the backbone's ratio, every block below `layer_decay` times that of the
+    block above it, and the embeddings that of a block below the lowest (as in ELECTRA, Clark et
+    al. 2020).
+    """
+
+    def ratio(path: tuple[Any, ...], _: Any) -> float:
+        found = depth(path_names(path), num_layers)
+        if found is HEAD:
+            return config.head_lr_ratio
+        return config.backbone_lr_ratio * config.layer_decay ** (num_layers - found)
+
+    return jax.tree_util.tree_map_with_path(ratio, params)
+
+
+def learning_rate_schedule(config: TrainConfig, total_steps: int) -> optax.Schedule:
+    """Step (from 0) -> learning rate.
+
+    Rises linearly over `warmup_ratio * total_steps` steps to the peak. Then it stays ("constant"),
+    or falls to `min_lr_ratio` of it, reached at the last step, along a cosine or a line. The first
+    step has a rate above zero.
+    """
+    warmup_steps = round(config.warmup_ratio * total_steps)
+    falling = _falling(config, max(1, total_steps - warmup_steps))
+
+    def schedule(step: jnp.ndarray | int) -> jnp.ndarray:
+        ordinal = step + 1
+        rising = config.learning_rate * ordinal / max(1, warmup_steps)
+        return jnp.where(ordinal <= warmup_steps, rising, falling(ordinal - warmup_steps))
+
+    return schedule
+
+
+def _falling(config: TrainConfig, steps: int) -> optax.Schedule:
+    """Steps since the peak -> learning rate."""
+    peak, share = config.learning_rate, config.min_lr_ratio
+    if config.schedule == "cosine":
+        return optax.cosine_decay_schedule(peak, steps, alpha=share)
+    if config.schedule == "linear":
+        return optax.linear_schedule(peak, peak * share, steps)
+    return optax.constant_schedule(peak)

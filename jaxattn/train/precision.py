@@ -17,8 +17,10 @@ from jaxattn.config import TrainConfig
 
 LARGEST = 2.0**24
 """The scale is doubled no further: where so little is lost to underflow, more helps nothing."""
+
 SMALLEST = 1.0
 """A scale below this means that the gradients themselves do not fit into float16."""
+
 _BFLOAT16_SINCE, _FLOAT16_SINCE = 8.0, 7.0
 """Compute capabilities from which NVIDIA's GPUs have matrix units for the type: A100, V100."""
 

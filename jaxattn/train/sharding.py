@@ -20,6 +20,7 @@ from jaxattn.ops.trees import path_names
 from jaxattn.train.steps import LossFn
 
 AXES = ("data", "fsdp")
+
 Step = Callable[[Any, Any], tuple[Any, Any]]
 """(state, batch) -> (next state, sums)."""
 

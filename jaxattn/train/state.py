@@ -71,28 +71,3 @@ def saved_part(state: TrainState) -> TrainState:
     """What a checkpoint holds: all but draws and frozen parameters, which are known without it."""
     fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(TrainState)}
     return TrainState(**(fields | {"draws": None}))
-
-
-def init_key(seed: int) -> jax.Array:
-    """The key that initialises parameters."""
-    return jax.random.fold_in(jax.random.key(seed), 0)
-
-
-def dropout_key(root: jax.Array, step: jax.Array) -> jax.Array:
-    """A new key every step."""
-    return jax.random.fold_in(jax.random.fold_in(root, 1), step)
-
-
-def attention_key(root: jax.Array, step: jax.Array, redraw_interval: int) -> jax.Array:
-    """The key of hashes and random features: a new one every `redraw_interval` steps."""
-    return jax.random.fold_in(jax.random.fold_in(root, 2), step // redraw_interval)
-
-
-def evaluation_attention_key(seed: int, step: int, redraw_interval: int) -> jax.Array:
-    """The key of hashes and random features when parameters of after `step` steps are evaluated.
-
-    It is that of the last of these steps: parameters that were trained long with one draw have
-    learned to use it.
-    """
-    last = jnp.asarray(max(step - 1, 0), jnp.int32)
-    return attention_key(jax.random.key(seed), last, redraw_interval)

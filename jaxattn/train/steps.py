@@ -10,14 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxattn.config import Config
+from jaxattn.model.draws import attention_draws
 from jaxattn.model.heads import Batch, MlmModel, Rngs, class_logits, mlm_logits
-from jaxattn.ops.losses import cross_entropy_sums
+from jaxattn.model.keys import attention_key, dropout_key
+from jaxattn.model.losses import cross_entropy_sums
 from jaxattn.ops.trees import joined
 from jaxattn.train.optimizer import Optimizer
 from jaxattn.train.precision import next_scale
-from jaxattn.train.state import TrainState, attention_key, dropout_key, frozen_of
+from jaxattn.train.state import TrainState, frozen_of
 
 Sums = dict[str, jax.Array]
+
 LossFn = Callable[[Any, Batch, Rngs, bool], Sums]
 """Parameters, batch, PRNG streams, deterministic -> sums `loss`, `correct`, `count`."""
 
@@ -147,3 +151,20 @@ def make_train_step(
         return next_state, sums | {"skipped": skipped, "loss_scale": scale.scale}
 
     return train_step
+
+
+def step_draws(config: Config) -> Callable[[TrainState], Any] | None:
+    """State -> the `draws` of its step, bitwise those that the step would draw itself.
+
+    None where the attention draws nothing that takes long.
+    """
+    draws = attention_draws(config)
+    if draws is None:
+        return None
+    interval = config.attention.options.redraw_interval
+
+    def of_step(key: jax.Array, step: jax.Array) -> Any:
+        return draws(attention_key(key, step, interval))
+
+    compiled = jax.jit(of_step)
+    return lambda state: compiled(state.key, state.step)

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxattn.attention import favor_fused, performer_favor
-from jaxattn.attention.favor_features import draw_projections
-from jaxattn.attention.favor_fused import fused_attention, why_not_fused
-from jaxattn.attention.favor_sums import FeatureMap
+from jaxattn.attention.favor import fused, performer_favor
+from jaxattn.attention.favor.features import draw_projections
+from jaxattn.attention.favor.fused import fused_attention, why_not_fused
+from jaxattn.attention.favor.sums import FeatureMap
 from jaxattn.errors import InputError
 
 BATCH, HEADS, WIDTH, VALUES, COUNT = 2, 2, 16, 32, 64
@@ -131,7 +131,7 @@ def test_one_program_or_many_give_the_same(monkeypatch):
     inputs = arrays(640, 640)
     results_of = {}
     for programs in (1, 12, 10**6):
-        monkeypatch.setattr(favor_fused, "_PROGRAMS", programs)
+        monkeypatch.setattr(fused, "_PROGRAMS", programs)
         results_of[programs] = compare(inputs, 3e-6)
     for one, many in zip(results_of[1], results_of[10**6], strict=True):
         np.testing.assert_allclose(one, many, rtol=0, atol=3e-6 * float(jnp.abs(one).max()))
@@ -145,7 +145,7 @@ def test_what_the_kernels_cannot_do_is_left_to_xla_or_refused(monkeypatch):
     with pytest.raises(InputError, match="implementation: found 'cuda', allowed: auto, xla, fused"):
         call(implementation="cuda")
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(favor_fused, "_probe", lambda *_: None)
+    monkeypatch.setattr(fused, "_probe", lambda *_: None)
     given = {"dtype": jnp.bfloat16, "widths": (64, 64), "count": 128, "plain": True}
     assert why_not_fused("positive", **given) is None
     found = performer_favor.choose(
@@ -162,16 +162,16 @@ def test_what_the_kernels_cannot_do_is_left_to_xla_or_refused(monkeypatch):
         with pytest.raises(AssertionError, match=reason):
             raise AssertionError(why_not_fused("positive", **{**given, **change}))
     assert "hyperbolic" in why_not_fused("hyperbolic", **given)
-    monkeypatch.setattr(favor_fused, "_triton", lambda: None)
+    monkeypatch.setattr(fused, "_triton", lambda: None)
     assert "no Pallas for Triton" in why_not_fused("positive", **given)
 
 
 def test_a_probe_that_fails_leaves_the_work_to_xla(monkeypatch):
     """On a CPU the kernels cannot be compiled: the reason is the compiler's."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    favor_fused._probe.cache_clear()
+    fused._probe.cache_clear()
     found = performer_favor.choose(
         "auto", FeatureMap("positive", 128), dtype=jnp.bfloat16, widths=(64, 64)
     )
     assert found[0] == "xla" and "its probe failed" in found[1]
-    favor_fused._probe.cache_clear()
+    fused._probe.cache_clear()

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxattn.attention.favor_features import draw_projections, log_features, optimal_tilt
+from jaxattn.attention.favor.features import draw_projections, log_features, optimal_tilt
 
 KEY = jax.random.key(3)
 WIDTH = 8

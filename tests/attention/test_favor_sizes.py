@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxattn.attention import favor_local, performer_favor, rows
+from jaxattn.attention import blocks
+from jaxattn.attention.favor import local, performer_favor
 
 KEY = jax.random.key(3)
 BATCH, LENGTH, HEADS, WIDTH, VALUES, COUNT = 2, 48, 2, 16, 8, 32
@@ -25,8 +26,8 @@ DRAWN = jax.jit(functools.partial(performer_favor.draw, head_width=WIDTH, nb_fea
 @pytest.fixture(autouse=True, scope="module")
 def small_blocks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "_CPU_NUMBERS", 2048)
-        patch.setattr(favor_local, "_SHORTEST_CHUNK", 8)
+        patch.setattr(blocks, "_CPU_NUMBERS", 2048)
+        patch.setattr(local, "_SHORTEST_CHUNK", 8)
         yield
 
 

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxattn.attention import ATTENTIONS, favor_local, rows
-from jaxattn.attention import performer_favor as module
-from jaxattn.attention.favor_features import draw_projections, log_features
-from jaxattn.attention.performer_favor import performer_favor
-from jaxattn.attention.sdpa import sdpa
+from jaxattn.attention import ATTENTIONS, blocks
+from jaxattn.attention.favor import local
+from jaxattn.attention.favor import performer_favor as favor_module
+from jaxattn.attention.favor.features import draw_projections, log_features
+from jaxattn.attention.favor.performer_favor import performer_favor
+from jaxattn.attention.sdpa.sdpa import sdpa
 from jaxattn.errors import InputError
 
 KEY = jax.random.key(3)
@@ -22,8 +23,8 @@ draw = jax.jit(draw_projections, static_argnums=(1, 2, 3))
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Chunks of a few positions, the last one ragged."""
-    monkeypatch.setattr(rows, "_CPU_NUMBERS", 512)
-    monkeypatch.setattr(favor_local, "_SHORTEST_CHUNK", 8)
+    monkeypatch.setattr(blocks, "_CPU_NUMBERS", 512)
+    monkeypatch.setattr(local, "_SHORTEST_CHUNK", 8)
 
 
 def attend(*args, **given):
@@ -185,7 +186,7 @@ def test_gradients_match_the_quadratic_formula(features, far, packed, small_bloc
     """Of q, k, v, a bias of the keys and relative_bias; several chunks, ragged ones among them."""
     tilt = jnp.float32(-0.07)
     # Its value has no gradient, nor has the reference's.
-    monkeypatch.setattr(module, "_tilt", lambda q, *_: jnp.full((q.shape[0], 1, 2, 1), tilt))
+    monkeypatch.setattr(favor_module, "_tilt", lambda q, *_: jnp.full((q.shape[0], 1, 2, 1), tilt))
     with jax.enable_x64(True):
         rng = np.random.default_rng(0)
         alike = far is not None or packed

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxattn.attention import lsh_fused, rows
-from jaxattn.attention.lsh_hashing import Documents, draw, factors, hash_rounds, sort_rounds
-from jaxattn.attention.lsh_hashing import rotations as rotations_of
-from jaxattn.attention.reformer_lsh import reformer_lsh
-from jaxattn.attention.sdpa import sdpa
+from jaxattn.attention import blocks
+from jaxattn.attention.lsh import fused
+from jaxattn.attention.lsh.hashing import Documents, draw, factors, hash_rounds, sort_rounds
+from jaxattn.attention.lsh.hashing import rotations as rotations_of
+from jaxattn.attention.lsh.reformer_lsh import reformer_lsh
+from jaxattn.attention.sdpa.sdpa import sdpa
 from jaxattn.errors import InputError
 
 KEY = jax.random.key(7)
@@ -24,7 +25,7 @@ drawn_rotations = jax.jit(draw, static_argnums=(1, 2, 3, 4, 5))
 @pytest.fixture
 def small_blocks(monkeypatch):
     """A few chunks at a time, one row at a time."""
-    monkeypatch.setattr(rows, "_CPU_NUMBERS", 128)
+    monkeypatch.setattr(blocks, "_CPU_NUMBERS", 128)
 
 
 def arrays(batch, length, heads, width, seed=0):
@@ -452,7 +453,7 @@ def test_the_kernels_of_gpus_give_what_xla_gives(
     )  # fmt: skip
 
     def run(kernels):
-        monkeypatch.setattr(lsh_fused, "_INTERPRET", kernels)
+        monkeypatch.setattr(fused, "_INTERPRET", kernels)
 
         def both(q, k, v):
             out, pull = jax.vjp(lambda q, k, v: attend(q, None if shared else k, v), q, k, v)
@@ -467,18 +468,18 @@ def test_the_kernels_of_gpus_give_what_xla_gives(
 
 
 def test_kernels_are_for_gpus_and_half_precision(monkeypatch):
-    shape = lsh_fused.Shape(chunk=64, window=3, before=1, sees=3, shared=True)
+    shape = fused.Shape(chunk=64, window=3, before=1, sees=3, shared=True)
     x = jnp.zeros((1, 64, 1, 32), jnp.bfloat16)
-    assert not lsh_fused.usable(shape, x, x)
+    assert not fused.usable(shape, x, x)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(jax, "device_count", lambda: 1)
-    monkeypatch.setattr(lsh_fused, "triton", object())
-    assert lsh_fused.usable(shape, x, x)
+    monkeypatch.setattr(fused, "triton", object())
+    assert fused.usable(shape, x, x)
     single, odd = x.astype(jnp.float32), x[..., :24]
-    assert not lsh_fused.usable(shape, single, single) and not lsh_fused.usable(shape, x, odd)
-    assert not lsh_fused.usable(shape._replace(chunk=48), x, x)
+    assert not fused.usable(shape, single, single) and not fused.usable(shape, x, odd)
+    assert not fused.usable(shape._replace(chunk=48), x, x)
     monkeypatch.setattr(jax, "device_count", lambda: 2)
-    assert not lsh_fused.usable(shape, x, x)
+    assert not fused.usable(shape, x, x)
 
 
 def test_a_key_met_in_several_rounds_counts_once():
@@ -668,7 +669,7 @@ def test_a_batch_of_31_in_uneven_groups(monkeypatch):
 
     def results(most):
         # A row has 4 chunks of 8 queries by 24 keys.
-        monkeypatch.setattr(rows, "_CPU_NUMBERS", most * 4 * 8 * 24)
+        monkeypatch.setattr(blocks, "_CPU_NUMBERS", most * 4 * 8 * 24)
 
         def run(q, v, bias, table):
             return reformer_lsh(
@@ -678,6 +679,6 @@ def test_a_batch_of_31_in_uneven_groups(monkeypatch):
         out, pull = jax.vjp(run, q, v, bias, table)
         return out, pull(jnp.cos(out))
 
-    assert rows.RowGroups.of(31, 2, 16).number == 4
+    assert blocks.RowGroups.of(31, 2, 16).number == 4
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
     jax.tree.map(close, results(16), results(2))

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxattn.attention import rows, sdpa_blockwise
-from jaxattn.attention import sdpa as module
+from jaxattn.attention import blocks
 from jaxattn.attention.inputs import documents
-from jaxattn.attention.sdpa import choose, sdpa
+from jaxattn.attention.sdpa import blockwise
+from jaxattn.attention.sdpa import sdpa as module
+from jaxattn.attention.sdpa.sdpa import choose, sdpa
 from jaxattn.errors import InputError
 
 both = pytest.mark.parametrize("implementation", ["xla", "blockwise"])
@@ -19,9 +20,9 @@ both = pytest.mark.parametrize("implementation", ["xla", "blockwise"])
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of at most 8 queries and 16 keys, one row at a time."""
-    monkeypatch.setattr(sdpa_blockwise, "_QUERIES", 8)
-    monkeypatch.setattr(sdpa_blockwise, "_KEYS", 16)
-    monkeypatch.setattr(rows, "_CPU_NUMBERS", 128)
+    monkeypatch.setattr(blockwise, "_QUERIES", 8)
+    monkeypatch.setattr(blockwise, "_KEYS", 16)
+    monkeypatch.setattr(blocks, "_CPU_NUMBERS", 128)
 
 
 def arrays(batch, queries, keys, heads, width, value_width, seed=0, dtype=np.float32):
@@ -315,7 +316,7 @@ def test_errors_say_what_is_wrong():
 
 @pytest.mark.parametrize("batch, most", [(31, 96), (7, 24), (5, 16), (31, 4), (13, 1000)])
 def test_groups_of_a_prime_batch_are_few_and_cover_it(batch, most):
-    groups = rows.RowGroups.of(batch, 8, most)
+    groups = blocks.RowGroups.of(batch, 8, most)
     assert groups.batch * groups.heads <= most
     assert groups.number <= 2 * -(-batch * 8 // most)
     x = jnp.arange(batch * 8.0).reshape(batch, 1, 8, 1)
@@ -329,7 +330,7 @@ def test_groups_of_a_prime_batch_are_few_and_cover_it(batch, most):
 
 @pytest.mark.parametrize("batch, most", [(32, 96), (32, 256), (12, 40), (6, 3), (4, 32)])
 def test_groups_stay_of_one_size_where_few_suffice(batch, most):
-    groups = rows.RowGroups.of(batch, 8, most)
+    groups = blocks.RowGroups.of(batch, 8, most)
     assert groups.even and groups.number * groups.batch * groups.heads == batch * 8
 
 
@@ -343,8 +344,8 @@ def test_a_batch_of_31_in_uneven_groups(monkeypatch, small_blocks, shared):
     mask = rng.random((31, 12)) < 0.8
 
     def results(rate, most):
-        monkeypatch.setattr(rows, "_CPU_NUMBERS", most * 2 * 6 * 12)
-        plan = sdpa_blockwise._plan(q, k, False)
+        monkeypatch.setattr(blocks, "_CPU_NUMBERS", most * 2 * 6 * 12)
+        plan = blockwise._plan(q, k, False)
 
         def run(q, k, v, bias, table):
             return sdpa(
@@ -374,7 +375,7 @@ def test_blocks_are_longer_on_an_accelerator(monkeypatch):
 
     def plan(batch, length):
         x = jax.ShapeDtypeStruct((batch, length, 8, 64), jnp.bfloat16)
-        return sdpa_blockwise._plan(x, x, False)
+        return blockwise._plan(x, x, False)
 
     long = plan(1, 8192)
     assert (long.query_blocks, long.queries, long.key_blocks, long.keys) == (4, 2048, 4, 2048)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxattn.config import DataConfig
-from jaxattn.data.corpora import load_labelled, load_texts
+from jaxattn.data.corpora.splits import load_labelled, load_texts
 from jaxattn.errors import InputError
 
 

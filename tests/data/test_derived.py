@@ -6,10 +6,9 @@ import json
 import pytest
 
 from jaxattn.config import DataConfig
-from jaxattn.data.corpora import load_texts
-from jaxattn.data.derived import Keywords, without_breaks, without_html
-from jaxattn.data.sources import open_source
-from jaxattn.data.tables import group_of
+from jaxattn.data.corpora.sources import open_source
+from jaxattn.data.corpora.splits import load_texts
+from jaxattn.data.read.columns import Keywords, group_of, without_breaks, without_html
 from jaxattn.errors import InputError
 
 

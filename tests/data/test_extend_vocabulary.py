@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from jaxattn.config import TokenizerConfig
-from jaxattn.data.extend_vocabulary import extended, origins, read_extra_tokens, usage
-from jaxattn.data.learn_pieces import WordPieces, learned_tokens
-from jaxattn.data.wordpiece import train_wordpiece
+from jaxattn.data.tokens.extend import extended, origins, read_extra_tokens, usage
+from jaxattn.data.tokens.learn import WordPieces, learned_tokens
+from jaxattn.data.tokens.wordpiece import train_wordpiece
 from jaxattn.errors import InputError
 
 GENERAL = ["the cat sat on the mat and the dog ran to the house"] * 20

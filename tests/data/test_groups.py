@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from jaxattn.config import DataConfig
-from jaxattn.data.corpora import load_labelled, load_texts
-from jaxattn.data.holdout import hold_out_groups
+from jaxattn.data.corpora.holdout import hold_out_groups
+from jaxattn.data.corpora.splits import load_labelled, load_texts
 
 ROOT = Path(__file__).parents[2]
 

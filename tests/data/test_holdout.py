@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxattn.data.holdout import hold_out, sample, text_keys
+from jaxattn.data.corpora.holdout import hold_out, sample, text_keys
 
 TEXTS = [f"text number {i}" for i in range(1000)]
 

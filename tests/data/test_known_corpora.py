@@ -7,9 +7,9 @@ import pytest
 
 from jaxattn import cli
 from jaxattn.config import Config, DataConfig, replace
-from jaxattn.data.corpora import load_labelled, load_texts
-from jaxattn.data.known_corpora import CORPORA, filled_in
-from jaxattn.data.sources import open_source
+from jaxattn.data.corpora.known import CORPORA, filled_in
+from jaxattn.data.corpora.sources import open_source
+from jaxattn.data.corpora.splits import load_labelled, load_texts
 from jaxattn.errors import InputError
 
 BASE = f"--config={Path(__file__).parents[2] / 'configs' / 'base.py'}"

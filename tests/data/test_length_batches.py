@@ -5,17 +5,17 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from jaxattn.data.batching import (
+from jaxattn.config.data import default_buckets
+from jaxattn.data.batches.masking import Masking, mask_tokens, num_slots
+from jaxattn.data.batches.order import (
     BatchPlan,
     batches_in_order,
     classification_batch,
-    default_buckets,
     mlm_batch,
     order_seed,
     singly,
 )
-from jaxattn.data.masking import Masking, mask_tokens, num_slots
-from jaxattn.data.tokens import SpecialIds, TokenArray
+from jaxattn.data.tokens.arrays import SpecialIds, TokenArray
 
 SPECIAL = SpecialIds(0, 1, 2, 3, 4)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from jaxattn.config import DataConfig, TokenizerConfig
-from jaxattn.data import listops
-from jaxattn.data.corpora import load_labelled, load_texts
-from jaxattn.data.listops import WORDS, expressions, in_memory, listops_file
-from jaxattn.data.vocabularies import new_tokenizer
-from jaxattn.data.wordpiece import encode
+from jaxattn.data.corpora import listops
+from jaxattn.data.corpora.listops import WORDS, expressions, in_memory, listops_file
+from jaxattn.data.corpora.splits import load_labelled, load_texts
+from jaxattn.data.tokens.encode import encode
+from jaxattn.data.tokens.vocabularies import new_tokenizer
 
 OPERATORS = {
     "[MAX": max,

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxattn.data.batching import mlm_batch
-from jaxattn.data.masking import Masking, mask_tokens
-from jaxattn.data.packing import PackedPlan, best_fit
-from jaxattn.data.tokens import SpecialIds, TokenArray
+from jaxattn.data.batches.masking import Masking, mask_tokens
+from jaxattn.data.batches.order import mlm_batch
+from jaxattn.data.batches.packing import PackedPlan, best_fit
+from jaxattn.data.tokens.arrays import SpecialIds, TokenArray
 
 SPECIAL = SpecialIds(0, 1, 2, 3, 4)
 

@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from jaxattn.config import DataConfig
-from jaxattn.data import pydocs
-from jaxattn.data.corpora import load_labelled, load_texts
+from jaxattn.data.corpora import pydocs
+from jaxattn.data.corpora.splits import load_labelled, load_texts
 from jaxattn.errors import InputError
 
 LONG = " ".join(f"word{i}" for i in range(30))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jaxattn.data.read_files import data_files, read_files, split_files
+from jaxattn.data.read.structured import data_files, read_files, split_files
 from jaxattn.errors import InputError
 
 TEXTS = ["plain", 'quoted, "twice"\nand a second line', "NA", "2020-01-01", "Müller ☃ 日本", "7"]

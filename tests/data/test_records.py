@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxattn.data.records import Record, Records
+from jaxattn.data.read.stream import Record, Records
 from jaxattn.errors import InputError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from jaxattn.config import TokenizerConfig
 from jaxattn.data.survey import Lengths, contradictions, duplicates, measure_lengths, normalised
-from jaxattn.data.wordpiece import train_wordpiece
+from jaxattn.data.tokens.wordpiece import train_wordpiece
 
 
 def test_lengths_and_what_is_lost():

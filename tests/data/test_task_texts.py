@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from jaxattn.config import DataConfig
-from jaxattn.data.corpora import load_labelled
-from jaxattn.data.task_texts import load_task_texts
+from jaxattn.data.corpora.splits import load_labelled, load_task_texts
 from jaxattn.errors import InputError
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from jaxattn.config import DataConfig
-from jaxattn.data.corpora import load_labelled, load_texts
-from jaxattn.data.sources import open_source
+from jaxattn.data.corpora.sources import open_source
+from jaxattn.data.corpora.splits import load_labelled, load_texts
 from jaxattn.errors import InputError
 
 TEXTS = {"neg": ["dull", "very dull\nand long", "düll"], "pos": ["fine", "very fine", "a | b"]}

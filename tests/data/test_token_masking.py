@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from jaxattn.data.batching import mlm_batch, singly
-from jaxattn.data.masking import Masking, mask_tokens, num_slots
-from jaxattn.data.tokens import SpecialIds, TokenArray
+from jaxattn.data.batches.masking import Masking, mask_tokens, num_slots
+from jaxattn.data.batches.order import mlm_batch, singly
+from jaxattn.data.tokens.arrays import SpecialIds, TokenArray
 
 SPECIAL = SpecialIds(0, 100, 101, 102, 103)
 VOCAB = 1000
@@ -176,7 +176,7 @@ def by_the_rule(ids, masking, seed, epoch, index):
     if not free:
         return ids.tolist(), {}
     count = max(1, round(rate * len(free)))
-    # The salt is that of jaxattn/data/masking.py: "mask".
+    # The salt is that of jaxattn/data/batches/masking.py: "mask".
     stream = np.random.Philox(
         key=np.array([seed, 0x6D61736B], np.uint64),
         counter=np.array([0, 0, index, epoch], np.uint64),

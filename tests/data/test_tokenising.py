@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxattn.config import TokenizerConfig
-from jaxattn.data import text_encoder, tokenising
-from jaxattn.data.text_encoder import TextEncoder
-from jaxattn.data.tokenising import tokenised
-from jaxattn.data.wordpiece import train_wordpiece
+from jaxattn.data.tokens import fast, tokenise
+from jaxattn.data.tokens.fast import TextEncoder
+from jaxattn.data.tokens.tokenise import tokenised
+from jaxattn.data.tokens.wordpiece import train_wordpiece
 
 SEED_TEXTS = [
     "the quick brown fox jumps over the lazy dog, again and again; caf\u00e9 na\u00efve!",
@@ -66,8 +66,8 @@ def test_words_give_what_whole_texts_give_for_any_text(tokenizer, texts):
 
 def test_forgetting_words_changes_nothing(tokenizer, monkeypatch):
     expected = by_words(tokenizer, AWKWARD)
-    monkeypatch.setattr(text_encoder, "_MOST_WORDS", 10)
-    monkeypatch.setattr(text_encoder, "_WORDS_AT_A_TIME", 3)
+    monkeypatch.setattr(fast, "_MOST_WORDS", 10)
+    monkeypatch.setattr(fast, "_WORDS_AT_A_TIME", 3)
     encoder = TextEncoder(tokenizer.to_str(), "uint16")
     found = [raw for text in AWKWARD for raw in encoder.encode([text])]
     assert [np.frombuffer(raw, np.uint16).tolist() for raw in found] == expected
@@ -96,8 +96,8 @@ def corpus(count=300):
 
 @pytest.fixture
 def small_limits(monkeypatch):
-    monkeypatch.setattr(tokenising, "_WORTH_CACHING", 0)
-    monkeypatch.setattr(tokenising, "_CHUNK", 2000)
+    monkeypatch.setattr(tokenise, "_WORTH_CACHING", 0)
+    monkeypatch.setattr(tokenise, "_CHUNK", 2000)
 
 
 def test_kept_and_found_again(tokenizer, tmp_path, small_limits, monkeypatch):
@@ -106,7 +106,7 @@ def test_kept_and_found_again(tokenizer, tmp_path, small_limits, monkeypatch):
     assert [first[i].tolist() for i in range(len(texts))] == whole(tokenizer, texts)
     assert first[0].dtype == np.int32 and first.ids.dtype == np.uint16
     with monkeypatch.context() as patch:
-        patch.setattr(tokenising, "_written", lambda *_: pytest.fail("tokenised again"))
+        patch.setattr(tokenise, "_written", lambda *_: pytest.fail("tokenised again"))
         again = tokenised(tokenizer, texts, tmp_path)
     np.testing.assert_array_equal(first.ids, again.ids)
     # Other texts, the same ones in another order, and another vocabulary are something else.

@@ -8,14 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxattn.config import TokenizerConfig
-from jaxattn.data.vocabularies import byte_tokenizer, new_tokenizer
-from jaxattn.data.wordpiece import (
-    encode,
-    encode_pieces,
-    load_tokenizer,
-    save_tokenizer,
-    special_ids,
-)
+from jaxattn.data.tokens.arrays import special_ids
+from jaxattn.data.tokens.encode import encode, encode_pieces
+from jaxattn.data.tokens.vocabularies import byte_tokenizer, new_tokenizer
+from jaxattn.data.tokens.wordpiece import load_tokenizer, save_tokenizer
 from jaxattn.errors import InputError
 
 BYTES = byte_tokenizer()

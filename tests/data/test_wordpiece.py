@@ -11,17 +11,13 @@ import numpy as np
 import pytest
 
 from jaxattn.config import TokenizerConfig
-from jaxattn.data.wordpiece import (
-    SPECIAL_TOKENS,
-    EncodeStats,
-    encode,
-    encode_pieces,
+from jaxattn.data.tokens.arrays import SPECIAL_TOKENS, special_ids
+from jaxattn.data.tokens.encode import EncodeStats, encode, encode_pieces, unknown_warning
+from jaxattn.data.tokens.wordpiece import (
     load_tokenizer,
     save_tokenizer,
-    special_ids,
     tokenizer_from_json,
     train_wordpiece,
-    unknown_warning,
 )
 from jaxattn.errors import InputError
 

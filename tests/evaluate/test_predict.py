@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxattn.config import ATTENTION_TYPES, Config, replace
-from jaxattn.data.masking import Masking
-from jaxattn.data.tokens import SpecialIds, TokenArray
+from jaxattn.data.batches.masking import Masking
+from jaxattn.data.tokens.arrays import SpecialIds, TokenArray
 from jaxattn.evaluate.predict import ClassPredictor, MlmEvaluator, Trained
 from jaxattn.model.heads import ClassifierModel, MlmModel
 

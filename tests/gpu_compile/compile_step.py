@@ -23,11 +23,11 @@ import yaml
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxattn.attention import favor_fused, sdpa_cudnn
+from jaxattn.attention.sdpa import cudnn
 from jaxattn.config import Config, replace
-from jaxattn.modes.synthetic_step import synthetic_step
+from jaxattn.config.presets import architecture_options
 from jaxattn.ops.programs import GPU_OPTIONS
-from jaxattn.presets import architecture_options
+from jaxattn.profile.synthetic_step import synthetic_step
 
 VOCABULARY = 30522
 # What XLA asks a device about itself.
@@ -61,8 +61,8 @@ def pretend() -> None:
     from jax._src.cudnn import fused_attention_stablehlo as fused
 
     jax.default_backend = lambda: "gpu"
-    favor_fused._probe = lambda *sizes: None
-    sdpa_cudnn._probe = lambda *sizes: None
+    fused._probe = lambda *sizes: None
+    cudnn._probe = lambda *sizes: None
     fused.check_cudnn_version = lambda: 91200
     fused.check_compute_capability = lambda *capability: True
     fused.is_cuda_compute_capability_equal = lambda *capability: False

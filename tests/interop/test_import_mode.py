@@ -11,15 +11,14 @@ import yaml
 
 from jaxattn import cli
 from jaxattn.config import Config, replace
-from jaxattn.data.wordpiece import encode
+from jaxattn.data.tokens.encode import encode
 from jaxattn.interop.bert_export import write_bert
 from jaxattn.interop.bert_import import read_bert
-from jaxattn.model.heads import MlmModel
-from jaxattn.modes.finetune import first_pooler
-from jaxattn.modes.pretrain import init_mlm
-from jaxattn.modes.run_folder import RunFolder
-from jaxattn.modes.starting_point import pinned
+from jaxattn.model.heads import MlmModel, init_mlm
 from jaxattn.report.collect import collect
+from jaxattn.runs.folder import RunFolder
+from jaxattn.stages.origin import pinned
+from jaxattn.stages.parameters import first_pooler
 from jaxattn.train.checkpoints import Checkpoints
 
 CONFIG = """

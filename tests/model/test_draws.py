@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from jaxattn.config import Config, replace
+from jaxattn.config.presets import architecture_options
 from jaxattn.model.draws import attention_draws
-from jaxattn.modes.synthetic_step import synthetic_step
-from jaxattn.presets import architecture_options
-from jaxattn.train.state import attention_key
+from jaxattn.model.keys import attention_key
+from jaxattn.profile.synthetic_step import synthetic_step
 
 SMALL = architecture_options("quick") | {
     "attention.type": "performer_favor",

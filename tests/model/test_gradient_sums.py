@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxattn.config import Config, replace
-from jaxattn.model.heads import MlmModel, mlm_logits
-from jaxattn.modes.pretrain import init_mlm
-from jaxattn.ops.losses import cross_entropy_sums
+from jaxattn.model.heads import MlmModel, init_mlm, mlm_logits
+from jaxattn.model.losses import cross_entropy_sums
 from jaxattn.ops.trees import flat_names
 
 WORDS, LENGTH, ROWS, SLOTS = 60, 128, 32, 20

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from jaxattn.config import ATTENTION_TYPES, Config, replace
-from jaxattn.data.batching import mlm_batch, singly
-from jaxattn.data.masking import Masking
-from jaxattn.data.packing import PackedPlan
-from jaxattn.data.tokens import SpecialIds, TokenArray
+from jaxattn.data.batches.masking import Masking
+from jaxattn.data.batches.order import mlm_batch, singly
+from jaxattn.data.batches.packing import PackedPlan
+from jaxattn.data.tokens.arrays import SpecialIds, TokenArray
 from jaxattn.model.heads import MlmModel
-from jaxattn.ops.positions import within_segments
+from jaxattn.model.positions import within_segments
 from jaxattn.train.steps import mlm_loss
 
 VOCABULARY = 60

@@ -8,11 +8,11 @@ import yaml
 
 from jaxattn import cli
 from jaxattn.config import Config, replace
-from jaxattn.config_io import option_types, read_yaml
+from jaxattn.config.draft import commented
+from jaxattn.config.saved import option_types, read_yaml
 from jaxattn.errors import InputError
-from jaxattn.modes.draft import commented
-from jaxattn.modes.run_folder import RunFolder
 from jaxattn.report.collect import collect
+from jaxattn.runs.folder import RunFolder
 
 
 def refused(capsys: pytest.CaptureFixture[str], argv: list[str], *words: str) -> None:

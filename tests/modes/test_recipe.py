@@ -8,8 +8,8 @@ import pytest
 
 from jaxattn import cli
 from jaxattn.errors import InputError
-from jaxattn.modes.recipe import recipe_calls
-from jaxattn.modes.stages import source_of_call
+from jaxattn.sweeps.chain import source_of_call
+from jaxattn.sweeps.recipe import recipe_calls
 
 KINDS = ("pretrain", "tapt", "finetune")
 
@@ -108,7 +108,7 @@ def test_what_changed_is_told_before_anything_runs(
     text = (data / "train.jsonl").read_text()
     (data / "train.jsonl").write_text(text.replace("kitten", "kitty"))
     # The hashes are remembered within a process; this is another one.
-    from jaxattn.modes.recipe import hash_of_data
+    from jaxattn.sweeps.recipe import hash_of_data
 
     hash_of_data.cache_clear()
     refused(capsys, flags, "pretrain/r", "the data have changed")

@@ -10,7 +10,7 @@ import pytest
 from jaxattn.attention import ATTENTIONS
 from jaxattn.config import Config, replace
 from jaxattn.model.encoder import Encoder
-from jaxattn.profile.activations import layer_inputs
+from jaxattn.profile.fidelity import layer_inputs
 
 KEY = jax.random.key(0)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxattn.profile.crossover import ALREADY, CROSSES, NOT_REACHED, UNKNOWN, crossover
+from jaxattn.profile.rows import ALREADY, CROSSES, NOT_REACHED, UNKNOWN, crossover
 
 LENGTHS = (512, 1024, 2048, 4096)
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from jaxattn.config import FavorOptions, LshOptions, SdpaOptions
-from jaxattn.profile.activations import LayerInputs
-from jaxattn.profile.fidelity import fidelity, kept_and_recalled
+from jaxattn.profile.fidelity import LayerInputs, fidelity, kept_and_recalled
 
 KEY = jax.random.key(3)
 LENGTH = 48

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from jaxattn import pictures
 from jaxattn.profile import plot
 from jaxattn.profile.plot import cost_against_length, error_by_layer
 
@@ -23,7 +24,7 @@ def row(label: str, what: str, length: int, seconds: float | None) -> dict:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list:
     """The figures that are saved."""
     figures: list = []
-    save = plot.save_png
+    save = pictures.save_png
 
     def keep(figure: object, path: Path) -> None:
         figures.append(figure)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
-from jaxattn.predictions.files import Predictions
 from jaxattn.report.record import RunRecord
+from jaxattn.runs.predictions import Predictions
 
 OPTIONS = {
     "model.num_layers": 4,

@@ -6,10 +6,10 @@ import html
 import numpy as np
 import pytest
 
-from jaxattn.predictions.intervals import macro_f1
+from jaxattn.evaluate.intervals import macro_f1
 from jaxattn.report.criteria import criteria, pass_wnf
-from jaxattn.report.groups import comparable_groups
-from jaxattn.report.sections import group_section
+from jaxattn.report.page.sections import group_section
+from jaxattn.report.setups import comparable_groups
 
 
 def verdicts(records, attention):

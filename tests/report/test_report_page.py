@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from jaxattn.config import LogConfig
-from jaxattn.modes.compare import compare
-from jaxattn.predictions.files import write_predictions
-from jaxattn.predictions.intervals import macro_f1
+from jaxattn.evaluate.intervals import macro_f1
 from jaxattn.report.answer import answer, choice
-from jaxattn.report.charts import learning_curves
 from jaxattn.report.collect import collect
-from jaxattn.report.groups import comparable_groups
-from jaxattn.report.page import page
-from jaxattn.report.provenance import last_logged_step, last_saved_step
-from jaxattn.report.summary import summary_rows
+from jaxattn.report.compare import compare
+from jaxattn.report.page.charts import learning_curves
+from jaxattn.report.page.page import page
+from jaxattn.report.page.provenance import last_logged_step, last_saved_step
+from jaxattn.report.setups import comparable_groups
+from jaxattn.report.table import summary_rows
+from jaxattn.runs.predictions import write_predictions
 
 EVIL = "<script>alert(1)</script>"
 VOID = {"meta", "link"}

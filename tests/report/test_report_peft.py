@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from jaxattn.report.charts import effects
-from jaxattn.report.groups import comparable_groups
-from jaxattn.report.page import page
+from jaxattn.report.page.charts import effects
+from jaxattn.report.page.page import page
 from jaxattn.report.record import RunRecord
-from jaxattn.report.setups import group_setups, sdpa_reference
+from jaxattn.report.setups import comparable_groups, group_setups, sdpa_reference
 from jaxattn.report.table import results_rows
 
 

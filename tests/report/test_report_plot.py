@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from jaxattn.report.plot import pareto_front, quality_against_cost
+from jaxattn.report.page.plot import pareto_front, quality_against_cost
 
 
 def test_pareto_front_keeps_what_nothing_beats():

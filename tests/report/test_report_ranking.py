@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from jaxattn.errors import InputError
+from jaxattn.report.ranking import rank
 from jaxattn.report.setups import group_setups, sdpa_reference
-from jaxattn.report.table import format_tables, print_tables, rank, write_results_csv
+from jaxattn.report.table import format_tables, print_tables, write_results_csv
 
 
 @pytest.fixture

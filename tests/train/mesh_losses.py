@@ -11,8 +11,8 @@ from pathlib import Path
 
 from jaxattn.config import Config, replace
 from jaxattn.model.heads import MlmModel
-from jaxattn.modes.synthetic_step import synthetic_step
 from jaxattn.ops.programs import Programs
+from jaxattn.profile.synthetic_step import synthetic_step
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.sharding import (

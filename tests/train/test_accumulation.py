@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from jaxattn.config import Config, replace
-from jaxattn.model.heads import MlmModel
-from jaxattn.modes.pretrain import init_mlm
+from jaxattn.model.heads import MlmModel, init_mlm
 from jaxattn.ops.programs import Programs
 from jaxattn.ops.trees import path_names
 from jaxattn.train.optimizer import make_optimizer

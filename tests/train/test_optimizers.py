@@ -10,9 +10,7 @@ import pytest
 from jaxattn.config import Config, FinetuneConfig, TrainConfig, replace
 from jaxattn.errors import InputError
 from jaxattn.ops.trees import path_names
-from jaxattn.train.layers import frozen_mask, rate_ratios
-from jaxattn.train.optimizer import make_optimizer
-from jaxattn.train.schedules import learning_rate_schedule
+from jaxattn.train.optimizer import frozen_mask, learning_rate_schedule, make_optimizer, rate_ratios
 
 STEPS = 8
 

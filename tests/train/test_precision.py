@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from jaxattn.config import Config, TrainConfig, replace
-from jaxattn.model.heads import ClassifierModel
-from jaxattn.modes.classifier_params import init_classifier
+from jaxattn.model.heads import ClassifierModel, init_classifier
 from jaxattn.ops.programs import Programs
 from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.precision import (

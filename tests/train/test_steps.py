@@ -7,18 +7,13 @@ import numpy as np
 import pytest
 
 from jaxattn.config import TrainConfig
-from jaxattn.modes.finetune import class_weights
-from jaxattn.ops.losses import cross_entropy_sums
+from jaxattn.model.keys import attention_key, dropout_key, evaluation_attention_key
+from jaxattn.model.losses import cross_entropy_sums
 from jaxattn.ops.programs import Programs
 from jaxattn.ops.trees import decay_mask
-from jaxattn.train.optimizer import make_optimizer
-from jaxattn.train.schedules import learning_rate_schedule
-from jaxattn.train.state import (
-    attention_key,
-    create_state,
-    dropout_key,
-    evaluation_attention_key,
-)
+from jaxattn.stages.finetune import class_weights
+from jaxattn.train.optimizer import learning_rate_schedule, make_optimizer
+from jaxattn.train.state import create_state
 from jaxattn.train.steps import classification_loss, make_train_step
 
 

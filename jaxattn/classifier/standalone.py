@@ -1,0 +1,86 @@
+"""Classifies with the files of this folder: needs jax, flatbuffers, numpy; for texts tokenizers.
+
+    python classify.py "A wonderful film." "Two hours of my life"
+
+jaxattn is not needed. `logits(ids, mask)` takes int32 and bool [rows, length].
+"""
+
+import json
+import pathlib
+import sys
+from collections.abc import Callable
+
+import jax.export
+import numpy as np
+
+HERE = pathlib.Path(__file__).parent
+
+ABOUT = json.loads((HERE / "program.json").read_text(encoding="utf-8"))
+
+
+def read_weights() -> dict[str, jax.Array]:
+    """The arrays of model.safetensors: a length, a header in JSON, then the numbers."""
+    raw = (HERE / "model.safetensors").read_bytes()
+    start = 8 + int.from_bytes(raw[:8], "little")
+    weights = {}
+    for name, entry in json.loads(raw[8:start]).items():
+        if name != "__metadata__":
+            first, last = entry["data_offsets"]
+            kind = {"F32": np.float32, "F16": np.float16, "I32": np.int32}[entry["dtype"]]
+            flat = np.frombuffer(raw[start + first : start + last], kind)
+            weights[name] = jax.numpy.asarray(flat.reshape(entry["shape"]))
+    return weights
+
+
+WEIGHTS = read_weights()
+
+PROGRAMS: dict[str, Callable[..., jax.Array]] = {}
+
+
+def logits(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """float32 [rows, classes] of ids int32 [rows, length] and mask bool, True = real token."""
+    length = ids.shape[1]
+    if length > ABOUT["max_length"]:
+        raise ValueError(f"{length} tokens are more than {ABOUT['max_length']}")
+    fits = [each for each in ABOUT["programs"] if each["length"] in (None, length)]
+    if not fits:
+        # Padding changes no result: pad to the next length there is.
+        more = next(x["length"] for x in ABOUT["programs"] if x["length"] > length) - length
+        ids = np.pad(ids, ((0, 0), (0, more)), constant_values=ABOUT["pad_id"])
+        return logits(ids, np.pad(mask, ((0, 0), (0, more))))
+    name = fits[0]["file"]
+    if name not in PROGRAMS:
+        exported = jax.export.deserialize(bytearray((HERE / name).read_bytes()))
+        PROGRAMS[name] = jax.jit(exported.call)
+    return np.asarray(PROGRAMS[name](WEIGHTS, ids.astype(np.int32), mask.astype(bool)))
+
+
+def probabilities(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Softmax over the classes of ABOUT["classes"]."""
+    shifted = logits(ids, mask).astype(np.float64)
+    shifted = np.exp(shifted - shifted.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def read(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """ids and mask of texts; a long one is cut at its end. Mark-up is not taken out of them."""
+    import tokenizers
+
+    tokenizer = tokenizers.Tokenizer.from_file(str(HERE / "tokenizer.json"))
+    tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    room = ABOUT["max_length"] - 2
+    rows = [
+        [ABOUT["cls_id"], *tokenizer.encode(text, add_special_tokens=False).ids[:room],
+         ABOUT["sep_id"]] for text in texts
+    ]  # fmt: skip
+    longest = max(map(len, rows))
+    ids = np.array([row + [ABOUT["pad_id"]] * (longest - len(row)) for row in rows], np.int32)
+    return ids, np.arange(longest) < np.array([[len(row)] for row in rows])
+
+
+if __name__ == "__main__":
+    for text, row in zip(sys.argv[1:], probabilities(*read(sys.argv[1:])), strict=True):
+        found = dict(zip(ABOUT["classes"], row.round(6).tolist(), strict=True))
+        print(json.dumps({"text": text, "probabilities": found}, ensure_ascii=False))

@@ -1,0 +1,139 @@
+"""Every option, its default and its allowed range, as frozen dataclasses.
+
+Configuration files build an `ml_collections.ConfigDict` from these defaults, command-line flags
+override it, and `jaxattn.config.saved` turns it back into a checked, hashable `Config`.
+An option is declared here once; nothing else in the package holds a default.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from jaxattn.config.attention import AttentionConfig
+from jaxattn.config.checked import Checked, did_you_mean, section
+from jaxattn.config.data import DataConfig, TokenizerConfig, default_buckets
+from jaxattn.config.model import HeadConfig, ModelConfig
+from jaxattn.config.tools import (
+    BaselineConfig,
+    PlanConfig,
+    PredictConfig,
+    ProfileConfig,
+    RecipeConfig,
+    StudyConfig,
+    SweepConfig,
+)
+from jaxattn.config.train import (
+    CheckpointConfig,
+    FinetuneConfig,
+    LogConfig,
+    PeftConfig,
+    TrainConfig,
+)
+from jaxattn.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Checked):
+    """Everything a run depends on."""
+
+    model: ModelConfig = section(ModelConfig, "the encoder")
+    attention: AttentionConfig = section(AttentionConfig, "the attention")
+    head: HeadConfig = section(HeadConfig, "the classification head")
+    tokenizer: TokenizerConfig = section(TokenizerConfig, "the vocabulary")
+    data: DataConfig = section(DataConfig, "the corpus")
+    train: TrainConfig = section(TrainConfig, "optimisation")
+    finetune: FinetuneConfig = section(FinetuneConfig, "fine-tuning")
+    peft: PeftConfig = section(PeftConfig, "which parameters fine-tuning trains")
+    checkpoint: CheckpointConfig = section(CheckpointConfig, "saving")
+    log: LogConfig = section(LogConfig, "logging")
+    baseline: BaselineConfig = section(BaselineConfig, "TF-IDF + logistic regression")
+    study: StudyConfig = section(StudyConfig, "comparison")
+    recipe: RecipeConfig = section(RecipeConfig, "the stages of a recipe")
+    sweep: SweepConfig = section(SweepConfig, "running a grid")
+    predict: PredictConfig = section(PredictConfig, "using the classifier")
+    plan: PlanConfig = section(PlanConfig, "looking ahead")
+    profile: ProfileConfig = section(ProfileConfig, "measuring costs")
+
+    def _rules(self) -> None:
+        self.attention.options.keywords(self.model.head_width)
+        if self.data.max_length > self.model.max_seq_len:
+            raise InputError(
+                f"data.max_length: found {self.data.max_length}, allowed: at most "
+                f"model.max_seq_len = {self.model.max_seq_len}"
+            )
+        if self.finetune.freeze_blocks > self.model.num_layers:
+            raise InputError(
+                f"finetune.freeze_blocks: found {self.finetune.freeze_blocks}, allowed: at most "
+                f"model.num_layers = {self.model.num_layers}"
+            )
+        if self.data.whole_words and self.tokenizer.kind == "bytes":
+            raise InputError(
+                "data.whole_words: found True, allowed with tokenizer.kind = bytes: False (bytes "
+                "do not say where a word begins)"
+            )
+        if self.model.attention_dropout and self.attention.type != "sdpa":
+            raise InputError(
+                f"model.attention_dropout: found {self.model.attention_dropout}, allowed with "
+                f"attention.type = {self.attention.type}: 0.0 (only sdpa has weights to drop)"
+            )
+        self._peft_rules()
+
+    def _peft_rules(self) -> None:
+        method, finetune = self.peft.method, self.finetune
+        tokens = self.data.max_length + self.peft.prompt_tokens
+        if tokens > self.model.max_seq_len:
+            raise InputError(
+                f"peft.n_tokens: found {self.peft.n_tokens}, which with data.max_length = "
+                f"{self.data.max_length} makes inputs of {tokens} tokens, allowed: at most "
+                f"model.max_seq_len = {self.model.max_seq_len}"
+            )
+        if method != "full" and finetune.freeze_blocks:
+            raise InputError(
+                f"finetune.freeze_blocks: found {finetune.freeze_blocks}, allowed with "
+                f"peft.method = {method}: 0 (all blocks are frozen all the time)"
+            )
+        without_layers = {
+            "head_only": ("backbone_lr_ratio", "layer_decay"),
+            "soft_prompt": ("layer_decay",),
+        }
+        for name in without_layers.get(method, ()):
+            if getattr(finetune, name) != 1.0:
+                raise InputError(
+                    f"finetune.{name}: found {getattr(finetune, name)}, allowed with peft.method = "
+                    f"{method}: 1.0 (nothing that is trained is in a block)"
+                )
+
+
+def replace(config: Config, values: Mapping[str, Any]) -> Config:
+    """`config` with the options of `values` ('section.option' -> value) exchanged."""
+    tree: dict[str, Any] = {}
+    for path, value in values.items():
+        *parents, leaf = path.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return _replaced(config, tree, "")
+
+
+def _replaced(node: Any, values: Mapping[str, Any], path: str) -> Any:
+    names = [field.name for field in dataclasses.fields(node)]
+    changes = {}
+    for name, value in values.items():
+        where = f"{path}.{name}" if path else name
+        if name not in names:
+            raise InputError(f"unknown option {where!r}{did_you_mean(name, names)}")
+        current = getattr(node, name)
+        if dataclasses.is_dataclass(current):
+            if not isinstance(value, Mapping):
+                raise InputError(f"{where}: found {value!r}, expected a section of options")
+            value = _replaced(current, value, where)
+        elif isinstance(value, Mapping):
+            raise InputError(f"{where}: found a section of options, expected one value")
+        changes[name] = value
+    return dataclasses.replace(node, **changes)
+
+
+def buckets(config: Config) -> tuple[int, ...]:
+    """The lengths that batches are padded to."""
+    return config.data.length_buckets or default_buckets(config.data.max_length)

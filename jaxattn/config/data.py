@@ -1,0 +1,138 @@
+"""Options of the data and of their tokens."""
+
+import dataclasses
+from typing import ClassVar
+
+from jaxattn.config.checked import MAX_SEQ_LEN, Checked, option
+from jaxattn.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerConfig(Checked):
+    """The vocabulary."""
+
+    PATH: ClassVar[str] = "tokenizer."
+    kind: str = option(
+        "wordpiece",
+        "what a token is, unless tokenizer.path says it: a word piece, a byte, or a word between "
+        "blanks",
+        choices=("wordpiece", "bytes", "words"),
+    )
+    path: str = option("", "an existing tokenizer.json or vocab.txt; empty: train one")
+    vocab_size: int = option(
+        8192, "largest size of a trained vocabulary; bytes are always 261", low=100, high=1_000_000
+    )
+    lowercase: bool = option(
+        True, "lower-case; word pieces are stripped of accents too, bytes stay as they are"
+    )
+    min_frequency: int = option(
+        2, "rarest pair that is merged in training, or rarest word that is kept", low=1
+    )
+    extend: int = option(
+        0, "TAPT and fine-tuning: add up to so many tokens, learned on the task's training texts, "
+        "to the inherited WordPiece vocabulary; for this stage only, later ones inherit the result",
+        low=0, high=100_000,
+    )  # fmt: skip
+    extra_tokens: str = option(
+        "", "TAPT and fine-tuning: a file of words and ##subwords to add, one a line"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(Checked):
+    """What is read, how it is split, and how it is batched."""
+
+    PATH: ClassVar[str] = "data."
+    name: str = option(
+        "pydocs",
+        "the corpus: pydocs or listops (built in), one of jaxattn/data/corpora/known.py, whose "
+        "entry then fills in what is left at its default here, or a name of your own",
+    )
+    path: str = option(
+        "", "a file or folder of Parquet, CSV, JSONL or texts; empty: built in, or the hub"
+    )
+    file_part: str = option(
+        "", "read only files with this part in their name (sst: sst_train, sst_dev); empty: all"
+    )
+    hub: str = option("", "id of a Hugging Face dataset, read when data.path is empty")
+    hub_config: str = option("", "configuration name of the hub dataset")
+    hub_revision: str = option("", "branch, tag or commit of the hub dataset; empty: the newest")
+    streaming: bool = option(
+        False,
+        "read the hub row by row without a copy on the disk; data.max_examples then takes the "
+        "first rows of a split instead of a sample",
+    )
+    text_column: str = option(
+        "text", "column of the text; title+description joins two with a blank between them"
+    )
+    label_column: str = option("label", "column of the label; empty: the texts have none")
+    group_column: str = option(
+        "",
+        "rows with one value in this column stay in one split (a web address counts as its host); "
+        "empty: only copies of a text stay together",
+    )
+    clean: str = option(
+        "none",
+        "what is taken out of texts: nothing, <br /> (a line break then), or all HTML",
+        choices=("none", "breaks", "html"),
+    )
+    keywords: tuple[str, ...] = option(
+        (), "keep only texts with one of these words, whole and in any case; empty: all texts"
+    )
+    keyword_column: str = option("", "where data.keywords are looked for; empty: in the text")
+    keyword_characters: int = option(
+        1000, "data.keywords are looked for in so many characters from the beginning", low=1
+    )
+    label_names: tuple[str, ...] = option((), "class names for integer labels 0, 1, ...")
+    train_split: str = option("train", "split (or file name prefix) to train on")
+    validation_split: str = option(
+        "validation", "split to choose by; where it is missing, a share of the training split"
+    )
+    test_split: str = option("test", "split that is only reported")
+    mlm_splits: tuple[str, ...] = option(("train",), "splits whose text pretraining reads")
+    validation_fraction: float = option(
+        0.1, "share of the training split held out where there is no validation split",
+        low=0.001, high=0.5,
+    )  # fmt: skip
+    split_seed: int = option(
+        0, "seed of that hold-out; the same for every run compared", low=0, high=2**32 - 1
+    )
+    max_examples: int = option(0, "use only this many examples a split; 0: all", low=0)
+    max_length: int = option(
+        512, "tokens per example, [CLS] and [SEP] included", low=3, high=MAX_SEQ_LEN
+    )
+    length_buckets: tuple[int, ...] = option(
+        (), "lengths that batches are padded to; empty: powers of two up to data.max_length",
+        low=3, high=MAX_SEQ_LEN,
+    )  # fmt: skip
+    mask_rate: float = option(0.15, "share of tokens the MLM predicts", low=0.01, high=0.9)
+    whole_words: bool = option(False, "the MLM hides whole words, not single word pieces")
+    packing: bool = option(
+        False, "MLM: several texts share a row of data.max_length tokens and do not see each other"
+    )
+    truncate: str = option(
+        "head", "what a classifier reads of a text that is too long: its head, its tail, or both",
+        choices=("head", "tail", "head_tail"),
+    )  # fmt: skip
+    cache: bool = option(True, "keep tokenised texts in the user's cache folder")
+
+    def _rules(self) -> None:
+        buckets = self.length_buckets
+        if buckets and (list(buckets) != sorted(set(buckets)) or buckets[-1] != self.max_length):
+            raise InputError(
+                f"data.length_buckets: found {list(buckets)}, allowed: increasing lengths of which "
+                f"the last is data.max_length = {self.max_length}"
+            )
+
+
+_SMALLEST_BUCKET = 32
+
+
+def default_buckets(max_length: int) -> tuple[int, ...]:
+    """Powers of two from 32 on, below `max_length`, and `max_length` itself as the last."""
+    buckets = []
+    length = _SMALLEST_BUCKET
+    while length < max_length:
+        buckets.append(length)
+        length *= 2
+    return (*buckets, max_length)

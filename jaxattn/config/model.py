@@ -1,0 +1,94 @@
+"""Options of the encoder and of its heads."""
+
+import dataclasses
+from typing import ClassVar
+
+from jaxattn.config.checked import MAX_SEQ_LEN, Checked, option
+from jaxattn.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(Checked):
+    """The encoder. Defaults: BERT_SMALL ("Well-Read Students Learn Better")."""
+
+    PATH: ClassVar[str] = "model."
+    num_layers: int = option(4, "encoder blocks", low=1, high=128)
+    hidden_dim: int = option(512, "hidden width D", low=1)
+    mlp_dim: int = option(2048, "width of the feed-forward layer", low=1)
+    num_heads: int = option(8, "attention heads H", low=1)
+    qkv_dim: int = option(512, "width of queries, keys and values over all heads", low=1)
+    max_seq_len: int = option(512, "longest input, in tokens", low=1, high=MAX_SEQ_LEN)
+    positions: str = option(
+        "rope",
+        "how positions enter",
+        choices=("sinusoidal", "learned", "relative", "rope"),
+    )
+    extend_positions: str = option(
+        "none", "TAPT and fine-tuning: how a learned table is made longer where model.max_seq_len "
+        "is above that of the stage before: tile repeats it; for this stage only",
+        choices=("none", "tile"),
+    )  # fmt: skip
+    token_types: int = option(
+        0, "kinds of text with an embedding each (BERT: 2, the first and second of a pair); texts "
+        "here are of the first kind; 0: none",
+        low=0, high=1024,
+    )  # fmt: skip
+    rope_base: float = option(10000.0, "base of the rotary frequencies", low=1.0)
+    rope_scale: float = option(1.0, "rotary positions are divided by this", low=1e-6)
+    relative_buckets: int = option(32, "buckets of the relative bias", low=4, high=1024)
+    relative_max_distance: int = option(
+        128, "relative distances beyond this share a bucket", low=8, high=MAX_SEQ_LEN
+    )
+    norm: str = option("pre", "layer norm before or after each residual", choices=("pre", "post"))
+    norm_eps: float = option(1e-6, "epsilon of the layer norms", low=1e-12, high=0.1)
+    activation: str = option(
+        "gelu", "activation of the feed-forward layer", choices=("gelu", "gelu_tanh", "relu")
+    )
+    projection_bias: bool = option(True, "biases in the attention projections")
+    embedding_dropout: float = option(0.1, "dropout on embeddings", low=0.0, high=0.99)
+    mlp_dropout: float = option(0.1, "dropout on the feed-forward output", low=0.0, high=0.99)
+    attention_output_dropout: float = option(
+        0.1, "dropout on the attention layer's output", low=0.0, high=0.99
+    )
+    attention_dropout: float = option(0.0, "dropout on attention weights", low=0.0, high=0.99)
+
+    @property
+    def head_width(self) -> int:
+        """Width K of one head."""
+        return self.qkv_dim // self.num_heads
+
+    def _rules(self) -> None:
+        if self.qkv_dim % self.num_heads:
+            raise InputError(
+                f"model.qkv_dim: found {self.qkv_dim}, which is no multiple of model.num_heads = "
+                f"{self.num_heads}; allowed: multiples of the number of heads"
+            )
+        if self.positions == "rope" and self.head_width % 2:
+            raise InputError(
+                f"model.qkv_dim: found {self.qkv_dim}, which makes heads of odd width "
+                f"{self.head_width}; allowed with positions = rope: an even head width"
+            )
+        if self.positions == "sinusoidal" and self.hidden_dim % 2:
+            raise InputError(
+                f"model.hidden_dim: found {self.hidden_dim}; allowed with positions = sinusoidal: "
+                "an even width"
+            )
+        if self.relative_buckets % 4:
+            raise InputError(
+                f"model.relative_buckets: found {self.relative_buckets}, allowed: multiples of 4"
+            )
+        if self.relative_max_distance <= self.relative_buckets // 4:
+            raise InputError(
+                f"model.relative_max_distance: found {self.relative_max_distance}, allowed: more "
+                f"than a quarter of model.relative_buckets = {self.relative_buckets}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadConfig(Checked):
+    """The classification head."""
+
+    PATH: ClassVar[str] = "head."
+    pooling: str = option("mean", "how tokens become one vector", choices=("cls", "mean", "max"))
+    pooler: str = option("none", "dense + tanh after pooling", choices=("bert", "none"))
+    dropout: float = option(0.1, "dropout before the last linear layer", low=0.0, high=0.99)

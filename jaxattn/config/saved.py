@@ -1,0 +1,93 @@
+"""`Config` to and from ConfigDict (configuration files and flags) and plain YAML (run folders)."""
+
+import contextlib
+import dataclasses
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxattn.config.config import Config, replace
+from jaxattn.errors import InputError
+from jaxattn.files import write_text
+
+
+def to_plain(config: Any) -> dict[str, Any]:
+    """`config` as nested dicts of YAML types (tuples become lists)."""
+    plain = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            value = to_plain(value)
+        plain[field.name] = list(value) if isinstance(value, tuple) else value
+    return plain
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one dict with dotted names, in the order they stand."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def option_types(kind: type = Config, prefix: str = "") -> dict[str, Any]:
+    """Dotted name -> annotated type of every option."""
+    found: dict[str, Any] = {}
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(hints[field.name]):
+            found |= option_types(hints[field.name], f"{prefix}{field.name}.")
+        else:
+            found[prefix + field.name] = hints[field.name]
+    return found
+
+
+def write_yaml(path: Path, tree: Mapping[str, Any]) -> None:
+    """Writes nested or flat dicts as plain YAML."""
+    import yaml
+
+    write_text(path, yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True))
+
+
+def read_yaml(path: Path) -> tuple[Config, dict[str, Any]]:
+    """The `Config` saved in a run folder, nested or flattened, and what else stands there.
+
+    Raises:
+      InputError: missing or unreadable file, or an option this version does not know.
+    """
+    kinds = option_types()
+    sections = {name.split(".")[0] for name in kinds}
+    flat = flatten(read_tree(path))
+    extra = {name: value for name, value in flat.items() if name.split(".")[0] not in sections}
+    options = {name: value for name, value in flat.items() if name not in extra}
+    for name, value in options.items():
+        # To YAML 3e-4 is a text, since it has no point.
+        if kinds.get(name) is float and isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                options[name] = float(value)
+    try:
+        return replace(Config(), options), extra
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def read_tree(path: Path) -> Mapping[str, Any]:
+    """A YAML file of options as it stands; raises InputError where there is none to read."""
+    import yaml
+
+    # The one in C, where there is one: a sweep reads hundreds of these files.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), loader)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected the saved configuration") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        first_line = " ".join(str(error).split())
+        raise InputError(f"{path}: not a readable YAML file ({first_line})") from None
+    if not isinstance(tree, Mapping):
+        raise InputError(f"{path}: found no options, expected 'section.option: value' lines")
+    return tree

@@ -1,0 +1,174 @@
+"""Options of the commands that do not train: baselines, studies, sweeps, plans, profiles."""
+
+import dataclasses
+import re
+from typing import ClassVar
+
+from jaxattn.config.attention import ATTENTION_TYPES
+from jaxattn.config.checked import MAX_SEQ_LEN, Checked, option
+from jaxattn.errors import InputError
+
+
+def _require_distinct(path: str, attentions: tuple[str, ...]) -> None:
+    if not attentions or len(set(attentions)) != len(attentions):
+        raise InputError(
+            f"{path}attentions: found {list(attentions)}, allowed: one or more different ones of "
+            f"{', '.join(ATTENTION_TYPES)}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class BaselineConfig(Checked):
+    """TF-IDF and logistic regression, chosen on validation macro-F1."""
+
+    PATH: ClassVar[str] = "baseline."
+    features: tuple[int, ...] = option(
+        (20_000, 50_000), "most frequent words and word pairs that are kept, to choose from", low=1
+    )
+    strengths: tuple[float, ...] = option(
+        (1.0, 10.0), "inverse regularisation (C), to choose from", low=1e-6, high=1e6
+    )
+    words: int = option(0, "words read of each text, from its beginning; 0: all", low=0)
+
+    def _rules(self) -> None:
+        for name in ("features", "strengths"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise InputError(
+                    f"baseline.{name}: found {list(values)}, allowed: one or more different values"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyConfig(Checked):
+    """What `--mode=study` compares."""
+
+    PATH: ClassVar[str] = "study."
+    attentions: tuple[str, ...] = option(
+        ATTENTION_TYPES, "attentions to compare", choices=ATTENTION_TYPES
+    )
+    tapt: bool = option(False, "TAPT between pretraining and fine-tuning")
+
+    def _rules(self) -> None:
+        _require_distinct(self.PATH, self.attentions)
+
+
+@dataclasses.dataclass(frozen=True)
+class RecipeConfig(Checked):
+    """What `--mode=recipe` runs."""
+
+    PATH: ClassVar[str] = "recipe."
+    stages: tuple[str, ...] = option(
+        ("pretrain", "tapt", "finetune"), "stages to run, each from the one before",
+        choices=("pretrain", "tapt", "finetune"),
+    )  # fmt: skip
+    pretrain_path: str = option(
+        "", "data.path of the pretraining, where it reads other files than the later stages"
+    )
+
+    def _rules(self) -> None:
+        order = ("pretrain", "tapt", "finetune")
+        if not self.stages or list(self.stages) != [s for s in order if s in self.stages]:
+            raise InputError(
+                f"recipe.stages: found {list(self.stages)}, allowed: one or more of "
+                f"{', '.join(order)}, each once and in this order"
+            )
+
+
+DEVICE = re.compile(r"cpu:\d+(-\d+)?(,\d+(-\d+)?)*|[A-Za-z0-9][\w.-]*(,[\w.-]+)*", re.ASCII)
+"""An entry of `sweep.devices`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepConfig(Checked):
+    """How `--mode=sweep` runs the cells of a grid; `get_sweep` of the file says which they are."""
+
+    PATH: ClassVar[str] = "sweep."
+    parallel: int = option(1, "cells that run side by side", low=1, high=1024)
+    devices: tuple[str, ...] = option(
+        (), "what the cells running side by side are bound to, one entry each and in turn: GPUs as "
+        "in CUDA_VISIBLE_DEVICES ('0', '1'), or cores ('cpu:0-3', 'cpu:4-7'); empty: to nothing",
+    )  # fmt: skip
+
+    executor: str = option(
+        "local", "where cells run: as processes here, or on the Ray cluster that RAY_ADDRESS names "
+        "(else one on this machine)", choices=("local", "ray"),
+    )  # fmt: skip
+    cell_cpus: float = option(1.0, "cores that a cell takes of a Ray cluster", low=0.0)
+    cell_gpus: float = option(0.0, "GPUs that a cell takes of a Ray cluster", low=0.0)
+
+    def _rules(self) -> None:
+        for entry in self.devices:
+            if not DEVICE.fullmatch(entry):
+                raise InputError(
+                    f"sweep.devices: found {entry!r}, allowed: GPUs such as '0' or '0,1', or cores "
+                    "such as 'cpu:0-3'"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig(Checked):
+    """How a finished classifier reads texts (`--mode=predict`, `jaxattn.load`)."""
+
+    PATH: ClassVar[str] = "predict."
+    long: str = option(
+        "truncate",
+        "a text of more than data.max_length tokens: cut as data.truncate says, or read whole in "
+        "windows, whose probabilities are averaged by their tokens",
+        choices=("truncate", "window"),
+    )
+    overlap: int = option(
+        32, "tokens that a window shares with the one before; less than a window holds", low=0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanConfig(Checked):
+    """How `--mode=plan` looks ahead."""
+
+    PATH: ClassVar[str] = "plan."
+    memory_gb: float = option(
+        0.0, "memory of a further device to plan for, in GB; 0: none", low=0.0, high=100_000.0
+    )
+    seconds: float = option(
+        120.0, "time that compiling and timing may take, about; reading the data not counted",
+        low=0.0,
+    )  # fmt: skip
+    timed_steps: int = option(3, "steps timed for each length, after a first one", low=1)
+    sample_texts: int = option(
+        20_000,
+        "of a larger corpus so many texts are tokenised to tell its lengths; for --mode=data too",
+        low=1,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ProfileConfig(Checked):
+    """What `--mode=profile` measures."""
+
+    PATH: ClassVar[str] = "profile."
+    attentions: tuple[str, ...] = option(
+        ATTENTION_TYPES, "attentions to measure; the exact one in all ways it can be computed",
+        choices=ATTENTION_TYPES,
+    )  # fmt: skip
+    lengths: tuple[int, ...] = option(
+        (), "tokens of a row; empty: 512 to 4096 on a CPU, to 16384 elsewhere",
+        low=8, high=MAX_SEQ_LEN,
+    )  # fmt: skip
+    tokens: int = option(
+        0, "tokens of a batch, one row at least; 0: one row on a CPU, 16384 elsewhere", low=0
+    )
+    repeats: int = option(7, "times everything is measured, if time allows", low=1)
+    seconds: float = option(
+        150.0, "time that compiling and measuring may take, about", low=1.0, high=1e6
+    )
+    step: bool = option(True, "measure the whole training step too")
+    task: str = option("mlm", "what the step trains", choices=("mlm", "classification"))
+    texts: int = option(4, "validation texts that show the error on a checkpoint", low=1, high=64)
+
+    def _rules(self) -> None:
+        _require_distinct(self.PATH, self.attentions)
+        if list(self.lengths) != sorted(set(self.lengths)):
+            raise InputError(
+                f"profile.lengths: found {list(self.lengths)}, allowed: increasing lengths"
+            )

@@ -1,0 +1,320 @@
+"""The corpora: labelled splits for classification, and texts for the MLM.
+
+A corpus is read from files (`data.path`), from the Hugging Face hub (`data.hub`), or is the
+built-in one (`data.name` = pydocs). Splits that are missing are held out of the training split by
+the texts themselves and `data.split_seed`, in the same way for both tasks. With
+`data.group_column` whole groups are held out, and no group is in two splits.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxattn.config import DataConfig
+from jaxattn.data.corpora import holdout
+from jaxattn.data.corpora.classes import Classes
+from jaxattn.data.corpora.holdout import apart, group_names
+from jaxattn.data.corpora.sources import Source, open_source
+from jaxattn.data.read.columns import read_table
+from jaxattn.data.read.rows import Rows, joined, logger
+from jaxattn.data.read.structured import FORMATS, VALIDATION_NAMES, require_column
+from jaxattn.errors import InputError
+
+TEST_FRACTION = 0.1
+
+MAX_MLM_VALIDATION = 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Labelled texts: n strings and int32 [n]."""
+
+    texts: Sequence[str]
+    labels: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledCorpus:
+    """The three splits of a classification task, and the name of each class."""
+
+    train: Examples
+    validation: Examples
+    test: Examples
+    label_names: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class TextCorpus:
+    """Texts for the MLM; no text is in both lists."""
+
+    train: Sequence[str]
+    validation: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """The training split, taken apart once for both tasks.
+
+    Attributes:
+        train: what is left to learn from, rows without a label among it.
+        validation: labelled rows, given or held out.
+        test: labelled rows, given or held out.
+    """
+
+    train: Rows
+    validation: Rows
+    test: Rows
+
+
+def load_labelled(data: DataConfig) -> LabelledCorpus:
+    """The corpus for classification.
+
+    Without a validation split, `data.validation_fraction` of each class of the training split is
+    held out; without a labelled test split, 10 % before that. Rows without a label are left out.
+
+    Raises:
+        InputError: nothing is found, or a file, column, text or label is not as it must be.
+    """
+    source = open_source(data)
+    rows = source.required(data.train_split, "data.train_split")
+    if not data.label_column:
+        raise InputError(
+            "data.label_column: found '', classification needs the column of the label"
+        )
+    if rows.label_columns is not None:
+        require_column(data.label_column, rows.label_columns, source.name)
+    parts = _parts(source, rows, data)
+    train = parts.train.take(_is_labelled(parts.train))
+    if len(train) < len(parts.train):
+        logger.warning(
+            "%s: %d training rows without a label (null or -1) left out",
+            source.name, len(parts.train) - len(train),
+        )  # fmt: skip
+    for part, name in ((train, "training"), (parts.validation, "validation"), (parts.test, "test")):
+        if not len(part):
+            raise InputError(f"{source.name}: there are no labelled {name} texts")
+    classes = Classes.of(train, data)
+    splits = []
+    for part, purpose in ((train, "train"), (parts.validation, "validation"), (parts.test, "test")):
+        labels = classes.indices(part)
+        chosen = _sampled(part, data.max_examples or len(part), data, purpose)
+        splits.append(Examples(part.take(chosen).texts, labels[chosen]))
+    return LabelledCorpus(splits[0], splits[1], splits[2], classes.names)
+
+
+def load_labelled_file(file: Path, data: DataConfig, names: tuple[str, ...]) -> Examples:
+    """The labelled rows of one file in any format that a corpus may have.
+
+    Args:
+        file: CSV, TSV, JSON, JSON Lines, Parquet, or lines `label ||| text`.
+        data: columns and preparation.
+        names: the classes; another label is refused.
+
+    Raises:
+        InputError: the file, a column, a text or a label is not as it must be.
+    """
+    if file.suffix.lower() not in (*FORMATS, ".txt"):
+        raise InputError(
+            f"{file}: cannot read {file.suffix or 'a file without ending'} as texts with labels; "
+            f"allowed: {', '.join(FORMATS)}, .txt (lines 'label ||| text')"
+        )
+    rows = read_table(file, data)
+    if rows.label_columns is not None:
+        require_column(data.label_column, rows.label_columns, str(file))
+    labelled = rows.take(_is_labelled(rows))
+    if not len(labelled):
+        raise InputError(f"{file}: none of {len(rows)} rows has a label in {data.label_column!r}")
+    if len(labelled) < len(rows):
+        logger.warning("%s: %d rows without a label left out", file, len(rows) - len(labelled))
+    classes = Classes.known(names, list(labelled.labels))
+    return Examples(labelled.texts, classes.indices(labelled))
+
+
+def load_texts(data: DataConfig) -> TextCorpus:
+    """The texts of `data.mlm_splits`, labelled or not, for the MLM.
+
+    What classification holds out of the training split is no training text here either. For
+    validation: the validation split; else what classification holds out of the training split;
+    else `data.validation_fraction` of the texts. Held-out validation is at most 2000 texts.
+
+    Raises:
+        InputError: as for `load_labelled`, or a split is trained on and validated on.
+    """
+    if data.validation_split in data.mlm_splits:
+        raise InputError(
+            f"data.mlm_splits: found {data.validation_split!r}, which is the validation split; "
+            "allowed: other splits"
+        )
+    source = open_source(data)
+    found = {name: source.required(name, "data.mlm_splits") for name in _mlm_splits(data)}
+    forbidden: set[str] = set()
+    held: list[Rows] = []
+    validation: Rows | None = None
+    rows = found.get(data.train_split) or source.found(data.train_split)
+    if rows is not None:
+        parts = _parts(source, rows, data)
+        forbidden.update(parts.validation.texts)
+        held.append(parts.validation)
+        if data.train_split in found:
+            found[data.train_split] = parts.train
+            validation = parts.validation
+    pool = joined(list(found.values()))
+    given = _validation_split(source, data)
+    if given is not None and len(given):
+        validation = given
+    else:
+        if not validation:
+            # The reported test texts are never chosen by, even where they are trained on.
+            validation = joined([part for name, part in found.items() if name != data.test_split])
+            count = max(1, round(data.validation_fraction * len(validation)))
+            if validation.groups:
+                alike = dataclasses.replace(validation, labels=[None] * len(validation))
+                chosen = _held_out(alike, data, "validation", data.validation_fraction)
+                validation = validation.take(chosen)
+                held.append(validation)
+        else:
+            count = len(validation)
+        validation = validation.take(
+            _sampled(validation, min(count, MAX_MLM_VALIDATION), data, "validation")
+        )
+    forbidden.update(validation.texts)
+    seen = np.array([text in forbidden for text in pool.texts], bool)
+    train = pool.take(~seen & apart(pool, [*held, validation]))
+    if not len(train) or not len(validation):
+        raise InputError(
+            f"data.mlm_splits: {source.name} has {len(pool)} texts in {list(data.mlm_splits)}, too "
+            "few to train and validate on"
+        )
+    if data.max_examples:
+        train = train.take(_sampled(train, data.max_examples, data, "train"))
+        validation = validation.take(_sampled(validation, data.max_examples, data, "validation"))
+    return TextCorpus(train.texts, validation.texts)
+
+
+def _mlm_splits(data: DataConfig) -> tuple[str, ...]:
+    # Left at its default, it means the training split whatever that is called (`sst_train`).
+    default = DataConfig().mlm_splits
+    return (data.train_split,) if data.mlm_splits == default else data.mlm_splits
+
+
+def _is_labelled(rows: Rows) -> np.ndarray:
+    return np.array([label is not None for label in rows.labels], bool)
+
+
+def _sampled(rows: Rows, count: int, data: DataConfig, purpose: str) -> np.ndarray:
+    """Indices of `count` rows chosen by `data.split_seed`, int64 [<= count]."""
+    if count >= len(rows):
+        return np.arange(len(rows))
+    return holdout.sample(holdout.text_keys(rows.texts, data.split_seed, purpose), count)
+
+
+def _parts(source: Source, rows: Rows, data: DataConfig) -> _Parts:
+    """The given labelled splits, and those that are missing taken out of the training rows."""
+    test = source.read(data.test_split, ())
+    if test is None and data.test_split != "test":
+        test = source.required(data.test_split, "data.test_split")
+    validation = _validation_split(source, data)
+    free = _is_labelled(rows)
+    given: list[Rows] = []
+    for part, purpose, fraction in (
+        (test, "test", TEST_FRACTION), (validation, "validation", data.validation_fraction),
+    ):  # fmt: skip
+        labelled = None if part is None else part.take(_is_labelled(part))
+        if labelled:
+            labelled = labelled.take(apart(labelled, given))
+            given.append(labelled)
+            shared = ~apart(rows, [labelled])
+            if shared.any():
+                logger.warning(
+                    "%s: %d training rows left out whose %r is in the %s split too",
+                    source.name, shared.sum(), data.group_column, purpose,
+                )  # fmt: skip
+            free &= ~shared
+            continue
+        candidates = np.flatnonzero(free)
+        chosen = candidates[_held_out(rows.take(candidates), data, purpose, fraction)]
+        free[chosen] = False
+        given.append(rows.take(chosen))
+        if len(chosen) and (purpose == "test" or part is not None):
+            logger.warning(
+                "%s has no labelled %s split: %d training texts are held out instead",
+                source.name, purpose, len(chosen),
+            )  # fmt: skip
+    kept = (free | ~_is_labelled(rows)) & apart(rows, given)
+    return _Parts(rows.take(kept), given[1], given[0])
+
+
+def _held_out(rows: Rows, data: DataConfig, purpose: str, fraction: float) -> np.ndarray:
+    """Marks rows to hold out: of each label its share, in whole groups where there are groups."""
+    if rows.groups:
+        return holdout.hold_out_groups(
+            group_names(rows), rows.labels, data.split_seed, purpose, fraction
+        )
+    keys = holdout.text_keys(rows.texts, data.split_seed, purpose)
+    return holdout.hold_out(keys, rows.labels, fraction)
+
+
+def _validation_split(source: Source, data: DataConfig) -> Rows | None:
+    name = data.validation_split
+    if name in VALIDATION_NAMES:
+        return source.read(name, VALIDATION_NAMES)
+    return source.required(name, "data.validation_split")
+
+
+def data_hash(corpus: LabelledCorpus) -> str:
+    """SHA-256 over texts, labels and splits: equal for runs that saw the same data."""
+    splits = (corpus.train, corpus.validation, corpus.test)
+    labels = (" ".join(map(str, examples.labels)) for examples in splits)
+    return texts_hash(*(examples.texts for examples in splits), [*corpus.label_names, *labels])
+
+
+def texts_hash(*groups: Iterable[str]) -> str:
+    """SHA-256 over groups of texts: equal for runs that saw the same data."""
+    digest = hashlib.sha256()
+    for texts in groups:
+        digest.update(b"group")
+        for text in texts:
+            raw = text.encode("utf-8", "surrogatepass")
+            digest.update(f"{len(raw)}:".encode() + raw)
+    return digest.hexdigest()
+
+
+def load_task_texts(data: DataConfig) -> TextCorpus:
+    """The task's training texts to learn from, and validation texts that are never learned from.
+
+    As `load_texts`; besides, no text that fine-tuning on the same `data` validates or tests on is
+    among the training texts, also where a corpus has copies of it in its training split. Texts
+    without a label may be added (`data.mlm_splits`), the test split may not. Where there are no
+    labels at all (`data.label_column` is empty), there is no task to protect either.
+
+    Raises:
+        InputError: as for `load_texts` and `load_labelled`, or the test split is in
+            `data.mlm_splits`, or nothing is left.
+    """
+    if data.test_split in data.mlm_splits:
+        raise InputError(
+            f"data.mlm_splits: found {data.test_split!r}, which is the test split; task-adaptive "
+            "pretraining never reads it"
+        )
+    if not data.label_column:
+        return load_texts(data)
+    try:
+        labelled = load_labelled(data)
+    except InputError as error:
+        if f"no column {data.label_column!r}" not in str(error):
+            raise
+        raise InputError(f"{error}; for texts without labels set data.label_column=") from None
+    corpus = load_texts(data)
+    forbidden = {*labelled.validation.texts, *labelled.test.texts}
+    train = [text for text in corpus.train if text not in forbidden]
+    if len(train) < len(corpus.train):
+        logger.warning(
+            "%d training texts left out: validation or test has the same",
+            len(corpus.train) - len(train),
+        )
+    if not train:
+        raise InputError("data: every training text is a validation or test text too")
+    return TextCorpus(train, corpus.validation)

@@ -1,0 +1,192 @@
+"""The WordPiece tokenizer: trained on a corpus or read from a file, and applied to texts.
+
+A vocabulary that is trained twice on the same texts is the same byte for byte, whatever their
+order, the process or the number of threads.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxattn.config import TokenizerConfig
+from jaxattn.data.tokens.arrays import SPECIAL_TOKENS
+from jaxattn.data.tokens.tokenise import chunks
+from jaxattn.errors import InputError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_MAX_CHARACTERS = 1000
+
+
+def _assembled(vocab: dict[str, int], lowercase: bool) -> "Tokenizer":
+    """BERT's pipeline around a vocabulary that holds the five special tokens."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    tokenizer = Tokenizer(
+        models.WordPiece(vocab=vocab, unk_token="[UNK]", max_input_chars_per_word=100)
+    )
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix="##")
+    return finished(tokenizer, vocab)
+
+
+def finished(tokenizer: "Tokenizer", vocab: dict[str, int]) -> "Tokenizer":
+    """`tokenizer` with the five special tokens of `vocab`, and [CLS] text [SEP] as its form."""
+    from tokenizers import AddedToken, processors
+
+    tokenizer.add_special_tokens(
+        [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(token, vocab[token]) for token in ("[CLS]", "[SEP]")],
+    )
+    return _prepared(tokenizer)
+
+
+def _prepared(tokenizer: "Tokenizer") -> "Tokenizer":
+    # A file may ask for truncation or padding; both are decided here, per call.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    # "[SEP]" or "[MASK]" written in a text is text: without this it would become the special id.
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def train_wordpiece(texts: Sequence[str], config: TokenizerConfig) -> "Tokenizer":
+    """A WordPiece vocabulary of at most `config.vocab_size` entries from these texts.
+
+    Ids: the special tokens 0..4, single characters by code point, then merges as they were made.
+
+    Raises:
+        InputError: the texts hold no characters.
+    """
+    from tokenizers import Tokenizer, models, trainers
+
+    draft = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    whole = _assembled({token: i for i, token in enumerate(SPECIAL_TOKENS)}, config.lowercase)
+    draft.normalizer, draft.pre_tokenizer = whole.normalizer, whole.pre_tokenizer
+    budget = (config.vocab_size - len(SPECIAL_TOKENS)) * 3 // 4
+    characters, pieces = _alphabet(draft, texts, budget)
+    if not characters:
+        raise InputError("tokenizer: the training texts hold no characters to learn from")
+    # The library numbers c and ##c in the order of a randomly seeded hash map and breaks ties
+    # between merges by these numbers. Special tokens are numbered first and as given.
+    start = [*SPECIAL_TOKENS, *pieces]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=config.vocab_size,
+        min_frequency=config.min_frequency,
+        special_tokens=start,
+        initial_alphabet=characters,
+        limit_alphabet=len(characters),
+        continuing_subword_prefix="##",
+        show_progress=False,
+    )
+    draft.train_from_iterator(chunks(texts), trainer, length=len(texts))
+    learned = draft.get_vocab(with_added_tokens=True)
+    ordered = sorted(learned, key=learned.__getitem__)
+    return _assembled({token: i for i, token in enumerate(ordered)}, config.lowercase)
+
+
+def _alphabet(
+    tokenizer: "Tokenizer", texts: Sequence[str], budget: int
+) -> tuple[list[str], list[str]]:
+    """The most frequent characters, and the forms (c, ##c) in which they enter a vocabulary.
+
+    At most 1000 characters with at most `budget` forms; equal counts go by code point.
+    """
+    counts: Counter[str] = Counter()
+    for chunk in chunks(texts):
+        counts.update(tokenizer.normalizer.normalize_str("\n".join(chunk)))
+    characters: list[str] = []
+    first: list[str] = []
+    inner: list[str] = []
+    for character in sorted(counts, key=lambda c: (-counts[c], c)):
+        # Punctuation and CJK characters are words of their own and never continue one.
+        words = [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(f"a{character}a")]
+        if character not in "".join(words):
+            continue
+        joined = len(words) == 1
+        if len(characters) == _MAX_CHARACTERS or len(first) + len(inner) + 1 + joined > budget:
+            break
+        characters.append(character)
+        first.append(character)
+        if joined:
+            inner.append(f"##{character}")
+    return sorted(characters), sorted(first) + sorted(inner)
+
+
+def load_tokenizer(path: str | Path, lowercase: bool) -> "Tokenizer":
+    """Reads a `tokenizer.json`, a BERT `vocab.txt`, or a folder that holds one of them.
+
+    Args:
+        path: of the file or folder.
+        lowercase: for a vocab.txt, which does not say it; a tokenizer.json does.
+
+    Raises:
+        InputError: there is no such file, it cannot be read, or a special token is missing.
+    """
+    file = Path(path)
+    if file.is_dir():
+        names = [name for name in ("tokenizer.json", "vocab.txt") if (file / name).is_file()]
+        if not names:
+            raise InputError(f"tokenizer.path: {file} holds neither tokenizer.json nor vocab.txt")
+        file = file / names[0]
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"tokenizer.path: there is no file {file}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"tokenizer.path: cannot read {file}: {error}") from None
+    if file.suffix == ".json":
+        return tokenizer_from_json(text, str(file))
+    vocab: dict[str, int] = {}
+    for number, token in enumerate(text.removesuffix("\n").split("\n")):
+        token = token.removesuffix("\r")
+        if token in vocab:
+            raise InputError(
+                f"tokenizer.path: {file} line {number + 1} repeats the token {token!r} of line "
+                f"{vocab[token] + 1}"
+            )
+        vocab[token] = number
+    _require_special(vocab, str(file))
+    return _assembled(vocab, lowercase)
+
+
+def tokenizer_from_json(text: str, origin: str = "tokenizer.json") -> "Tokenizer":
+    """The tokenizer of a tokenizer.json's text; InputError names `origin` if it is none."""
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_str(text)
+    except Exception as error:  # the library raises bare Exception
+        raise InputError(f"tokenizer: {origin} is no tokenizer.json: {error}") from None
+    _require_special(tokenizer.get_vocab(with_added_tokens=True), origin)
+    return _prepared(tokenizer)
+
+
+def _require_special(vocab: dict[str, int], origin: str) -> None:
+    missing = [token for token in SPECIAL_TOKENS if token not in vocab]
+    if missing:
+        raise InputError(
+            f"tokenizer: {origin} lacks {', '.join(missing)}; needed: {', '.join(SPECIAL_TOKENS)}"
+        )
+
+
+def save_tokenizer(tokenizer: "Tokenizer", path: str | Path) -> None:
+    """Writes tokenizer.json whole or not at all."""
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(tokenizer.to_str())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,59 @@
+"""Predictions for the texts of a corpus, and what they are worth."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxattn.config import Config
+from jaxattn.data.corpora.splits import LabelledCorpus
+from jaxattn.data.tokens.encode import encode
+from jaxattn.data.tokens.tokenise import cache_folder
+from jaxattn.evaluate.metrics import classification_metrics, confusion
+from jaxattn.evaluate.predict import ClassPredictor, Trained
+from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.predictions import write_predictions
+
+
+class Read(NamedTuple):
+    """What a classifier made of n texts.
+
+    probabilities: float64 [n, classes]. long_share: share of the texts with more than
+    `data.max_length` tokens.
+    """
+
+    probabilities: np.ndarray
+    long_share: float
+
+
+def cut_reader(
+    config: Config, predictor: ClassPredictor, trained: Trained, tokenizer: Any
+) -> Callable[[Sequence[str]], Read]:
+    """Reads the texts of a corpus as training did: long ones are cut."""
+
+    def read(texts: Sequence[str]) -> Read:
+        data = config.data
+        tokens, stats = encode(
+            tokenizer, texts, data.max_length, truncate=data.truncate, cache=cache_folder(config)
+        )
+        return Read(predictor.probabilities(trained, tokens), stats.truncated_share)
+
+    return read
+
+
+def report_on_test(
+    folder: RunFolder,
+    corpus: LabelledCorpus,
+    read: Callable[[Sequence[str]], Read],
+    predictions_file: str,
+) -> dict[str, Any]:
+    """Metrics on validation and test; writes the predictions on test into the run folder."""
+    report: dict[str, Any] = {"long_share": {}}
+    for name, examples in (("validation", corpus.validation), ("test", corpus.test)):
+        probabilities, report["long_share"][name] = read(examples.texts)
+        report[name] = classification_metrics(probabilities, examples.labels)
+    report["confusion"] = confusion(probabilities, corpus.test.labels)
+    write_predictions(
+        folder.path / predictions_file, corpus.label_names, corpus.test.labels, probabilities
+    )
+    return report

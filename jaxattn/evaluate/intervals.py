@@ -1,0 +1,135 @@
+"""How sure a macro-F1 is: bootstrap intervals, of one model and of the difference of two.
+
+A resample of n texts is a multinomial draw over the different combinations of a text's label and
+what each model predicted for it: the same distribution as drawing n texts with replacement, at a
+cost that does not grow with n. All models that are compared are resampled together (paired).
+Where there are several seeds, these are drawn with replacement too.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxattn.runs.predictions import Predictions
+
+RESAMPLES = 2000
+
+LEVEL = 0.95
+
+SEED = 20
+"""Of the resampling: equal predictions give equal intervals."""
+
+_BATCH = 100
+
+Runs = tuple[Predictions, ...]
+"""Predictions of one configuration, one for each seed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """An estimate and the ends of its 95 % bootstrap interval (percentiles)."""
+
+    value: float
+    low: float
+    high: float
+
+    def scaled(self, factor: float) -> "Interval":
+        """All three times a factor; with a negative one the ends change places."""
+        low, high = sorted((factor * self.low, factor * self.high))
+        return Interval(factor * self.value, low, high)
+
+
+def macro_f1(predictions: Predictions) -> float:
+    """The mean over classes of 2 TP / (labelled + predicted); 0 for a class that is neither."""
+    counts = _class_counts(predictions)
+    return math.fsum(2 * hit / (a + b) if a + b else 0.0 for hit, a, b in counts) / len(counts)
+
+
+@functools.lru_cache(maxsize=4096)
+def macro_f1_interval(runs: Runs) -> Interval:
+    """Mean macro-F1 over `runs` (one or more seeds on the same texts) with its interval.
+
+    Raises:
+      ValueError: no runs, or not of the same texts.
+    """
+    draws = _mean_over_seeds(_resampled(runs), np.random.default_rng(SEED + 1))
+    return _interval(float(np.mean([macro_f1(run) for run in runs])), draws)
+
+
+@functools.lru_cache(maxsize=4096)
+def macro_f1_difference(ours: Runs, theirs: Runs) -> Interval:
+    """Mean macro-F1 of `ours` minus that of `theirs` with its interval, paired by text.
+
+    Raises:
+      ValueError: no runs, or not of the same texts.
+    """
+    rng = np.random.default_rng(SEED + 1)
+    f1_Bk = _resampled((*ours, *theirs))
+    first = _mean_over_seeds(f1_Bk[:, : len(ours)], rng)
+    second = _mean_over_seeds(f1_Bk[:, len(ours) :], rng)
+    value = np.mean([macro_f1(run) for run in ours]) - np.mean([macro_f1(run) for run in theirs])
+    return _interval(float(value), first - second)
+
+
+def comparable(*runs: Predictions) -> bool:
+    """Whether all are predictions of the same texts."""
+    return all(runs[0].paired_with(other) for other in runs[1:])
+
+
+def mcnemar(one: Predictions, other: Predictions) -> float:
+    """Exact two-sided p of McNemar's test: do both models err equally often on the same texts?"""
+    from scipy.stats import binomtest
+
+    right, also = one.predicted == one.labels, other.predicted == other.labels
+    only_one, only_other = int((right & ~also).sum()), int((also & ~right).sum())
+    if only_one + only_other == 0:
+        return 1.0
+    return float(binomtest(only_one, only_one + only_other).pvalue)
+
+
+def _class_counts(predictions: Predictions) -> list[tuple[int, int, int]]:
+    """Of every class: texts that are hit, labelled and predicted."""
+    count = len(predictions.names)
+    hits = predictions.labels[predictions.labels == predictions.predicted]
+    columns = (hits, predictions.labels, predictions.predicted)
+    return list(
+        zip(*(np.bincount(each, minlength=count).tolist() for each in columns), strict=True)
+    )
+
+
+def _resampled(runs: Sequence[Predictions]) -> np.ndarray:
+    """Macro-F1 of each of k runs on `RESAMPLES` resamples of the texts, float64 [resamples, k]."""
+    if not runs or not comparable(*runs):
+        raise ValueError("expected predictions of the same texts")
+    labels, classes = runs[0].labels, np.arange(len(runs[0].names))
+    table = np.stack([labels, *(run.predicted for run in runs)], axis=1)
+    cells, counts = np.unique(table, axis=0, return_counts=True)
+    labelled = (cells[:, :1] == classes).astype(np.float64)
+    predicted = [(cells[:, [k]] == classes).astype(np.float64) for k in range(1, len(runs) + 1)]
+    rng = np.random.default_rng(SEED)
+    result = np.empty((RESAMPLES, len(runs)))
+    for begin in range(0, RESAMPLES, _BATCH):
+        drawn = rng.multinomial(len(labels), counts / len(labels), size=_BATCH).astype(np.float64)
+        true = drawn @ labelled
+        for k, found in enumerate(predicted):
+            total, whole = true + drawn @ found, counts @ (labelled + found)
+            # A class that the resample lacks has no F1 in it; one that all texts lack counts as 0.
+            f1 = np.divide(2 * (drawn @ (labelled * found)), total, where=total > 0,
+                           out=np.where(whole > 0, np.nan, 0.0) * np.ones_like(total))  # fmt: skip
+            result[begin : begin + _BATCH, k] = np.nanmean(f1, axis=1)
+    return result
+
+
+def _mean_over_seeds(f1_Bk: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The mean over the k seeds of each resample, these drawn with replacement, [resamples]."""
+    count = f1_Bk.shape[1]
+    chosen = rng.integers(count, size=f1_Bk.shape)
+    return np.take_along_axis(f1_Bk, chosen, axis=1).mean(axis=1)
+
+
+def _interval(value: float, draws: np.ndarray) -> Interval:
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(low), float(high))

@@ -1,1 +1,0 @@
-"""Saved predictions: their file, and what they tell with which certainty."""

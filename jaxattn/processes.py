@@ -1,0 +1,47 @@
+"""Processes: which is alive, and what a signal asks of this one."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jaxattn.files import entry
+
+
+def _started(pid: int) -> str:
+    """When a process of this machine began, in a form that is only good for comparing; or ""."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return f"{boot}:{fields[19]}"
+
+
+def this_process() -> dict[str, Any]:
+    """What tells this process from others, at any time."""
+    return {"pid": os.getpid(), "started": _started(os.getpid())}
+
+
+def live_process(record: Any, path: Path) -> int | None:
+    """The process id in a `this_process` read from `path`, if that process is alive."""
+    pid = entry(record, "pid", int, path)
+    # A process id may have been given to another process since.
+    return pid if _started(pid) and _started(pid) == record.get("started") else None
+
+
+@contextmanager
+def _stop_requests() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM instead of dying of them, so that the state can be saved."""
+    received: list[int] = []
+    previous = {
+        number: signal.signal(number, lambda n, _: received.append(n))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,83 @@
+"""predictions_test.csv: a row a text, with its class, the predicted class and all probabilities."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxattn.errors import InputError
+from jaxattn.files import write_text
+
+NAME = "predictions_test.csv"
+"""What the file is called in a run folder."""
+
+_FIRST = ("row", "label", "predicted")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictions:
+    """Predictions on n texts of c classes.
+
+    `labels` and `predicted` are int [n] (0..c-1), `probabilities` float64 [n, c], `names` the
+    classes. Two are equal only if they are the same object.
+    """
+
+    names: tuple[str, ...]
+    labels: np.ndarray
+    predicted: np.ndarray
+    probabilities: np.ndarray
+
+    def paired_with(self, other: "Predictions") -> bool:
+        """Whether both are of the same texts, as far as classes and labels tell."""
+        return self.names == other.names and np.array_equal(self.labels, other.labels)
+
+
+def write_predictions(
+    path: Path, names: Sequence[str], labels: np.ndarray, probabilities: np.ndarray
+) -> None:
+    """Writes the file whole or not at all; the predicted class is the first most probable one.
+
+    `labels` int [n], `probabilities` [n, c], `names` of the c classes.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*_FIRST, *(f"p_{name}" for name in names)])
+    for row, (label, p) in enumerate(zip(labels, probabilities, strict=True)):
+        found = names[label], names[int(p.argmax())]
+        writer.writerow([row, *found, *(f"{value:.6g}" for value in p)])
+    write_text(path, buffer.getvalue())
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Reads the file.
+
+    Raises:
+      InputError: it cannot be read, or is not such a table. The message does not name the file.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+    except FileNotFoundError:
+        raise InputError("missing") from None
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})") from None
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"not a readable table ({error})") from None
+    names = tuple(column.removeprefix("p_") for column in header[3:])
+    if tuple(header[:3]) != _FIRST or len(names) < 2 or len(set(names)) < len(names):
+        raise InputError("expected the columns row, label, predicted and p_<class> of each class")
+    if not rows:
+        raise InputError("found no predictions")
+    index = {name: place for place, name in enumerate(names)}
+    try:
+        labels = np.array([index[row[1]] for row in rows])
+        predicted = np.array([index[row[2]] for row in rows])
+        probabilities = np.array([row[3:] for row in rows], np.float64)
+    except (KeyError, IndexError, ValueError):
+        raise InputError("a row has another number of columns, class or probability") from None
+    if probabilities.shape[1] != len(names) or not np.isfinite(probabilities).all():
+        raise InputError("a row lacks a finite probability for every class")
+    return Predictions(names, labels, predicted, probabilities)

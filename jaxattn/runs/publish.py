@@ -1,0 +1,95 @@
+"""Results, tables and files of a finished run, and whole reports, to Weights & Biases."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxattn.config import Config, LogConfig
+from jaxattn.config.saved import flatten, to_plain
+from jaxattn.console import say
+from jaxattn.files import write_json
+from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.kinds import CONFIG_FILES
+from jaxattn.runs.predictions import NAME as PREDICTIONS
+from jaxattn.runs.predictions import read_predictions
+from jaxattn.runs.tracking import WandbRun
+
+RUN_FILES = ("results.json", "environment.json", "metrics.csv", "tokenizer.json", PREDICTIONS)
+
+REPORT_FILES = ("index.html", "results.csv", "summary.csv", "quality_vs_cost.png")
+
+
+def write_results(folder: RunFolder, config: Config, results: dict[str, Any]) -> None:
+    """Writes results.json, then publishes what `config.log` asks for.
+
+    What W&B does not take is said and no more: the results are on disk.
+    """
+    write_json(folder.path / "results.json", results)
+    if config.log.wandb == "off":
+        return
+    try:
+        run = WandbRun(folder.path, config.log, folder.exp, folder.kind, flatten(to_plain(config)))
+        run.summary(dict(_numbers(results)))
+        if "confusion" in results:
+            names = read_predictions(folder.path / PREDICTIONS).names
+            rows = zip(names, results["confusion"], strict=True)
+            run.table("confusion", ("class", *names), [[name, *row] for name, row in rows])
+        files = [folder.path / name for name in (CONFIG_FILES[folder.kind], *RUN_FILES)]
+        run.artifact(f"{folder.kind}-{folder.exp}", "run", files)
+        if config.log.wandb_checkpoint and results["best_step"] is not None:
+            best = folder.path / "checkpoints" / f"step_{results['best_step']:08d}"
+            run.artifact(f"{folder.kind}-{folder.exp}-checkpoint", "model", [best])
+        run.close(exit_code=0)
+    except Exception as error:
+        # Whatever the client raises: a finished run is none that failed.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        say(f"{folder.path}: the results are there, but were not published: {reason}")
+
+
+def publish_report(report: Path, log: LogConfig) -> None:
+    """The page, the pictures and summary.csv as a table, as one run called after the folder.
+
+    Raises:
+      InputError: W&B does not start.
+    """
+    if log.wandb == "off":
+        return
+    name = report.absolute().parent.name
+    run = WandbRun(report, log, name, "report", {})
+    with open(report / "summary.csv", newline="", encoding="utf-8") as file:
+        columns, *rows = csv.reader(file)
+    run.table("summary", columns, rows)
+    run.page("report", report / "index.html")
+    for picture in sorted(report.glob("*.png")):
+        run.picture(picture.stem, picture)
+    run.artifact(f"report-{name}", "report", [report / file for file in REPORT_FILES])
+    run.close(exit_code=0)
+    say(f"published: {report} to Weights & Biases ({log.wandb}), project {log.wandb_project}")
+
+
+def _numbers(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers of nested results as test/macro_f1, cost/seconds_per_epoch, ..."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{name}", value
+
+
+def log_evaluation(
+    folder: RunFolder, config: LogConfig, name: str, report: Mapping[str, Any]
+) -> None:
+    """Sends the numbers of `report` as eval_<name>/<metric>; nothing with `log.wandb` = off.
+
+    They go into the summary: an evaluation is no step of the training.
+
+    Raises:
+      InputError: W&B does not start.
+    """
+    if config.wandb == "off":
+        return
+    run = WandbRun(folder.path, config, folder.exp, folder.kind, {})
+    numbers = {k: v for k, v in report.items() if isinstance(v, int | float)}
+    run.summary({f"eval_{name}/{metric}": value for metric, value in numbers.items()})
+    run.close(exit_code=0)

@@ -1,0 +1,101 @@
+"""Steps or a whole run once more: are they the same?"""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxattn.config import Config
+from jaxattn.errors import InputError
+from jaxattn.ops.trees import path_names
+from jaxattn.runs.folder import RunFolder
+from jaxattn.stages.finetune import finetune
+from jaxattn.stages.mlm import pretrain, tapt
+
+SAME = ("validation", "test", "parameters", "best_step", "data_hash")
+"""Entries of results.json that a replay must give again."""
+
+
+def _names(runs: Path, kind: str, exp: str) -> Iterator[RunFolder]:
+    number = 1
+    while True:
+        yield RunFolder(runs, kind, f"{exp[:50]}-{number}")
+        number += 1
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+    for name in SAME:
+        if old.get(name) != new.get(name):
+            yield f"{name}: {old.get(name)} before, {new.get(name)} now"
+
+
+VERSIONS = ("jaxattn", "jax", "jaxlib", "flax", "optax", "numpy")
+"""Packages whose versions may change a bit of the result."""
+
+DEVICE = ("device", "device_kind", "device_count")
+"""Entries of environment.json that may; the device's name says how many cores a CPU has."""
+
+
+def stretch(steps: Sequence[int], most: int, path: Path) -> tuple[int, int]:
+    """The two neighbouring checkpoints to go from and to; step 0 counts as one.
+
+    The nearest two for `most` = 0, else those that are furthest apart within `most` steps.
+
+    Raises:
+      InputError: there is no checkpoint, or all are further apart.
+    """
+    pairs = list(zip([0, *steps], steps, strict=False))
+    if not pairs:
+        raise InputError(f"{path}: no finished checkpoint to compare with")
+    shortest = min(pairs, key=lambda pair: pair[1] - pair[0])
+    if not most:
+        return shortest
+    within = [pair for pair in pairs if pair[1] - pair[0] <= most]
+    if not within:
+        least = shortest[1] - shortest[0]
+        raise InputError(
+            f"--steps={most}: the nearest checkpoints of {path} are {least} steps apart; allowed: "
+            f"{least} or more"
+        )
+    return max(within, key=lambda pair: pair[1] - pair[0])
+
+
+def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """What may make the bits differ: versions, cores and device, as lines."""
+    pairs = [(name, there.get(name), here.get(name)) for name in DEVICE]
+    versions = there.get("versions", {}), here["versions"]
+    pairs += [(name, *(found.get(name) for found in versions)) for name in VERSIONS]
+    return [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]
+
+
+def unequal(there: Any, here: Any) -> list[str]:
+    """The parameters that are not the same bit for bit, each with its largest difference."""
+    lines = []
+    found = jax.tree_util.tree_leaves_with_path(there)
+    for (path, old), new in zip(found, jax.tree.leaves(here), strict=True):
+        if old.tobytes() != new.tobytes():
+            largest = np.abs(np.asarray(old, np.float64) - new).max()
+            lines.append(f"{'/'.join(path_names(path))}: differs by up to {largest:.3g}")
+    return lines
+
+
+def _copy(original: RunFolder, root: Path, step: int) -> RunFolder:
+    """A folder in which training goes on from that checkpoint; from nothing for step 0."""
+    copy = RunFolder(root, original.kind, original.exp)
+    copy.path.mkdir(parents=True)
+    shutil.copy(original.path / "tokenizer.json", copy.path)
+    if step:
+        name = f"checkpoints/step_{step:08d}"
+        shutil.copytree(original.path / name, copy.path / name)
+    return copy
+
+
+def _train(copy: RunFolder, original: RunFolder, config: Config, end: int) -> None:
+    if original.kind == "pretrain":
+        pretrain(copy, config, stop_after=end)
+    else:
+        stage = tapt if original.kind == "tapt" else finetune
+        stage(copy, config, original.runs, original.pretrained_from(), stop_after=end)

@@ -1,0 +1,105 @@
+"""The TF-IDF baseline of a run's data."""
+
+import itertools
+import time
+from typing import Any
+
+from jaxattn.config import Config
+from jaxattn.console import say
+from jaxattn.data.corpora.splits import LabelledCorpus, data_hash, load_labelled
+from jaxattn.evaluate.metrics import classification_metrics, confusion
+from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.predictions import NAME, write_predictions
+from jaxattn.runs.publish import write_results
+from jaxattn.stages import machine, tfidf
+
+
+def baseline(folder: RunFolder, config: Config) -> None:
+    """Fits each setting of the grid, tests the one that is best on validation, in `folder`."""
+    corpus = load_labelled(config.data)
+    # Scikit-learn computes on the CPU, whatever device there is for the encoders.
+    about = machine.describe(config) | {"device": machine.cpu_name()}
+    folder.begin(config, {}, about)
+    with folder.running():
+        say(f"fitting TF-IDF + logistic regression on {len(corpus.train.texts):,} texts")
+        began = time.monotonic()
+        model, grid = best_of_grid(config, corpus)
+        chosen = max(grid, key=lambda row: row["validation_macro_f1"])
+        probabilities = {
+            name: model.probabilities(examples.texts)
+            for name, examples in (("validation", corpus.validation), ("test", corpus.test))
+        }
+        seconds = time.monotonic() - began
+        metrics = {
+            name: classification_metrics(probabilities[name], examples.labels)
+            for name, examples in (("validation", corpus.validation), ("test", corpus.test))
+        }
+        model.save(folder.path)
+        test = probabilities["test"]
+        write_predictions(folder.path / NAME, corpus.label_names, corpus.test.labels, test)
+        write_results(
+            folder,
+            config,
+            {
+                "kind": "baseline",
+                "exp": folder.exp,
+                "attention": "tfidf+logreg",
+                "data": config.data.name,
+                "data_hash": data_hash(corpus),
+                "seed": config.train.seed,
+                "pretrain": None,
+                "parameters": model.parameters,
+                "best_step": None,
+                **metrics,
+                "confusion": confusion(test, corpus.test.labels),
+                "chosen": chosen,
+                "grid": grid,
+                "cost": {
+                    "train_seconds": model.fit_seconds,
+                    "seconds_per_epoch": model.fit_seconds,
+                    "total_seconds": seconds,
+                    "tokens_per_second": None,
+                    "peak_memory_MiB": machine.resident_memory(),
+                    "peak_memory_kind": "resident",
+                },
+                "pretrain_cost": None,
+                "device": machine.cpu_name(),
+            },
+        )
+    say(
+        f"finished: {folder.path}: {chosen['features']:,} features, C = {chosen['strength']:g}; "
+        f"test macro-F1 {metrics['test']['macro_f1']:.4f}"
+    )
+
+
+def best_of_grid(
+    config: Config, corpus: LabelledCorpus
+) -> tuple[tfidf.TfidfModel, list[dict[str, Any]]]:
+    """The model that is best on validation, and a row for each setting; of equals the first."""
+    best: tfidf.TfidfModel | None = None
+    rows: list[dict[str, Any]] = []
+    options = config.baseline
+    for features, strength in itertools.product(options.features, options.strengths):
+        model = tfidf.fit(
+            corpus.train.texts,
+            corpus.train.labels,
+            features=features,
+            strength=strength,
+            seed=config.train.seed,
+            num_classes=len(corpus.label_names),
+            words=options.words,
+        )
+        found = model.probabilities(corpus.validation.texts)
+        score = classification_metrics(found, corpus.validation.labels)["macro_f1"]
+        if best is None or score > max(row["validation_macro_f1"] for row in rows):
+            best = model
+        rows.append(
+            {
+                "features": features,
+                "strength": strength,
+                "validation_macro_f1": score,
+                "fit_seconds": model.fit_seconds,
+            }
+        )
+    assert best is not None
+    return best, rows

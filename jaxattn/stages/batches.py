@@ -1,0 +1,81 @@
+"""The batches of a run and how many steps they make."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jaxattn.config import Config
+from jaxattn.config.config import buckets
+from jaxattn.data.batches.masking import Masking, num_slots
+from jaxattn.data.batches.order import BatchPlan, mlm_batch, singly
+from jaxattn.data.batches.packing import PackedPlan
+from jaxattn.data.tokens.arrays import TokenRows, special_ids
+from jaxattn.train.feed import NumpyBatch
+
+
+def bucket_plan(config: Config, lengths: np.ndarray) -> BatchPlan:
+    """The batches of training on rows of these int [n] lengths."""
+    size, seed = config.train.batch_size, config.train.seed
+    return BatchPlan(lengths, buckets=buckets(config), batch_size=size, seed=seed)
+
+
+def mlm_plan(config: Config, lengths: np.ndarray) -> BatchPlan | PackedPlan:
+    """The batches of an MLM on texts of these int [n] lengths, packed if the options say so."""
+    if not config.data.packing:
+        return bucket_plan(config, lengths)
+    size, seed = config.train.batch_size, config.train.seed
+    return PackedPlan(lengths, length=config.data.max_length, batch_size=size, seed=seed)
+
+
+def total_steps(config: Config, steps_per_epoch: int) -> int:
+    """Optimizer steps of the whole run."""
+    steps = config.train.epochs * steps_per_epoch
+    return min(steps, config.train.max_steps) if config.train.max_steps else steps
+
+
+def program_steps(plan: BatchPlan | PackedPlan, start: int, end: int) -> list[int]:
+    """The first step of every padded length from `start` on; an epoch has all of them."""
+    first: dict[int, int] = {}
+    for step in range(start, min(end, start + plan.steps_per_epoch)):
+        first.setdefault(plan.padded_length(step), step)
+        if len(first) == len(plan.shapes):
+            break
+    return [first[length] for length in sorted(first)]
+
+
+def make_masking(config: Config, tokenizer: Any) -> Masking:
+    """What the MLM hides."""
+    continues = None
+    vocab = tokenizer.get_vocab()
+    if config.data.whole_words:
+        continues = np.zeros(len(vocab), bool)
+        continues[[number for token, number in vocab.items() if token.startswith("##")]] = True
+    return Masking(config.data.mask_rate, len(vocab), special_ids(tokenizer), continues)
+
+
+def mlm_batches(
+    config: Config, tokens: TokenRows, plan: BatchPlan | PackedPlan, masking: Masking
+) -> Callable[[int], NumpyBatch]:
+    """Step -> its batch of masked texts, a pure function."""
+
+    def batch(step: int) -> NumpyBatch:
+        if isinstance(plan, PackedPlan):
+            length, rows, packed = plan.length, plan.batch_rows(step), True
+            slots = plan.most_hidden(masking.rate)
+        else:
+            length, indices = plan.batch_indices(step)
+            rows, packed = singly(indices), False
+            slots = num_slots(length, masking.rate)
+        return mlm_batch(
+            tokens,
+            rows,
+            length,
+            slots=slots,
+            packed=packed,
+            masking=masking,
+            seed=config.train.seed,
+            epoch=step // plan.steps_per_epoch,
+        )
+
+    return batch

@@ -1,0 +1,209 @@
+"""What a run ran on: versions, device, memory, git state."""
+
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxattn.attention.favor import performer_favor
+from jaxattn.attention.favor.sums import FeatureMap
+from jaxattn.attention.sdpa import sdpa
+from jaxattn.config import Config
+from jaxattn.config.data import default_buckets
+from jaxattn.model.heads import COMPUTE_DTYPES
+
+PACKAGES = (
+    "jaxattn",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "tokenizers",
+    "datasets",
+    "grain",
+    "numpy",
+    "scikit-learn",
+)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    """A git answer about the source tree that this package was loaded from, or None."""
+    try:
+        result = subprocess.run(
+            ["git", *arguments],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def device_name() -> str:
+    """The device the program runs on, with the number of CPU cores where that decides the speed."""
+    device = jax.devices()[0]
+    return cpu_name() if device.platform == "cpu" else device.device_kind
+
+
+def cpu_name() -> str:
+    """The CPU cores this process may use."""
+    cores = cpu_cores()
+    return f"cpu ({cores} core{'' if cores == 1 else 's'}, {platform.machine()})"
+
+
+def cpu_cores() -> int:
+    """How many CPU cores this process may use."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return found or 1
+
+
+def resident_memory() -> float:
+    """Peak resident memory of this process in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def peak_memory() -> tuple[float, str]:
+    """Peak memory in MiB since the process began, and its kind.
+
+    "device": allocated on the accelerator. "resident": of the whole process, where the CPU is the
+    device and JAX keeps no count of its own.
+    """
+    statistics = jax.devices()[0].memory_stats()
+    if statistics and "peak_bytes_in_use" in statistics:
+        return statistics["peak_bytes_in_use"] / 2**20, "device"
+    return resident_memory(), "resident"
+
+
+def available_memory() -> int:
+    """Bytes that this process can still allocate on the device (on a CPU: in main memory)."""
+    statistics = jax.devices()[0].memory_stats()
+    if statistics and "bytes_limit" in statistics:
+        return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 2**10 for line in lines if "MemAvailable" in line)
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def inexact(config: Config) -> str | None:
+    """Why steps that are repeated may give other bits on this device; None: they do not."""
+    if jax.default_backend() == "cpu" or config.train.deterministic:
+        return None
+    return (
+        "with train.deterministic = False the fastest kernels of this device are taken, and a run "
+        "that is repeated may differ in its last bits"
+    )
+
+
+def attention_implementations(config: Config) -> dict[str, str]:
+    """How exact attention or FAVOR+ is computed at each length that batches are padded to, and why.
+
+    "auto" is settled here by the very rule that the model follows; empty for an attention that has
+    no such option.
+    """
+    model, options, prompt = config.model, config.attention.options, config.peft.prompt_tokens
+    # What fused kernels cannot do is computed in another way, packed texts among it.
+    plain = model.positions != "relative" and not config.data.packing
+    dtype = COMPUTE_DTYPES[config.train.precision]
+    widths = (model.head_width, model.head_width)
+
+    def chosen(length: int) -> tuple[str, str]:
+        if config.attention.type == "performer_favor":
+            features = FeatureMap(options.features, options.count(model.head_width))
+            return performer_favor.choose(
+                options.implementation, features, dtype=dtype, widths=widths, plain=plain
+            )
+        return sdpa.choose(
+            options.implementation,
+            dtype=dtype,
+            widths=widths,
+            lengths=(length + prompt, length + prompt),
+            plain=plain and not model.attention_dropout,
+        )
+
+    if not hasattr(options, "implementation"):
+        return {}
+    lengths = config.data.length_buckets or default_buckets(config.data.max_length)
+    return {str(n): "{} ({})".format(*chosen(n)) for n in lengths}
+
+
+def describe(config: Config) -> dict[str, Any]:
+    """The contents of environment.json."""
+    status = _git("status", "--porcelain")
+    return {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "device": device_name(),
+        "device_kind": jax.devices()[0].platform,
+        "device_count": jax.device_count(),
+        "precision": config.train.precision,
+        "attention_implementations": attention_implementations(config),
+        "seed": config.train.seed,
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": None if status is None else bool(status),
+    }
+
+
+JOULES = 1e-3
+"""In a millijoule, which the library counts in."""
+
+
+def energy_meter() -> Callable[[], float] | None:
+    """A function that gives the joules used by the local GPUs since some moment; None without one.
+
+    The count is of whole devices: of another process on the same GPU too. It needs `pynvml` (of
+    the package nvidia-ml-py) and a GPU of the Volta generation or newer.
+    """
+    devices = [device for device in jax.local_devices() if device.platform == "gpu"]
+    if not devices:
+        return None
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        handles = [_handle(pynvml, device.local_hardware_id) for device in devices]
+
+        def joules() -> float:
+            return sum(JOULES * pynvml.nvmlDeviceGetTotalEnergyConsumption(h) for h in handles)
+
+        joules()
+    except (pynvml.NVMLError, OSError, ValueError, IndexError):
+        return None
+    return joules
+
+
+def _handle(pynvml: Any, number: int) -> Any:
+    """The library's handle of JAX's device `number`: it does not know CUDA_VISIBLE_DEVICES.
+
+    Raises:
+      ValueError, IndexError: the variable does not name that device.
+    """
+    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    name = visible[number] if visible != [""] else str(number)
+    if name.startswith(("GPU-", "MIG-")):
+        return pynvml.nvmlDeviceGetHandleByUUID(name)
+    return pynvml.nvmlDeviceGetHandleByIndex(int(name))

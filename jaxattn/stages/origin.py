@@ -1,0 +1,138 @@
+"""What --pretrain names: the checkpoint of an earlier stage that TAPT or fine-tuning begins with.
+
+`<exp>` is a run of runs/pretrain, `tapt/<exp>` one of runs/tapt, `<name>@<step>` one of its
+checkpoints instead of the best. A bare name never means a TAPT run, so that what is saved with a
+run means the same for ever, whatever runs are added later.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from jaxattn.config import Config
+from jaxattn.errors import InputError
+from jaxattn.files import entry, read_json
+from jaxattn.ops.trees import tree_hash
+from jaxattn.runs.folder import IMPORTED_FROM, RunFolder
+from jaxattn.runs.results import stage_record
+from jaxattn.train.checkpoints import Checkpoints
+
+POOLER = "pooler"
+"""Name of the pooler among the parameters of an import, and of a classifier."""
+
+
+def source_of(runs: Path, pretrain: str) -> tuple[RunFolder, int | None]:
+    """The run that `pretrain` names, and the step where it names one.
+
+    Raises:
+      InputError: the name cannot be one, or there is no such run.
+    """
+    name, _, step = pretrain.partition("@")
+    if step and not step.isdigit():
+        raise InputError(f"--pretrain={pretrain}: found step {step!r}, expected <exp>@<number>")
+    kind, slash, exp = name.rpartition("/")
+    if slash and kind not in ("pretrain", "tapt"):
+        raise InputError(f"--pretrain={pretrain}: found {kind}/, allowed: <exp> or tapt/<exp>")
+    source = RunFolder(runs, kind or "pretrain", exp)
+    other = RunFolder(runs, "tapt", exp)
+    if not slash and not source.config_path.exists() and other.config_path.exists():
+        raise InputError(f"{source.path}: no such pretrain run; for {other.path} say tapt/{exp}")
+    source.must_exist()
+    return source, int(step) if step else None
+
+
+def reference(source: RunFolder, step: int | None) -> str:
+    """What --pretrain calls a run, or a checkpoint of it."""
+    name = source.exp if source.kind == "pretrain" else f"{source.kind}/{source.exp}"
+    return name if step is None else f"{name}@{step}"
+
+
+def pretrained_config(runs: Path, pretrain: str) -> Config | None:
+    """The configuration whose architecture is inherited; None when training from scratch."""
+    return None if pretrain == SCRATCH else source_of(runs, pretrain)[0].saved_config()[0]
+
+
+def pinned(runs: Path, pretrain: str) -> str:
+    """`name@step` for `name`, with the step of the best checkpoint; else what was given.
+
+    The step is kept with the run: a pretraining that goes on may find a better one later.
+    """
+    if pretrain == SCRATCH:
+        return pretrain
+    source, step = source_of(runs, pretrain)
+    checkpoints = Checkpoints(source.path / "checkpoints", keep=1)
+    if step is None:
+        latest = checkpoints.latest()
+        if latest is None:
+            raise InputError(f"{source.path}: no finished checkpoint to start from")
+        if source.state != "finished":
+            warnings.warn(
+                f"{source.path} is {source.state}; using its best checkpoint so far", stacklevel=1
+            )
+        step = checkpoints.document(latest)["tally"]["best_step"] or latest
+    return reference(source, step)
+
+
+def pretrained_params(runs: Path, pretrain: str) -> Any:
+    """Parameters of `name@step`."""
+    source, step = source_of(runs, pretrain)
+    checkpoints = Checkpoints(source.path / "checkpoints", keep=1)
+    if step not in checkpoints.steps():
+        there = ", ".join(map(str, checkpoints.steps())) or "none"
+        raise InputError(f"{source.path}: no checkpoint of step {step}; there are: {there}")
+    return checkpoints.load_params(step)
+
+
+def inherited_pooler(runs: Path, pretrain: str) -> Any:
+    """The pooler of the BERT that the stages to `name@step` began with, or None.
+
+    An MLM has none, so that TAPT leaves it as it was imported.
+    """
+    source, _ = source_of(runs, pretrain)
+    if source.kind == "tapt":
+        before = source.pretrained_from()
+        pooler = inherited_pooler(runs, before)
+        if pooler is not None:
+            unchanged_params(source, runs, before)
+        return pooler
+    imported = IMPORTED_FROM in source.saved_config()[1]
+    return pretrained_params(runs, pretrain).get(POOLER) if imported else None
+
+
+def unchanged_params(folder: RunFolder, runs: Path, pretrain: str) -> tuple[Any, str]:
+    """Parameters of `name@step` and their hash.
+
+    Raises:
+      InputError: the run in `folder` was begun with other parameters under this name.
+    """
+    params = pretrained_params(runs, pretrain)
+    digest = tree_hash(params)
+    begun = folder.config_path.exists()
+    begun_with = folder.saved_config()[1].get("pretrain_hash") if begun else None
+    if begun_with not in (None, digest):
+        raise InputError(
+            f"--pretrain={pretrain}: this checkpoint is no longer the one that {folder.path} was "
+            "begun from; begin anew under another --exp"
+        )
+    return params, digest
+
+
+def stages_before(runs: Path, pretrain: str) -> list[dict[str, Any]]:
+    """The stages that led to `name@step`, the first one first, each as `stage_record`."""
+    if pretrain == SCRATCH:
+        return []
+    source, step = source_of(runs, pretrain)
+    config, extra = source.saved_config()
+    before = []
+    if source.kind == "tapt":
+        before = stages_before(runs, entry(extra, "pretrain", str, source.config_path))
+    path = source.path / "results.json"
+    cost = entry(read_json(path), "cost", dict, path) if path.exists() else None
+    record = stage_record(source, config, step, cost)
+    if IMPORTED_FROM in extra:
+        record |= {"data": None, IMPORTED_FROM: extra[IMPORTED_FROM]}
+    return [*before, record]
+
+
+SCRATCH = "none"
+"""--pretrain=none: the encoder starts from random weights."""

@@ -1,0 +1,145 @@
+"""--mode=sweep --dry_run: the cells, where they stand, and what they will need.
+
+Time and memory are those of --mode=plan. Cells whose steps are alike (another seed, another
+learning rate) are planned once, and all of them together take about `plan.seconds`.
+"""
+
+import dataclasses
+import time
+from collections.abc import Hashable
+
+from jaxattn.config import Config, replace
+from jaxattn.config.config import buckets
+from jaxattn.console import duration, print_table, say
+from jaxattn.errors import InputError
+from jaxattn.plan.plan import binding_options, epoch_seconds, length_rows
+from jaxattn.plan.programs import Bench
+from jaxattn.plan.workload import Subject, Workload, workload_of
+from jaxattn.profile.memory import GIB
+from jaxattn.stages.batches import total_steps
+from jaxattn.stages.origin import SCRATCH, source_of
+from jaxattn.stages.precision import settled
+from jaxattn.sweeps.cells import Cells
+from jaxattn.sweeps.grid import Cell
+from jaxattn.sweeps.schedule import FINISHED
+
+FREE = (
+    "train.seed", "train.learning_rate", "train.schedule", "train.warmup_ratio",
+    "train.min_lr_ratio", "train.weight_decay", "train.beta1", "train.beta2", "train.epsilon",
+    "train.clip_norm", "head.dropout", "head.pooling", "data.split_seed",
+)  # fmt: skip
+"""Options on which neither time nor memory of a step depends; those of `finetune` are others."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """Bytes of a training step, and seconds of all steps; None where they could not be timed."""
+
+    memory: int
+    seconds: float | None
+
+
+def print_cells(cells: Cells) -> None:
+    """Prints all cells with their state and, but for baselines, predicted memory and time."""
+    needs = plan_all(cells)
+    total = 0.0
+    rows = []
+    for cell in cells.all:
+        need = needs.get(plan_key(cells, cell))
+        seconds = None if need is None else need.seconds
+        finished = cells.folder(cell).state == FINISHED
+        total += 0.0 if finished or seconds is None else seconds
+        rows.append(
+            (
+                cell.id,
+                cells.folder(cell).state or "new",
+                cells.start(cell) or "-",
+                ", ".join(f"{name}={value}" for name, value in cells.own(cell).items())
+                + (f" + the best of {cell.best.of}" if cell.best else ""),
+                "-" if need is None else f"{need.memory / GIB:.2f}",
+                "-" if seconds is None else duration(seconds),
+            )
+        )
+    print_table(
+        f"{len(cells.all)} runs of {cells.name}",
+        ("run", "state", "from", "options", "GiB", "training"),
+        rows,
+    )
+    print(
+        "GiB: of a training step. Training: on this device, with nothing beside it, without "
+        "reading, validating and saving.\nWhere a run starts from one that is not there yet, the "
+        "vocabulary is estimated; of what will be chosen, the first is\nplanned. '-': not planned "
+        "(a baseline, data that cannot be read, or plan.seconds were over)."
+    )
+    if total:
+        print(f"All that is missing and planned, one after the other: {duration(total)}")
+
+
+def plan_key(cells: Cells, cell: Cell) -> Hashable:
+    """Equal for cells that need the same."""
+    options = binding_options(cells.config(cell))
+    kept = (
+        (name, str(value))
+        for name, value in options.items()
+        if name not in FREE and not name.startswith("finetune.")
+    )
+    return cell.kind, _start(cells, cell), tuple(kept)
+
+
+def plan_all(cells: Cells) -> dict[Hashable, Need]:
+    """The plans there was time for."""
+    distinct: dict[Hashable, Cell] = {}
+    for cell in cells.all:
+        if cell.kind != "baseline":
+            distinct.setdefault(plan_key(cells, cell), cell)
+    found: dict[Hashable, Need] = {}
+    workloads: dict[Hashable, Workload] = {}
+    budget = cells.request.resolved().plan.seconds
+    began, reading = time.monotonic(), 0.0
+    for number, (key, cell) in enumerate(distinct.items()):
+        left = budget + reading - (time.monotonic() - began)
+        if left <= 0:
+            say(f"{len(distinct) - number} kinds of runs are not planned: plan.seconds are over")
+            break
+        config = settled(cells.config(cell), tell=False)
+        config = replace(config, {"plan.seconds": left / (len(distinct) - number)})
+        subject = Subject(cells.folder(cell), config, _start(cells, cell))
+        before = time.monotonic()
+        try:
+            data = cell.kind, subject.pretrain, *_of_the_data(config)
+            if data not in workloads:
+                workloads[data] = workload_of(subject)
+            reading += time.monotonic() - before
+            found[key] = _need(subject, workloads[data])
+        except InputError as error:
+            say(f"{cell.id}: not planned: {error}")
+    return found
+
+
+def _need(subject: Subject, workload: Workload) -> Need:
+    """As a plan has it, without looking for the largest batch."""
+    config = subject.config
+    lengths = list(workload.steps or buckets(config))
+    bench = Bench(config, subject.task, workload)
+    memory = bench.program(lengths[-1], config.train.batch_size).memory.total
+    timings = bench.timings(lengths, 1.0)
+    seconds = epoch_seconds(length_rows(timings, workload.steps, config.train.batch_size))
+    per_epoch = workload.steps_per_epoch
+    if seconds is None or not per_epoch:
+        return Need(memory, None)
+    return Need(memory, seconds / per_epoch * total_steps(config, per_epoch))
+
+
+def _of_the_data(config: Config) -> tuple[Hashable, ...]:
+    """What the batches of an epoch depend on."""
+    return config.data, config.tokenizer, config.train.batch_size
+
+
+def _start(cells: Cells, cell: Cell) -> str:
+    """The run whose vocabulary counts, if it is there: a later stage is planned without it too."""
+    start = cells.start(cell)
+    try:
+        there = start in ("", SCRATCH) or source_of(cells.request.runs, start)[0].state == FINISHED
+    except InputError:
+        there = False
+    return start if there else SCRATCH

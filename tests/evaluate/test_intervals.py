@@ -1,0 +1,80 @@
+"""Intervals against a bootstrap of rows, and against what is known exactly."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from jaxattn.evaluate.intervals import macro_f1, macro_f1_difference, macro_f1_interval, mcnemar
+from jaxattn.runs.predictions import Predictions
+
+
+def scored(predictions, rows):
+    """Macro-F1 of some rows; every class occurs in them."""
+    labels, predicted = predictions.labels[rows], predictions.predicted[rows]
+    hits, true, said = (
+        np.bincount(x, minlength=3) for x in (labels[labels == predicted], labels, predicted)
+    )
+    return (2 * hits / (true + said)).mean()
+
+
+def test_it_is_the_bootstrap_of_rows(guesses):
+    """The ends agree with 1,000 draws of rows within what such draws vary themselves."""
+    one, other = guesses(0.8), guesses(0.7, 1)
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(400, size=400) for _ in range(1000)]
+    alone = np.quantile([scored(one, some) for some in rows], [0.025, 0.975])
+    found = macro_f1_interval((one,))
+    np.testing.assert_allclose([found.low, found.high], alone, atol=0.006)
+    reference = f1_score(one.labels, one.predicted, average="macro")
+    assert found.value == pytest.approx(reference, abs=1e-15)
+    paired = np.quantile([scored(one, some) - scored(other, some) for some in rows], [0.025, 0.975])
+    found = macro_f1_difference((one,), (other,))
+    np.testing.assert_allclose([found.low, found.high], paired, atol=0.008)
+
+
+def test_the_same_model_differs_by_nothing(guesses):
+    """Pairing: its errors are the same texts in every resample."""
+    found = macro_f1_difference((guesses(0.8),), (guesses(0.8),))
+    assert (found.value, found.low, found.high) == (0, 0, 0)
+    assert mcnemar(guesses(0.8), guesses(0.8)) == 1
+
+
+def test_equal_predictions_give_equal_intervals(guesses):
+    """From one process to the next: no state is drawn from."""
+    one, two = macro_f1_interval((guesses(0.8),)), macro_f1_interval((guesses(0.8),))
+    assert one == two and one is not two
+
+
+def test_seeds_that_differ_widen_the_interval(guesses):
+    """Between 0.9 and 0.5 the seed decides more than the texts."""
+    apart = macro_f1_interval((guesses(0.9), guesses(0.5, 1)))
+    alone = macro_f1_interval((guesses(0.7),))
+    assert apart.high - apart.low > 2 * (alone.high - alone.low)
+
+
+def test_a_class_of_one_text_does_not_pull_the_interval_down():
+    """Perfect predictions are perfect in every resample, also in one without that text."""
+    labels = np.array([0] * 30 + [1] * 30 + [2])
+    perfect = Predictions(("a", "b", "c"), labels, labels, np.eye(3)[labels])
+    found = macro_f1_interval((perfect,))
+    assert (found.value, found.low, found.high) == (1, 1, 1)
+    more = Predictions(("a", "b", "c", "never"), labels, labels, np.eye(4)[labels])
+    assert macro_f1(more) == macro_f1_interval((more,)).high == 0.75
+
+
+def test_mcnemar_is_the_sign_test_of_the_texts_that_differ():
+    """8 to 1: 2 * (C(9, 0) + C(9, 1)) / 2**9."""
+    labels = np.zeros(20, int)
+    one, other = labels.copy(), labels.copy()
+    one[:8], other[8] = 1, 1
+    table = np.full((20, 2), 0.5)
+    first, second = (Predictions(("a", "b"), labels, each, table) for each in (one, other))
+    assert mcnemar(first, second) == pytest.approx(2 * (math.comb(9, 0) + 9) / 2**9)
+
+
+def test_other_texts_are_not_paired(guesses):
+    """A programming error: who compares has to ask first."""
+    with pytest.raises(ValueError, match="same texts"):
+        macro_f1_difference((guesses(0.8),), (guesses(0.8, size=399),))
