@@ -109,7 +109,13 @@ def test_an_old_run_is_replayed(run: str) -> None:
 
 def test_a_new_run_starts_from_an_old_one() -> None:
     command = ["--mode=finetune", "--exp=new", "--pretrain=tapt/clf_sdpa", "--config=base.py"]
-    options = ["data.name=animals", "data.path=corpus", "data.max_length=32", "train.max_steps=2"]
+    options = [
+        "tokenizer.vocab_size=150",
+        "data.name=animals",
+        "data.path=corpus",
+        "data.max_length=32",
+        "train.max_steps=2",
+    ]
     options += ["attention.reformer_lsh.chunk_size=8", "attention.reformer_lsh.num_hashes=2"]
     options += ["model.num_layers=1", "model.hidden_dim=16", "model.mlp_dim=32"]
     options += ["model.num_heads=2", "model.qkv_dim=16", "model.max_seq_len=32"]

@@ -9,8 +9,8 @@ import pytest
 from jaxattn.attention.favor import fused as favor_fused
 from jaxattn.attention.lsh import fused as lsh_fused
 from jaxattn.attention.probes import Probe
-from jaxattn.attention.sdpa.sdpa import choose
 from jaxattn.attention.sdpa import cudnn as sdpa_cudnn
+from jaxattn.attention.sdpa.sdpa import choose
 
 FULL = "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1234 bytes"
 
