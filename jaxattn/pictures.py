@@ -1,8 +1,9 @@
 """What all pictures share: the look of each attention, and files written whole or not at all."""
 
-import os
 from pathlib import Path
 from typing import Any
+
+from jaxattn.files import whole
 
 DPI = 150
 
@@ -26,9 +27,5 @@ MUTED, LINE = "#555555", "#bbbbbb"
 
 def save_png(figure: Any, path: Path) -> None:
     """Writes a matplotlib figure whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with whole(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

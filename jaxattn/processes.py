@@ -33,12 +33,16 @@ def live_process(record: Any, path: Path) -> int | None:
 
 
 @contextmanager
-def _stop_requests() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM instead of dying of them, so that the state can be saved."""
+def stop_requests(*numbers: signal.Signals) -> Iterator[list[int]]:
+    """Collects signals instead of dying of them, so that the state can be saved.
+
+    Args:
+      numbers: the signals; SIGINT and SIGTERM when none is named.
+    """
     received: list[int] = []
     previous = {
         number: signal.signal(number, lambda n, _: received.append(n))
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in numbers or (signal.SIGINT, signal.SIGTERM)
     }
     try:
         yield received

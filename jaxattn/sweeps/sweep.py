@@ -10,7 +10,7 @@ from jaxattn.config import SweepConfig
 from jaxattn.console import say
 from jaxattn.errors import InputError
 from jaxattn.files import read_json, write_json
-from jaxattn.processes import live_process, this_process
+from jaxattn.processes import live_process, stop_requests, this_process
 from jaxattn.sweeps.cells import Cells
 from jaxattn.sweeps.grid import Cell
 from jaxattn.sweeps.local import Process
@@ -71,7 +71,7 @@ def _run(cells: Cells, options: SweepConfig) -> int:
 
     with (
         _starter(cells, options) as start,
-        _stop_requests() as received,
+        stop_requests(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received,
         View(cells, states) as view,
     ):
         run_cells(
@@ -150,18 +150,3 @@ def _say_the_end(cells: Cells, states: Mapping[str, Progress]) -> None:
         f"sweep {cells.name}: {summary(states)}; record: {cells.home / 'sweep.json'}; "
         f"all runs side by side: jaxattn --mode=compare --runs={cells.request.runs}"
     )
-
-
-@contextmanager
-def _stop_requests() -> Iterator[list[int]]:
-    """Collects requests to stop, so that they can be handed on."""
-    received: list[int] = []
-    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-    previous = {
-        number: signal.signal(number, lambda n, _: received.append(n)) for number in numbers
-    }
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -8,7 +8,7 @@ import time
 import jax
 
 from jaxattn.config import CheckpointConfig, LogConfig
-from jaxattn.processes import _stop_requests
+from jaxattn.processes import stop_requests
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.feed import feed
 from jaxattn.train.job import InterruptedRun, Job, NonFiniteError, Tally
@@ -158,7 +158,7 @@ def fit(
     loop = _Loop(job, tally, run_log, logging.every_steps, checkpoints, saving)
     start = int(state.step)
     end = job.last_step if tally.stopped_step is None else start
-    with _stop_requests() as stop, Progress(job.stage, job.total_steps) as progress:
+    with stop_requests() as stop, Progress(job.stage, job.total_steps) as progress:
         if start < end:
             tally.compile_seconds += _compile_ahead(job, state, progress)
         batches = feed(job.batch, start, end, job.step.place)
