@@ -2,12 +2,41 @@
 
 import dataclasses
 import difflib
+import enum
+import functools
 import types
 import typing
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 from jaxattn.errors import InputError
+
+
+class Scope(enum.Flag):
+    """What an option means to a run; scopes of a section are those of all its options too.
+
+    What resuming, inheriting, comparing, planning and exporting do with an option follows from it.
+    """
+
+    RESULT = 0
+    """Where nothing else is said: it is part of what a run computes, and costs something."""
+    BOOKKEEPING = enum.auto()
+    """Nothing that a run computes depends on it: it may change when the run goes on, and runs
+    that differ in it are alike."""
+    EXACTNESS = enum.auto()
+    """How exactly a run can be repeated; it may change when the run goes on."""
+    SEED = enum.auto()
+    """Runs that differ in it alone repeat each other."""
+    MACHINE = enum.auto()
+    """Where files lie on this machine: left out of exports; not compared, unless it is `STAGE`."""
+    INHERITED = enum.auto()
+    """Architecture: a later stage takes it from the stage before and may not change it."""
+    STAGE = enum.auto()
+    """Each stage's own, in a section that is otherwise inherited."""
+    TUNED = enum.auto()
+    """May be chosen anew for each attention: what a step costs can still be compared."""
+    COST_FREE = enum.auto()
+    """Neither time nor memory of a step depends on it."""
 
 
 def option(
@@ -17,15 +46,47 @@ def option(
     low: float | None = None,
     high: float | None = None,
     choices: Sequence[str] | None = None,
+    scope: Scope = Scope.RESULT,
 ) -> Any:
-    """A dataclass field with its description and its allowed values (bounds are inclusive)."""
-    metadata = {"doc": doc, "low": low, "high": high, "choices": choices}
+    """A dataclass field: its description, its allowed values (bounds are inclusive), its scope."""
+    metadata = {"doc": doc, "low": low, "high": high, "choices": choices, "scope": scope}
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def section(kind: type, doc: str) -> Any:
+def section(kind: type, doc: str, *, scope: Scope = Scope.RESULT) -> Any:
     """A dataclass field that holds a nested section of options."""
-    return dataclasses.field(default_factory=kind, metadata={"doc": doc})
+    return dataclasses.field(default_factory=kind, metadata={"doc": doc, "scope": scope})
+
+
+class Declared(NamedTuple):
+    """An option as it is declared: its annotated type, and its scope with that of its sections."""
+
+    type: Any
+    scope: Scope
+
+
+@functools.cache
+def declared(kind: type) -> Mapping[str, Declared]:
+    """Dotted name -> every option of a section, or of all, in their order."""
+    found: dict[str, Declared] = {}
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        scope, hint = field.metadata["scope"], hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            for name, (inner, narrower) in declared(hint).items():  # type: ignore[arg-type]
+                found[f"{field.name}.{name}"] = Declared(inner, scope | narrower)
+        else:
+            found[field.name] = Declared(hint, scope)
+    return found
+
+
+def of_scope(kind: type, *scopes: Scope) -> tuple[str, ...]:
+    """Dotted names of the options that have one of these scopes, in their order."""
+    return tuple(
+        name
+        for name, option in declared(kind).items()
+        if any(scope in option.scope for scope in scopes)
+    )
 
 
 def allowed(field: dataclasses.Field) -> str:

@@ -5,7 +5,7 @@ import re
 from typing import ClassVar
 
 from jaxattn.config.attention import ATTENTION_TYPES
-from jaxattn.config.checked import MAX_SEQ_LEN, Checked, option
+from jaxattn.config.checked import MAX_SEQ_LEN, Checked, Scope, option
 from jaxattn.errors import InputError
 
 
@@ -63,7 +63,9 @@ class RecipeConfig(Checked):
         choices=("pretrain", "tapt", "finetune"),
     )  # fmt: skip
     pretrain_path: str = option(
-        "", "data.path of the pretraining, where it reads other files than the later stages"
+        "",
+        "data.path of the pretraining, where it reads other files than the later stages",
+        scope=Scope.MACHINE,
     )
 
     def _rules(self) -> None:

@@ -8,13 +8,13 @@ import jax
 
 from jaxattn.config import Config
 from jaxattn.config.config import buckets
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config.saved import binding_options
 from jaxattn.files import entry, read_json
 from jaxattn.ops.trees import count_parameters
 from jaxattn.plan.programs import Bench, Timing, other_batch
 from jaxattn.plan.workload import Subject, workload_of
 from jaxattn.profile.memory import DEVICES, GIB, Device, largest_batch, usable_share
-from jaxattn.runs.folder import UNBOUND, RunFolder
+from jaxattn.runs.folder import RunFolder
 from jaxattn.stages import machine
 from jaxattn.stages.batches import total_steps
 from jaxattn.train.precision import has_bfloat16_units
@@ -22,12 +22,6 @@ from jaxattn.train.state import frozen_of
 
 _TIMING_SHARE = 0.6
 """Share of `plan.seconds` for timing; the rest is for compiling the largest batches."""
-
-
-def binding_options(config: Config) -> dict[str, Any]:
-    """The flat options that decide what a run computes."""
-    flat = flatten(to_plain(config))
-    return {name: value for name, value in flat.items() if name.split(".")[0] not in UNBOUND}
 
 
 def _device() -> str:
