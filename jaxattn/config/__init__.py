@@ -8,7 +8,7 @@ from jaxattn.config.attention import (
     SdpaOptions,
 )
 from jaxattn.config.checked import MAX_SEQ_LEN, Scope, of_scope
-from jaxattn.config.config import Config, buckets, replace, scope_of
+from jaxattn.config.config import Config, replace, scope_of
 from jaxattn.config.data import DataConfig, TokenizerConfig
 from jaxattn.config.model import HeadConfig, ModelConfig
 from jaxattn.config.tools import (
@@ -59,7 +59,6 @@ __all__ = [
     "SweepConfig",
     "TokenizerConfig",
     "TrainConfig",
-    "buckets",
     "of_scope",
     "replace",
     "scope_of",

@@ -1,7 +1,6 @@
-"""Dataclasses whose fields are checked as they are built: what `jaxattn.config` is written in."""
+"""What options are declared with: dataclasses whose fields are checked as they are built."""
 
 import dataclasses
-import difflib
 import enum
 import functools
 import types
@@ -9,7 +8,9 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, did_you_mean
+
+MAX_SEQ_LEN = 16384
 
 
 class Scope(enum.Flag):
@@ -46,10 +47,24 @@ def option(
     low: float | None = None,
     high: float | None = None,
     choices: Sequence[str] | None = None,
+    distinct: bool = False,
     scope: Scope = Scope.RESULT,
 ) -> Any:
-    """A dataclass field: its description, its allowed values (bounds are inclusive), its scope."""
-    metadata = {"doc": doc, "low": low, "high": high, "choices": choices, "scope": scope}
+    """A dataclass field that is an option.
+
+    Args:
+      default: its value where none is given.
+      doc: its description.
+      low: the smallest value allowed.
+      high: the largest value allowed.
+      choices: the values allowed.
+      distinct: whether a list has to have values, each once.
+      scope: what it means.
+    """
+    metadata = {
+        "doc": doc, "low": low, "high": high, "choices": choices, "distinct": distinct,
+        "scope": scope,
+    }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -68,16 +83,16 @@ class Declared(NamedTuple):
 @functools.cache
 def declared(kind: type) -> Mapping[str, Declared]:
     """Dotted name -> every option of a section, or of all, in their order."""
-    found: dict[str, Declared] = {}
+    options: dict[str, Declared] = {}
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
         scope, hint = field.metadata["scope"], hints[field.name]
         if dataclasses.is_dataclass(hint):
             for name, (inner, narrower) in declared(hint).items():  # type: ignore[arg-type]
-                found[f"{field.name}.{name}"] = Declared(inner, scope | narrower)
+                options[f"{field.name}.{name}"] = Declared(inner, scope | narrower)
         else:
-            found[field.name] = Declared(hint, scope)
-    return found
+            options[field.name] = Declared(hint, scope)
+    return options
 
 
 def of_scope(kind: type, *scopes: Scope) -> tuple[str, ...]:
@@ -99,10 +114,45 @@ def allowed(field: dataclasses.Field) -> str:
     return f"at least {low}" if high is None else f"{low} to {high}"
 
 
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """'' or "; did you mean 'x'?" for a misspelt `name`."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+class Checked:
+    """Checks the types and ranges of a section as it is built; subclasses add rules in `_rules`."""
+
+    PATH: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        """Converts and checks every field, then the rules between them."""
+        kind: type = type(self)
+        options = declared(kind)
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
+            if field.name in options:
+                value = self._checked_value(field, options[field.name].type)
+                object.__setattr__(self, field.name, value)
+        self._rules()
+
+    def _checked_value(self, field: dataclasses.Field, annotation: Any) -> Any:
+        name, given = self.PATH + field.name, getattr(self, field.name)
+        low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
+        try:
+            value = _converted(given, annotation)
+        except TypeError:
+            wanted = _type_name(annotation)
+            raise InputError(
+                f"{name}: found {given!r} ({type(given).__name__}), expected {wanted}"
+            ) from None
+        for item in value if isinstance(value, tuple) else (value,):
+            if choices is not None and item not in choices:
+                hint = did_you_mean(str(item), choices)
+                raise InputError(f"{name}: found {item!r}, allowed: {allowed(field)}{hint}")
+            # `not (low <= item)` rather than `item < low`: NaN must be refused too.
+            if not (low is None or low <= item) or not (high is None or item <= high):
+                raise InputError(f"{name}: found {item!r}, allowed: {allowed(field)}")
+        if field.metadata["distinct"] and (not value or len(set(value)) != len(value)):
+            what = f"ones of {allowed(field)}" if choices else "values"
+            raise InputError(f"{name}: found {list(value)}, allowed: one or more different {what}")
+        return value
+
+    def _rules(self) -> None:
+        """Conditions between fields; raises InputError."""
 
 
 def _converted(value: Any, annotation: Any) -> Any:
@@ -130,45 +180,4 @@ def _type_name(annotation: Any) -> str:
         return f"a list of {typing.get_args(annotation)[0].__name__}"
     if isinstance(annotation, types.UnionType):
         return " or ".join(member.__name__ for member in typing.get_args(annotation))
-    return annotation.__name__
-
-
-class Checked:
-    """Checks the types and ranges of a section as it is built; subclasses add rules in `_rules`."""
-
-    PATH: ClassVar[str] = ""
-
-    def __post_init__(self) -> None:
-        """Converts and checks every field, then the rules between them."""
-        hints = typing.get_type_hints(type(self))
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
-            if dataclasses.is_dataclass(hints[field.name]):
-                continue
-            value = self._checked_value(field, hints[field.name])
-            object.__setattr__(self, field.name, value)
-        self._rules()
-
-    def _checked_value(self, field: dataclasses.Field, annotation: Any) -> Any:
-        name, found = self.PATH + field.name, getattr(self, field.name)
-        low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
-        try:
-            value = _converted(found, annotation)
-        except TypeError:
-            wanted = _type_name(annotation)
-            raise InputError(
-                f"{name}: found {found!r} ({type(found).__name__}), expected {wanted}"
-            ) from None
-        for item in value if isinstance(value, tuple) else (value,):
-            if choices is not None and item not in choices:
-                hint = did_you_mean(str(item), choices)
-                raise InputError(f"{name}: found {item!r}, allowed: {allowed(field)}{hint}")
-            # `not (low <= item)` rather than `item < low`: NaN must be refused too.
-            if not (low is None or low <= item) or not (high is None or item <= high):
-                raise InputError(f"{name}: found {item!r}, allowed: {allowed(field)}")
-        return value
-
-    def _rules(self) -> None:
-        """Conditions between fields; raises InputError."""
-
-
-MAX_SEQ_LEN = 16384
+    return str(annotation.__name__)

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxattn.config.attention import AttentionConfig
-from jaxattn.config.checked import Checked, Scope, declared, did_you_mean, section
-from jaxattn.config.data import DataConfig, TokenizerConfig, default_buckets
+from jaxattn.config.checked import Checked, Scope, declared, section
+from jaxattn.config.data import DataConfig, TokenizerConfig
 from jaxattn.config.model import HeadConfig, ModelConfig
 from jaxattn.config.tools import (
     BaselineConfig,
@@ -29,7 +29,7 @@ from jaxattn.config.train import (
     PeftConfig,
     TrainConfig,
 )
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +146,3 @@ def _replaced(node: Any, values: Mapping[str, Any], path: str) -> Any:
             raise InputError(f"{where}: found a section of options, expected one value")
         changes[name] = value
     return dataclasses.replace(node, **changes)
-
-
-def buckets(config: Config) -> tuple[int, ...]:
-    """The lengths that batches are padded to."""
-    return config.data.length_buckets or default_buckets(config.data.max_length)

@@ -6,6 +6,8 @@ from typing import ClassVar
 from jaxattn.config.checked import MAX_SEQ_LEN, Checked, Scope, option
 from jaxattn.errors import InputError
 
+_SMALLEST_BUCKET = 32
+
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerConfig(Checked):
@@ -126,6 +128,16 @@ class DataConfig(Checked):
     )  # fmt: skip
     cache: bool = option(True, "keep tokenised texts in the user's cache folder")
 
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        """The lengths that batches are padded to."""
+        if self.length_buckets:
+            return self.length_buckets
+        doubled = [_SMALLEST_BUCKET]
+        while doubled[-1] < self.max_length:
+            doubled.append(2 * doubled[-1])
+        return (*doubled[:-1], self.max_length)
+
     def _rules(self) -> None:
         buckets = self.length_buckets
         if buckets and (list(buckets) != sorted(set(buckets)) or buckets[-1] != self.max_length):
@@ -133,16 +145,3 @@ class DataConfig(Checked):
                 f"data.length_buckets: found {list(buckets)}, allowed: increasing lengths of which "
                 f"the last is data.max_length = {self.max_length}"
             )
-
-
-_SMALLEST_BUCKET = 32
-
-
-def default_buckets(max_length: int) -> tuple[int, ...]:
-    """Powers of two from 32 on, below `max_length`, and `max_length` itself as the last."""
-    buckets = []
-    length = _SMALLEST_BUCKET
-    while length < max_length:
-        buckets.append(length)
-        length *= 2
-    return (*buckets, max_length)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 from ml_collections import config_flags
 
-from jaxattn.config.checked import Scope, did_you_mean, of_scope
+from jaxattn.config.checked import Scope, of_scope
 from jaxattn.config.config import Config, replace
 from jaxattn.config.saved import flatten, option_types, to_plain
 from jaxattn.config.train import AUTO_PRECISION
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict

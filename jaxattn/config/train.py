@@ -192,7 +192,7 @@ class PeftConfig(Checked):
     )  # fmt: skip
     targets: tuple[str, ...] = option(
         ("query", "value"), "lora: matrices of every block that are changed",
-        choices=("query", "key", "value", "out", "up", "down"),
+        choices=("query", "key", "value", "out", "up", "down"), distinct=True,
     )  # fmt: skip
 
     @property
@@ -205,13 +205,6 @@ class PeftConfig(Checked):
         """Layer of a block, "attention" or "mlp" -> inner width of the adapter after it."""
         places = {"pfeiffer": ("mlp",), "houlsby": ("attention", "mlp")}[self.placement]
         return dict.fromkeys(places, self.bottleneck) if self.method == "adapter" else {}
-
-    def _rules(self) -> None:
-        if not self.targets or len(set(self.targets)) != len(self.targets):
-            raise InputError(
-                f"peft.targets: found {list(self.targets)}, allowed: one or more different ones of "
-                "query, key, value, out, up, down"
-            )
 
 
 @dataclasses.dataclass(frozen=True)

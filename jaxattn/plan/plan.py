@@ -7,7 +7,6 @@ from typing import Any
 import jax
 
 from jaxattn.config import Config
-from jaxattn.config.config import buckets
 from jaxattn.config.saved import binding_options
 from jaxattn.files import entry, read_json
 from jaxattn.ops.trees import count_parameters
@@ -32,7 +31,7 @@ def make_plan(subject: Subject) -> dict[str, Any]:
     """The plan as it is written to plan.json. Times are in seconds, memory in bytes."""
     config = subject.config
     workload = workload_of(subject)
-    lengths = list(workload.steps or buckets(config))
+    lengths = list(workload.steps or config.data.buckets)
     batch, longest = config.train.batch_size, lengths[-1]
     bench = Bench(config, subject.task, workload)
     program = bench.program(longest, batch)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Hashable
 
 from jaxattn.config import Config, Scope, replace, scope_of
-from jaxattn.config.config import buckets
 from jaxattn.config.saved import binding_options
 from jaxattn.console import duration, print_table, say
 from jaxattn.errors import InputError
@@ -113,7 +112,7 @@ def plan_all(cells: Cells) -> dict[Hashable, Need]:
 def _need(subject: Subject, workload: Workload) -> Need:
     """As a plan has it, without looking for the largest batch."""
     config = subject.config
-    lengths = list(workload.steps or buckets(config))
+    lengths = list(workload.steps or config.data.buckets)
     bench = Bench(config, subject.task, workload)
     memory = bench.program(lengths[-1], config.train.batch_size).memory.total
     timings = bench.timings(lengths, 1.0)
