@@ -6,9 +6,7 @@ from collections.abc import Iterable, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxattn.config import Config, replace
-from jaxattn.config.flags import from_config_dict
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config import Config, flatten, from_config_dict, replace, to_plain
 from jaxattn.data.corpora.known import filled_in
 from jaxattn.errors import InputError
 from jaxattn.runs.folder import RunFolder, given_run, is_report

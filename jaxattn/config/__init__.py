@@ -7,10 +7,20 @@ from jaxattn.config.attention import (
     LshOptions,
     SdpaOptions,
 )
-from jaxattn.config.checked import MAX_SEQ_LEN, Scope, of_scope
+from jaxattn.config.checked import MAX_SEQ_LEN, Scope, declared, of_scope
 from jaxattn.config.config import Config, replace, scope_of
 from jaxattn.config.data import DataConfig, TokenizerConfig
+from jaxattn.config.draft import commented
+from jaxattn.config.editable import defaults, from_config_dict, inherit_architecture
 from jaxattn.config.model import HeadConfig, ModelConfig
+from jaxattn.config.saved import (
+    binding_options,
+    flatten,
+    read_tree,
+    read_yaml,
+    to_plain,
+    write_yaml,
+)
 from jaxattn.config.tools import (
     DEVICE,
     BaselineConfig,
@@ -59,7 +69,18 @@ __all__ = [
     "SweepConfig",
     "TokenizerConfig",
     "TrainConfig",
+    "binding_options",
+    "commented",
+    "declared",
+    "defaults",
+    "flatten",
+    "from_config_dict",
+    "inherit_architecture",
     "of_scope",
+    "read_tree",
+    "read_yaml",
     "replace",
     "scope_of",
+    "to_plain",
+    "write_yaml",
 ]

@@ -1,7 +1,6 @@
 """--mode=new: the options of a pretraining as a file to edit, before anything is trained."""
 
-from jaxattn.config.draft import commented
-from jaxattn.config.flags import defaults, from_config_dict
+from jaxattn.config import commented, defaults, from_config_dict
 from jaxattn.data.corpora.known import filled_in
 from jaxattn.errors import InputError
 from jaxattn.files import write_text

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxattn.config import Config
-from jaxattn.config.flags import config_dict
+from jaxattn.config.flags import config_dict, config_file
 from jaxattn.errors import InputError
 from jaxattn.files import read_json
 from jaxattn.request import Request
@@ -22,7 +22,7 @@ def read_sweep(request: Request) -> "Cells":
     if request.config is None:
         raise InputError("--mode=sweep needs --config=<file>, for example configs/sweeps/quick.py")
     files = [arg for arg in request.config_args if arg.startswith("--config=")]
-    file = files[-1].partition("=")[2]
+    file = config_file(files[-1].partition("=")[2])
     name = request.exp or Path(file).stem
     try:
         function = runpy.run_path(file).get("get_sweep")
