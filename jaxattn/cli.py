@@ -64,9 +64,8 @@ from pathlib import Path
 
 from absl import flags
 
-from jaxattn.config.checked import did_you_mean
 from jaxattn.config.flags import config_dict
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, did_you_mean
 from jaxattn.request import Request, settle
 from jaxattn.runs.kinds import STAGES
 from jaxattn.startup import collector_paused, use_huge_pages
