@@ -28,6 +28,13 @@ DEFAULTS = {field.name: field.default for field in dataclasses.fields(Request)}
 
 SWITCHES = [name for name, default in DEFAULTS.items() if isinstance(default, bool)]
 
+CONFIG_TEXTS = {
+    "needed": "the configuration file; it has to be given",
+    "optional": "a configuration file",
+    "data": "a configuration file whose data are read, lengths excepted",
+    "options or data": "a configuration file whose data are read instead, lengths excepted",
+}
+
 FURTHER = (
     "Every option of a configuration can be changed, as --config.train.learning_rate=3e-4. "
     "Sections: {sections}. `jaxattn new --exp=mine` writes all with their descriptions."
@@ -185,7 +192,7 @@ def _check(mode: Mode, given: Mapping[str, str], config: Sequence[str]) -> None:
     if mode.config == "options" and any(arg.startswith("--config=") for arg in config):
         raise InputError(
             f"--mode={mode.name} takes no file as --config: its options are those of the run; "
-            f"change single ones, as --config.{_options(mode)[0]}=<value>"
+            f"change single ones, as --config.{mode.own_options()[0]}=<value>"
         )
     if mode.config == "needed" and not config:
         raise mode.needs_config()
@@ -245,25 +252,19 @@ def help_of(mode: Mode) -> str:
     lines = [f"jaxattn {mode.name}: {mode.help}", ""]
     lines += [f"  jaxattn {mode.name} {example}" for example in mode.examples]
     rows = []
-    if mode.config in ("needed", "optional", "options or file"):
-        needed = "needed" if mode.config == "needed" else "not always needed"
-        rows.append(("--config=FILE", f"the configuration file; {needed}"))
+    if mode.config in CONFIG_TEXTS:
+        rows.append(("--config=FILE", CONFIG_TEXTS[mode.config]))
     for name, text in mode.flags.items():
         flag = FLAGS[name]
         choices = f" [{', '.join(flag.choices)}]" if flag.choices else ""
         rows.append((f"--{name}" + (f"={flag.value}" if flag.value else ""), text + choices))
     lines += ["", "Flags (--name=value or --name value):", *_table(rows)]
     if mode.options:
-        lines += ["", "Options:", *_table(map(_option_row, _options(mode)))]
+        lines += ["", "Options:", *_table(map(_option_row, mode.own_options()))]
     if mode.config in ("needed", "optional"):
         sections = ", ".join(field.name for field in dataclasses.fields(Config))
         lines += ["", *_wrapped(FURTHER.format(sections=sections))]
     return "\n".join(lines)
-
-
-def _options(mode: Mode) -> list[str]:
-    """The options that the table names for a mode, sections taken apart."""
-    return [n for own in mode.options for n in option_types() if f"{n}.".startswith(f"{own}.")]
 
 
 def _option_row(option: str) -> tuple[str, str]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jaxattn.config import Config, replace
 from jaxattn.config.flags import from_config_dict
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config.saved import flatten, option_types, to_plain
 from jaxattn.data.corpora.known import filled_in
 from jaxattn.errors import InputError
-from jaxattn.runs.folder import RunFolder, given_run, is_report
+from jaxattn.runs.folder import NAME, RunFolder, given_run, is_report
 from jaxattn.runs.kinds import SCRATCH
 from jaxattn.startup import DETERMINISTIC, _keep_programs
 
@@ -28,9 +28,10 @@ class Mode:
       help: what it is for, in one line.
       examples: the flags of calls that a person would make.
       flags: name of every flag it takes, --config excepted -> what that says.
-      config: whether it takes --config=<file>; "options": only single ones, those of the run it
-        works on are changed; "options or file": both.
-      options: sections or single options of its own; all there are where `config` is "options".
+      config: whether it takes --config=<file>; "data": only the data of it are read; "options": no
+        file, single options of the run it works on are changed; "options or data": either.
+      options: sections or single options of its own; no others can be given where `config` is
+        "data", "options" or "options or data".
       run: kind of the run that --exp names, whose saved configuration counts where none is given.
       settings: the mode whose settings a configuration file is asked for; "": its own.
       module: its file in jaxattn/modes/; "": as it is called.
@@ -42,7 +43,7 @@ class Mode:
     help: str
     examples: tuple[str, ...]
     flags: Mapping[str, str]
-    config: Literal["needed", "optional", "options", "options or file", "none"] = "optional"
+    config: Literal["needed", "optional", "data", "options", "options or data", "none"] = "optional"
     options: tuple[str, ...] = ()
     run: str = ""
     settings: str = ""
@@ -53,6 +54,10 @@ class Mode:
     def file(self) -> str:
         """Its module in jaxattn/modes/."""
         return self.module or self.name
+
+    def own_options(self) -> list[str]:
+        """The options that `options` names, sections taken apart."""
+        return [n for own in self.options for n in option_types() if f"{n}.".startswith(f"{own}.")]
 
     def needs_config(self) -> InputError:
         """What is said where --config is missing."""
@@ -104,7 +109,7 @@ class Request:
     @property
     def has_file(self) -> bool:
         """Whether --config=<file> was given; flags alone change options of a finished run."""
-        return "--config" in self._given()
+        return bool(self.config_file)
 
     def names(self, option: str) -> bool:
         """Whether a flag names this option, as "data.path"."""
@@ -153,12 +158,24 @@ class Request:
 
     def needed(self, flag: str, example: str) -> str:
         """The value of a flag that this mode cannot do without."""
-        value = getattr(self, flag)
+        value: str = getattr(self, flag)
         if not value:
-            raise InputError(
-                f"--mode={self.mode.name} needs --{flag}, for example --{flag}={example}"
-            )
+            mode = self.mode.name
+            raise InputError(f"--mode={mode} needs --{flag}, for example --{flag}={example}")
         return value
+
+    def exp_or(self, otherwise: str) -> str:
+        """--exp, or what stands for it: a name that other names can begin with."""
+        name = self.exp or otherwise
+        if not NAME.fullmatch(name):
+            raise InputError(f"--exp: found {name!r}, allowed: letters, digits, '_', '.', '-'")
+        return name
+
+    @property
+    def config_file(self) -> str:
+        """The file given as --config; "" where none is."""
+        files = [arg for arg in self.config_args if arg.startswith("--config=")]
+        return files[-1].partition("=")[2] if files else ""
 
 
 def run_folder_of(request: Request) -> RunFolder:
@@ -193,7 +210,7 @@ def settle(request: Request, environment: MutableMapping[str, str] = os.environ)
 def deterministic(request: Request) -> bool:
     """`train.deterministic` of --config, else of the saved run that the request names."""
     if request.config is not None and request.has_file:
-        given: Any = request.config.train.deterministic
+        given: object = request.config.train.deterministic
         if given is not None:
             # Anything else is refused, with its name, when the configuration is checked.
             return given is not False

@@ -8,6 +8,7 @@ import pytest
 
 from jaxattn import cli
 from jaxattn.config.saved import option_types
+from jaxattn.errors import InputError
 from jaxattn.modes import FLAGS, MODES
 from jaxattn.request import Mode, Request
 
@@ -65,7 +66,9 @@ def test_every_mode_has_a_help_with_examples_that_parse(
     for name, text in mode.flags.items():
         assert f"  --{name}" in said
         assert " ".join(text.split()) in " ".join(said.split())
-    assert ("--config=FILE" in said) == (mode.config in ("needed", "optional", "options or file"))
+    assert ("--config=FILE" in said) == (
+        mode.config in ("needed", "optional", "data", "options or data")
+    )
     for own in mode.options:
         assert f"  --config.{own}" in said
         assert any(f"{option}.".startswith(f"{own}.") for option in option_types())
@@ -119,9 +122,14 @@ def test_a_configuration_is_taken_or_refused(
     elif mode.config == "options":
         assert parsed(mode.name, option).flagged_options(["predict.overlap"])
         assert "those of the run" in refused(capsys, [mode.name, BASE, option])
-    elif mode.config == "options or file":
+    elif mode.config == "options or data":
         assert not parsed(mode.name, option).has_file
         assert parsed(mode.name, option, BASE).has_file
+    elif mode.config == "data":
+        request = parsed(mode.name, BASE, "--config.data.path=x")
+        assert request.data_options()["data.path"] == "x"
+        with pytest.raises(InputError, match=r"predict\.overlap.*those of the run"):
+            parsed(mode.name, BASE, option).data_options()
     else:
         assert parsed(mode.name, option, BASE).resolved().predict.overlap == 3
         assert "give --config=<file> too" in refused(capsys, [mode.name, option])

@@ -110,6 +110,7 @@ MODES = {mode.name: mode for mode in (
         "import", "a Hugging Face BERT folder as a run to start from",
         ("--input=bert-base-uncased --exp=bert",),
         _flags("exp runs", input="the Hugging Face folder"), module="import_bert",
+        config="data", options=("data",),
     ),
     Mode(
         "export_bert", "a run as a folder that Hugging Face transformers loads",
@@ -128,7 +129,7 @@ MODES = {mode.name: mode for mode in (
         ("--exp=imdb_lsh", "--exp=imdb_lsh --split=train",
          "--exp=imdb_lsh --input=new_reviews.csv"),
         _flags("split runs", exp=_CLASSIFIER, input="a file with labels, instead of the data"),
-        config="options or file", run="finetune", module="evaluate",
+        config="options or data", run="finetune", module="evaluate",
         options=("predict", "data.path", "data.text_column", "data.label_column"),
     ),
     Mode(
@@ -151,7 +152,7 @@ MODES = {mode.name: mode for mode in (
         "minbert", "predictions on dev and test as the minBERT course wants them",
         ("--exp=sst --output=predictions",),
         _flags("runs", exp=_CLASSIFIER, output="a folder; default: that of the run"),
-        run="finetune",
+        config="data", run="finetune", options=("data",),
     ),
     Mode(
         "export", "a folder that predicts without the run: weights, StableHLO",
