@@ -111,16 +111,13 @@ def _refuse_change(path: str, value: Any, inherited: Config, given: Mapping[str,
         )
 
 
-OF_A_RUN = ("predict", "export", "eval")
-"""Modes whose options are those of a finished run: a few can be given, and no file is needed."""
-
-
-def config_dict(config_args: Sequence[str], mode: str) -> typing.Any:
+def config_dict(config_args: Sequence[str], mode: str, *, file_needed: bool = True) -> typing.Any:
     """The ConfigDict of --config=<file> with its overrides.
 
     Args:
       config_args: the flags that begin with --config, as they were given.
       mode: handed to `get_config` where that has a parameter.
+      file_needed: else single options are those of a finished run, and no file is needed.
 
     Raises:
       InputError: no file, one that cannot be run, an unknown option, or a value of a wrong type.
@@ -130,7 +127,7 @@ def config_dict(config_args: Sequence[str], mode: str) -> typing.Any:
     normalized = list(last.values())
     values = flags.FlagValues()
     if not any(arg.startswith("--config=") for arg in normalized):
-        if mode not in OF_A_RUN:
+        if file_needed:
             raise InputError("options are overridden on top of a file: give --config=<file> too")
         argv = ["jaxattn", *normalized]
         holder = config_flags.DEFINE_config_dict(
