@@ -17,9 +17,6 @@ from jaxattn.errors import InputError, did_you_mean
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-OF_A_RUN = ("predict", "export", "eval")
-"""Modes whose options are those of a finished run: a few can be given, and no file is needed."""
-
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -55,12 +52,13 @@ def config_file(given: str) -> str:
     )
 
 
-def config_dict(config_args: Sequence[str], mode: str) -> "ConfigDict":
+def config_dict(config_args: Sequence[str], mode: str, *, file_needed: bool = True) -> "ConfigDict":
     """The ConfigDict of --config=<file> with its overrides.
 
     Args:
       config_args: the flags that begin with --config, as they were given.
       mode: handed to `get_config` where that has a parameter.
+      file_needed: else single options are those of a finished run, and no file is needed.
 
     Raises:
       InputError: no file, one that cannot be run, an unknown option, or a value of a wrong type.
@@ -72,12 +70,12 @@ def config_dict(config_args: Sequence[str], mode: str) -> "ConfigDict":
     argv, values = ["jaxattn", *normalized], flags.FlagValues()
     if "--config" in last:
         holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
-    elif mode in OF_A_RUN:
+    elif file_needed:
+        raise InputError("options are overridden on top of a file: give --config=<file> too")
+    else:
         holder = config_flags.DEFINE_config_dict(
             "config", defaults(), flag_values=values, sys_argv=argv
         )
-    else:
-        raise InputError("options are overridden on top of a file: give --config=<file> too")
     try:
         values(argv)
         return holder.value

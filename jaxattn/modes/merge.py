@@ -2,8 +2,7 @@
 
 import shutil
 
-from jaxattn.config import replace
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config import flatten, replace, to_plain
 from jaxattn.console import say
 from jaxattn.data.tokens.wordpiece import load_tokenizer
 from jaxattn.errors import InputError

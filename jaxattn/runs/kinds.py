@@ -25,3 +25,6 @@ MLM_KINDS = ("pretrain", "tapt")
 
 BASELINE_ATTENTION = "tfidf+logreg"
 """What stands in the attention column of a TF-IDF + logistic regression run."""
+
+SCRATCH = "none"
+"""--pretrain=none: the encoder starts from random weights."""

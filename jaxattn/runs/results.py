@@ -8,8 +8,7 @@ from typing import Any
 
 import yaml
 
-from jaxattn.config import Config
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config import Config, flatten, to_plain
 from jaxattn.errors import InputError
 from jaxattn.runs.folder import RunFolder
 

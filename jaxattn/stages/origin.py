@@ -14,6 +14,7 @@ from jaxattn.errors import InputError
 from jaxattn.files import entry, read_json
 from jaxattn.ops.trees import tree_hash
 from jaxattn.runs.folder import IMPORTED_FROM, RunFolder
+from jaxattn.runs.kinds import SCRATCH as SCRATCH
 from jaxattn.runs.results import stage_record
 from jaxattn.train.checkpoints import Checkpoints
 
@@ -132,7 +133,3 @@ def stages_before(runs: Path, pretrain: str) -> list[dict[str, Any]]:
     if IMPORTED_FROM in extra:
         record |= {"data": None, IMPORTED_FROM: extra[IMPORTED_FROM]}
     return [*before, record]
-
-
-SCRATCH = "none"
-"""--pretrain=none: the encoder starts from random weights."""

@@ -7,8 +7,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from jaxattn.config import Config, FinetuneConfig, replace
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config import Config, FinetuneConfig, flatten, replace, to_plain
 from jaxattn.console import say
 from jaxattn.data.batches.order import BatchPlan
 from jaxattn.data.batches.packing import PackedPlan
