@@ -12,7 +12,7 @@ from jaxattn.config.saved import flatten, to_plain
 from jaxattn.data.corpora.known import filled_in
 from jaxattn.errors import InputError
 from jaxattn.runs.folder import RunFolder, given_run, is_report
-from jaxattn.stages.origin import SCRATCH
+from jaxattn.runs.kinds import SCRATCH
 from jaxattn.startup import DETERMINISTIC, _keep_programs
 
 if TYPE_CHECKING:
