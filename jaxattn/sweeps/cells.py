@@ -18,8 +18,6 @@ from jaxattn.sweeps.recipe import require_same_start
 
 def read_sweep(request: Request) -> "Cells":
     """The cells of the file given as --config; raises InputError for one that is no sweep."""
-    if request.config is None:
-        raise InputError("--mode=sweep needs --config=<file>, for example configs/sweeps/quick.py")
     files = [arg for arg in request.config_args if arg.startswith("--config=")]
     file = files[-1].partition("=")[2]
     name = request.exp or Path(file).stem

@@ -68,7 +68,8 @@ def run_stages(
             continue
         say(shown)
         more = ["--resume"] if resume else []
-        code = _process([*flags, *call, f"--runs={runs}", *more])
+        more += [] if call[0] == "--mode=replay" else [f"--runs={runs}"]
+        code = _process([*flags, *call, *more])
         if code in STOPPED:
             stop = signal.SIGINT if code in (130, -signal.SIGINT) else signal.SIGTERM
             return 128 + stop, failed

@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxattn.config import Config, DataConfig
 from jaxattn.config.flags import config_dict
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config.saved import binding_options
 from jaxattn.data.corpora.splits import (
     data_hash,
     load_labelled,
@@ -18,7 +18,7 @@ from jaxattn.data.corpora.splits import (
 )
 from jaxattn.errors import InputError
 from jaxattn.request import Request
-from jaxattn.runs.folder import UNBOUND, RunFolder
+from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import SCRATCH, called
 from jaxattn.stages.origin import pretrained_config, reference, source_of
 from jaxattn.sweeps.chain import Call
@@ -147,6 +147,5 @@ def stage_summary(folder: RunFolder) -> dict[str, Any]:
 
 def config_hash(config: Config) -> str:
     """SHA-256 over the options that change the result."""
-    flat = flatten(to_plain(config))
-    bound = {name: value for name, value in flat.items() if name.split(".")[0] not in UNBOUND}
+    bound = binding_options(config)
     return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
