@@ -14,8 +14,8 @@ from jaxattn.data.tokens.encode import UNKNOWN_LIMIT, encode, encode_pieces
 from jaxattn.errors import InputError
 from jaxattn.plan.workload import spread
 from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.kinds import SCRATCH
 from jaxattn.stages.batches import bucket_plan, mlm_plan
-from jaxattn.stages.origin import SCRATCH
 from jaxattn.stages.vocabulary import inherited_tokenizer, make_tokenizer
 
 VOCABULARY_CHARACTERS = 8_000_000

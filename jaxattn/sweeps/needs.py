@@ -15,8 +15,9 @@ from jaxattn.plan.plan import epoch_seconds, length_rows
 from jaxattn.plan.programs import Bench
 from jaxattn.plan.workload import Subject, Workload, workload_of
 from jaxattn.profile.memory import GIB
+from jaxattn.runs.kinds import SCRATCH
 from jaxattn.stages.batches import total_steps
-from jaxattn.stages.origin import SCRATCH, source_of
+from jaxattn.stages.origin import source_of
 from jaxattn.stages.precision import settled
 from jaxattn.sweeps.cells import Cells
 from jaxattn.sweeps.grid import Cell
