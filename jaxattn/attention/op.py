@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxattn.attention.inputs import Cost, Inputs, Visibility, checked
-from jaxattn.config.checked import did_you_mean
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxattn.attention import ATTENTIONS
 from jaxattn.config import AttentionConfig
-from jaxattn.profile.timing import Program, compiled_in
+from jaxattn.profile.timing import Program, compiled_in, wait
 
 EXACT = "sdpa"
 """The attention that the others are held to."""
@@ -22,6 +22,11 @@ FORWARD, FORWARD_BACKWARD, STEP = "forward", "forward_backward", "step"
 """What is measured: the attention alone, with its gradients, and a whole training step."""
 
 _PROBE_LENGTH = 64
+
+
+def variant_name(attention: str, implementation: str) -> str:
+    """As it is shown: "sdpa blockwise", "reformer_lsh"."""
+    return f"{attention} {implementation}".rstrip()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Variant:
     @property
     def name(self) -> str:
         """As it is shown."""
-        return f"{self.attention} {self.implementation}".rstrip()
+        return variant_name(self.attention, self.implementation)
 
     @property
     def exact(self) -> bool:
@@ -147,7 +152,7 @@ def why_unavailable(variant: Variant, shape: Shape) -> str:
     small = dataclasses.replace(shape, rows=1, length=_PROBE_LENGTH)
     try:
         program = attention_program(variant, FORWARD_BACKWARD, random_inputs(small, seed=0))
-        jax.block_until_ready(program.run())
+        wait(program.run())
     except (RuntimeError, ValueError, NotImplementedError) as error:
         return " ".join(str(error).split())[:200] or type(error).__name__
     return ""
