@@ -17,10 +17,11 @@ from jaxattn.plan.programs import Bench
 from jaxattn.plan.workload import Subject, Workload, workload_of
 from jaxattn.profile.memory import GIB
 from jaxattn.stages.batches import total_steps
-from jaxattn.stages.origin import SCRATCH, source_of
+from jaxattn.stages.origin import SCRATCH
 from jaxattn.stages.precision import settled
 from jaxattn.sweeps.cells import Cells
 from jaxattn.sweeps.grid import Cell
+from jaxattn.sweeps.recipe import start_is_finished
 from jaxattn.sweeps.schedule import FINISHED
 
 FREE = (
@@ -138,8 +139,4 @@ def _of_the_data(config: Config) -> tuple[Hashable, ...]:
 def _start(cells: Cells, cell: Cell) -> str:
     """The run whose vocabulary counts, if it is there: a later stage is planned without it too."""
     start = cells.start(cell)
-    try:
-        there = start in ("", SCRATCH) or source_of(cells.request.runs, start)[0].state == FINISHED
-    except InputError:
-        there = False
-    return start if there else SCRATCH
+    return start if not start or start_is_finished(cells.request.runs, start) else SCRATCH
