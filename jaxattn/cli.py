@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from jaxattn.config import Config
-from jaxattn.config.checked import allowed, did_you_mean
+from jaxattn.config.checked import allowed
 from jaxattn.config.flags import config_dict
 from jaxattn.config.saved import option_types
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, did_you_mean
 from jaxattn.modes import FLAGS, MODES
 from jaxattn.request import Mode, Request, settle
 from jaxattn.startup import collector_paused, use_huge_pages

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxattn.classifier.text_classifier import TextClassifier
-from jaxattn.config import Config, replace
+from jaxattn.config import Config, Scope, of_scope, replace
 from jaxattn.config.saved import flatten, read_yaml, to_plain, write_yaml
 from jaxattn.data.read.columns import CLEANERS
 from jaxattn.data.tokens.arrays import special_ids
@@ -136,9 +136,6 @@ CONFIG = "config.yaml"
 
 TOKENIZER = "tokenizer.json"
 
-_PATHS = ("data.path", "tokenizer.path", "tokenizer.extra_tokens", "recipe.pretrain_path")
-"""Options that name files of the machine where the run was made; nothing here depends on them."""
-
 
 def write_model(
     folder: Path, config: Config, label_names: tuple[str, ...], tokenizer: Any, trained: Trained
@@ -152,7 +149,8 @@ def write_model(
     (folder / WEIGHTS).write_bytes(data)
     key = np.asarray(jax.random.key_data(trained.attention_key)).tolist()
     about = {"label_names": list(label_names), "attention_key": key, "export_format": FORMAT}
-    options = flatten(to_plain(config)) | dict.fromkeys(_PATHS, "")
+    # Nothing here depends on the files of the machine where the run was made.
+    options = flatten(to_plain(config)) | dict.fromkeys(of_scope(Config, Scope.MACHINE), "")
     write_yaml(folder / CONFIG, options | about)
     tokenizer.save(str(folder / TOKENIZER))
 

@@ -7,8 +7,8 @@ from jaxattn.config.attention import (
     LshOptions,
     SdpaOptions,
 )
-from jaxattn.config.checked import MAX_SEQ_LEN
-from jaxattn.config.config import Config, buckets, replace
+from jaxattn.config.checked import MAX_SEQ_LEN, Scope, of_scope
+from jaxattn.config.config import Config, replace, scope_of
 from jaxattn.config.data import DataConfig, TokenizerConfig
 from jaxattn.config.model import HeadConfig, ModelConfig
 from jaxattn.config.tools import (
@@ -53,11 +53,13 @@ __all__ = [
     "PredictConfig",
     "ProfileConfig",
     "RecipeConfig",
+    "Scope",
     "SdpaOptions",
     "StudyConfig",
     "SweepConfig",
     "TokenizerConfig",
     "TrainConfig",
-    "buckets",
+    "of_scope",
     "replace",
+    "scope_of",
 ]

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, ClassVar
 
-from jaxattn.config.checked import MAX_SEQ_LEN, Checked, option, section
+from jaxattn.config.checked import MAX_SEQ_LEN, Checked, Scope, option, section
 from jaxattn.errors import InputError
 
 
@@ -126,6 +126,7 @@ class AttentionConfig(Checked):
         False,
         "TAPT and fine-tuning: another attention, or other options of it, than the stage before "
         "had (and another model.attention_dropout); holds for this stage only",
+        scope=Scope.STAGE,
     )
     sdpa: SdpaOptions = section(SdpaOptions, "options of sdpa")
     reformer_lsh: LshOptions = section(LshOptions, "options of reformer_lsh")

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -11,25 +12,19 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 from ml_collections import config_flags
 
-from jaxattn.config.checked import did_you_mean
+from jaxattn.config.checked import Scope, of_scope
 from jaxattn.config.config import Config, replace
 from jaxattn.config.saved import flatten, option_types, to_plain
 from jaxattn.config.train import AUTO_PRECISION
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-ARCHITECTURE = ("model", "attention", "tokenizer")
-"""Sections that a later stage inherits from the one before and may not change."""
+STAGE_OPTIONS = of_scope(Config, Scope.STAGE)
 
-OWN = (
-    "attention.allow_change",
-    "tokenizer.extend",
-    "tokenizer.extra_tokens",
-    "model.extend_positions",
-)
-"""Options in them that are each stage's own: not inherited, and free."""
+ARCHITECTURE = frozenset(of_scope(Config, Scope.INHERITED)).difference(STAGE_OPTIONS)
+"""Options that a later stage inherits from the one before and may not change."""
 
 
 def to_config_dict(config: Config) -> "ConfigDict":
@@ -64,19 +59,12 @@ def inherit_architecture(config: "ConfigDict") -> None:
     from ml_collections import config_dict
 
     kinds = option_types()
-
-    def clear(node: Any, path: str) -> None:
-        for name in list(node):
-            where = f"{path}.{name}"
-            if isinstance(node[name], config_dict.ConfigDict):
-                clear(node[name], where)
-            else:
-                kind = str if isinstance(kinds[where], types.UnionType) else kinds[where]
-                del node[name]
-                node[name] = config_dict.placeholder(kind)
-
-    for name in ARCHITECTURE:
-        clear(config[name], name)
+    for path in of_scope(Config, Scope.INHERITED):
+        *sections, name = path.split(".")
+        node = functools.reduce(lambda tree, section: tree[section], sections, config)
+        kind = str if isinstance(kinds[path], types.UnionType) else kinds[path]
+        del node[name]
+        node[name] = config_dict.placeholder(kind)
 
 
 def from_config_dict(config: "ConfigDict", inherited: Config | None = None) -> Config:
@@ -94,13 +82,13 @@ def from_config_dict(config: "ConfigDict", inherited: Config | None = None) -> C
     values = {}
     if inherited is not None:
         at_default = flatten(to_plain(Config()))
-        values = {path: at_default[path] for path in OWN}
+        values = {path: at_default[path] for path in STAGE_OPTIONS}
     for path, value in given.items():
         if path not in kinds:
             raise InputError(f"unknown option {path!r}{did_you_mean(path, list(kinds))}")
         if value is None:
             continue
-        if inherited is not None and path.split(".")[0] in ARCHITECTURE and path not in OWN:
+        if inherited is not None and path in ARCHITECTURE:
             _refuse_change(path, value, inherited, given)
         values[path] = value
     return replace(inherited or Config(), values)

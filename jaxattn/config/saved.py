@@ -2,12 +2,12 @@
 
 import contextlib
 import dataclasses
-import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxattn.config.config import Config, replace
+from jaxattn.config.checked import Scope, declared
+from jaxattn.config.config import Config, replace, scope_of
 from jaxattn.errors import InputError
 from jaxattn.files import write_text
 
@@ -34,16 +34,15 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def option_types(kind: type = Config, prefix: str = "") -> dict[str, Any]:
+def option_types() -> dict[str, Any]:
     """Dotted name -> annotated type of every option."""
-    found: dict[str, Any] = {}
-    hints = typing.get_type_hints(kind)
-    for field in dataclasses.fields(kind):
-        if dataclasses.is_dataclass(hints[field.name]):
-            found |= option_types(hints[field.name], f"{prefix}{field.name}.")
-        else:
-            found[prefix + field.name] = hints[field.name]
-    return found
+    return {name: option.type for name, option in declared(Config).items()}
+
+
+def binding_options(config: Config) -> dict[str, Any]:
+    """The flat options, as YAML types, on which depends what a run computes."""
+    flat = flatten(to_plain(config))
+    return {name: flat[name] for name in flat if Scope.BOOKKEEPING not in scope_of(name)}
 
 
 def write_yaml(path: Path, tree: Mapping[str, Any]) -> None:

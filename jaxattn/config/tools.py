@@ -5,16 +5,8 @@ import re
 from typing import ClassVar
 
 from jaxattn.config.attention import ATTENTION_TYPES
-from jaxattn.config.checked import MAX_SEQ_LEN, Checked, option
+from jaxattn.config.checked import MAX_SEQ_LEN, Checked, Scope, option
 from jaxattn.errors import InputError
-
-
-def _require_distinct(path: str, attentions: tuple[str, ...]) -> None:
-    if not attentions or len(set(attentions)) != len(attentions):
-        raise InputError(
-            f"{path}attentions: found {list(attentions)}, allowed: one or more different ones of "
-            f"{', '.join(ATTENTION_TYPES)}"
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,20 +15,14 @@ class BaselineConfig(Checked):
 
     PATH: ClassVar[str] = "baseline."
     features: tuple[int, ...] = option(
-        (20_000, 50_000), "most frequent words and word pairs that are kept, to choose from", low=1
-    )
+        (20_000, 50_000), "most frequent words and word pairs that are kept, to choose from",
+        low=1, distinct=True,
+    )  # fmt: skip
     strengths: tuple[float, ...] = option(
-        (1.0, 10.0), "inverse regularisation (C), to choose from", low=1e-6, high=1e6
-    )
+        (1.0, 10.0), "inverse regularisation (C), to choose from",
+        low=1e-6, high=1e6, distinct=True,
+    )  # fmt: skip
     words: int = option(0, "words read of each text, from its beginning; 0: all", low=0)
-
-    def _rules(self) -> None:
-        for name in ("features", "strengths"):
-            values = getattr(self, name)
-            if not values or len(set(values)) != len(values):
-                raise InputError(
-                    f"baseline.{name}: found {list(values)}, allowed: one or more different values"
-                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +31,9 @@ class StudyConfig(Checked):
 
     PATH: ClassVar[str] = "study."
     attentions: tuple[str, ...] = option(
-        ATTENTION_TYPES, "attentions to compare", choices=ATTENTION_TYPES
+        ATTENTION_TYPES, "attentions to compare", choices=ATTENTION_TYPES, distinct=True
     )
     tapt: bool = option(False, "TAPT between pretraining and fine-tuning")
-
-    def _rules(self) -> None:
-        _require_distinct(self.PATH, self.attentions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +46,9 @@ class RecipeConfig(Checked):
         choices=("pretrain", "tapt", "finetune"),
     )  # fmt: skip
     pretrain_path: str = option(
-        "", "data.path of the pretraining, where it reads other files than the later stages"
+        "",
+        "data.path of the pretraining, where it reads other files than the later stages",
+        scope=Scope.MACHINE,
     )
 
     def _rules(self) -> None:
@@ -149,7 +134,7 @@ class ProfileConfig(Checked):
     PATH: ClassVar[str] = "profile."
     attentions: tuple[str, ...] = option(
         ATTENTION_TYPES, "attentions to measure; the exact one in all ways it can be computed",
-        choices=ATTENTION_TYPES,
+        choices=ATTENTION_TYPES, distinct=True,
     )  # fmt: skip
     lengths: tuple[int, ...] = option(
         (), "tokens of a row; empty: 512 to 4096 on a CPU, to 16384 elsewhere",
@@ -167,7 +152,6 @@ class ProfileConfig(Checked):
     texts: int = option(4, "validation texts that show the error on a checkpoint", low=1, high=64)
 
     def _rules(self) -> None:
-        _require_distinct(self.PATH, self.attentions)
         if list(self.lengths) != sorted(set(self.lengths)):
             raise InputError(
                 f"profile.lengths: found {list(self.lengths)}, allowed: increasing lengths"

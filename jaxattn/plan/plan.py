@@ -7,14 +7,13 @@ from typing import Any
 import jax
 
 from jaxattn.config import Config
-from jaxattn.config.config import buckets
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config.saved import binding_options
 from jaxattn.files import entry, read_json
 from jaxattn.ops.trees import count_parameters
 from jaxattn.plan.programs import Bench, Timing, other_batch
 from jaxattn.plan.workload import Subject, workload_of
 from jaxattn.profile.memory import DEVICES, GIB, Device, largest_batch, usable_share
-from jaxattn.runs.folder import UNBOUND, RunFolder
+from jaxattn.runs.folder import RunFolder
 from jaxattn.stages import machine
 from jaxattn.stages.batches import total_steps
 from jaxattn.train.precision import has_bfloat16_units
@@ -22,12 +21,6 @@ from jaxattn.train.state import frozen_of
 
 _TIMING_SHARE = 0.6
 """Share of `plan.seconds` for timing; the rest is for compiling the largest batches."""
-
-
-def binding_options(config: Config) -> dict[str, Any]:
-    """The flat options that decide what a run computes."""
-    flat = flatten(to_plain(config))
-    return {name: value for name, value in flat.items() if name.split(".")[0] not in UNBOUND}
 
 
 def _device() -> str:
@@ -38,7 +31,7 @@ def make_plan(subject: Subject) -> dict[str, Any]:
     """The plan as it is written to plan.json. Times are in seconds, memory in bytes."""
     config = subject.config
     workload = workload_of(subject)
-    lengths = list(workload.steps or buckets(config))
+    lengths = list(workload.steps or config.data.buckets)
     batch, longest = config.train.batch_size, lengths[-1]
     bench = Bench(config, subject.task, workload)
     program = bench.program(longest, batch)

@@ -5,8 +5,7 @@ import math
 from collections.abc import Sequence
 from statistics import stdev
 
-from jaxattn.config.checked import did_you_mean
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, did_you_mean
 from jaxattn.report.criteria import pass_wnf
 from jaxattn.report.record import RunRecord
 from jaxattn.report.setups import Setup, data_headings, group_setups, ratio, sdpa_reference

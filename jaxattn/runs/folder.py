@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jaxattn.config import AUTO_PRECISION, Config, replace
+from jaxattn.config import AUTO_PRECISION, Config, Scope, replace, scope_of
 from jaxattn.config.draft import commented
 from jaxattn.config.saved import flatten, read_tree, read_yaml, to_plain, write_yaml
 from jaxattn.errors import InputError
@@ -28,16 +28,6 @@ RESULTS_TABLE = "results.csv"
 
 IMPORTED_FROM = "imported_from"
 """Entry beside the options of a run whose parameters were imported: the folder they are from."""
-
-UNBOUND = (
-    "log", "checkpoint", "study", "recipe", "sweep", "predict", "plan", "profile", "baseline",
-)  # fmt: skip
-"""Sections that may differ between a run and its continuation: they do not change the result.
-
-That of a baseline depends on its own section nevertheless."""
-
-UNBOUND_OPTIONS = ("train.deterministic",)
-"""Single options of other sections that may: it decides how exactly the result is repeated."""
 
 
 def is_report(folder: Path) -> bool:
@@ -150,7 +140,7 @@ class RunFolder:
         return entry(extra, "pretrain", str, self.config_path)
 
     def continued_config(self, given: Config | None) -> Config:
-        """The saved configuration, with the `UNBOUND` sections of `given`.
+        """The saved configuration, with what `given` may change of it.
 
         "auto" is the precision that it was begun with, whatever this machine would take.
         Raises InputError naming the first option in which `given` would change the result.
@@ -166,11 +156,10 @@ class RunFolder:
     def must_agree(self, begun_with: dict[str, Any], given: dict[str, Any]) -> None:
         """Raises InputError naming the first of the flat options that would change the result."""
         for name, value in given.items():
-            section = name.split(".")[0]
-            bound = section not in UNBOUND or section == self.kind
-            if name in UNBOUND_OPTIONS:
-                continue
-            if bound and value != begun_with.get(name):
+            # For a baseline its own section is no bookkeeping.
+            own = name.partition(".")[0] == self.kind
+            free = scope_of(name) & (Scope.BOOKKEEPING | Scope.EXACTNESS) and not own
+            if not free and value != begun_with.get(name):
                 raise InputError(
                     f"{name}: found {value!r}, but {self.path} was begun with "
                     f"{begun_with.get(name)!r}; a run is resumed with its own options, or begun "

@@ -16,7 +16,6 @@ from jaxattn.attention.favor import performer_favor
 from jaxattn.attention.favor.sums import FeatureMap
 from jaxattn.attention.sdpa import sdpa
 from jaxattn.config import Config
-from jaxattn.config.data import default_buckets
 from jaxattn.model.heads import COMPUTE_DTYPES
 
 PACKAGES = (
@@ -143,8 +142,7 @@ def attention_implementations(config: Config) -> dict[str, str]:
 
     if not hasattr(options, "implementation"):
         return {}
-    lengths = config.data.length_buckets or default_buckets(config.data.max_length)
-    return {str(n): "{} ({})".format(*chosen(n)) for n in lengths}
+    return {str(n): "{} ({})".format(*chosen(n)) for n in config.data.buckets}
 
 
 def describe(config: Config) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from jaxattn.config import Config
-from jaxattn.config.config import buckets
 from jaxattn.console import say
 from jaxattn.data.batches.packing import PackedPlan
 from jaxattn.data.corpora.splits import TextCorpus, load_task_texts, load_texts, texts_hash
@@ -132,7 +131,7 @@ def train_mlm(
         return MlmEvaluator(
             model,
             validation,
-            buckets=buckets(config),
+            buckets=config.data.buckets,
             batch_size=config.train.eval_batch_size or config.train.batch_size,
             masking=masking,
             place=BatchPlacement(mesh),

@@ -13,9 +13,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from jaxattn.config.checked import did_you_mean
 from jaxattn.config.saved import option_types
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, did_you_mean
 from jaxattn.runs.folder import NAME
 from jaxattn.runs.kinds import MEASURES
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxattn.config import Config, DataConfig
 from jaxattn.config.flags import config_dict
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config.saved import binding_options
 from jaxattn.console import say
 from jaxattn.data.corpora.splits import (
     data_hash,
@@ -22,7 +22,7 @@ from jaxattn.data.corpora.splits import (
 from jaxattn.errors import InputError
 from jaxattn.files import entry, read_json, write_json
 from jaxattn.request import Request
-from jaxattn.runs.folder import UNBOUND, RunFolder
+from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import SCRATCH
 from jaxattn.stages.origin import pretrained_config, reference, source_of
 from jaxattn.sweeps.chain import Call, pretrain_of_call, run_stages
@@ -172,6 +172,5 @@ def stage_summary(folder: RunFolder) -> dict[str, Any]:
 
 def config_hash(config: Config) -> str:
     """SHA-256 over the options that change the result."""
-    flat = flatten(to_plain(config))
-    bound = {name: value for name, value in flat.items() if name.split(".")[0] not in UNBOUND}
+    bound = binding_options(config)
     return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
