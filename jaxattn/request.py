@@ -171,6 +171,10 @@ class Request:
             raise InputError(f"--exp: found {name!r}, allowed: letters, digits, '_', '.', '-'")
         return name
 
+    def for_stages(self) -> tuple[str, ...]:
+        """The flags that the processes of its stages have in common, --config excepted."""
+        return (f"--runs={self.runs}", *(("--resume",) if self.resume else ()))
+
     @property
     def config_file(self) -> str:
         """The file given as --config; "" where none is."""

@@ -9,6 +9,22 @@ from jaxattn.stages.origin import pinned, pretrained_config
 from jaxattn.stages.precision import settled
 
 
+def continued(
+    request: Request, folder: RunFolder, inherited: Config | None = None
+) -> Config | None:
+    """The configuration of a run that is to go on; None, and a word of it, where it is finished.
+
+    Raises:
+      InputError: --config is given and would change the result.
+    """
+    given = request.resolved(inherited) if request.config is not None else None
+    config = folder.continued_config(given)
+    if folder.state != "finished":
+        return config
+    say(f"{folder.path} is finished already")
+    return None
+
+
 def begun_or_new(request: Request, folder: RunFolder, example: str) -> tuple[Config, str] | None:
     """Configuration and starting point of a run that is to begin, or to go on.
 
@@ -29,11 +45,6 @@ def begun_or_new(request: Request, folder: RunFolder, example: str) -> tuple[Con
     asked = request.pretrain.removeprefix("pretrain/")
     if asked not in ("", pretrain, pretrain.partition("@")[0]):
         raise InputError(f"--pretrain={request.pretrain}: {folder.path} is from {pretrain!r}")
-    given = None
-    if request.config is not None:
-        given = request.resolved(pretrained_config(request.runs, pretrain))
-    config = folder.continued_config(given)
-    if folder.state == "finished":
-        say(f"{folder.path} is finished already")
-        return None
-    return config, pretrain
+    inherited = pretrained_config(request.runs, pretrain) if request.config is not None else None
+    begun = continued(request, folder, inherited)
+    return None if begun is None else (begun, pretrain)

@@ -1,7 +1,8 @@
 """--mode=pretrain: train a vocabulary and an encoder on text alone (masked language model)."""
 
-from jaxattn.console import say
+from jaxattn.config import Config
 from jaxattn.errors import InputError
+from jaxattn.modes.begin import continued
 from jaxattn.request import Request, run_folder_of
 from jaxattn.stages.mlm import pretrain
 from jaxattn.stages.precision import settled
@@ -11,6 +12,7 @@ def run(request: Request) -> None:
     """Pretrains into runs/pretrain/<exp>/, by --config or by what --mode=new has put there."""
     folder = run_folder_of(request)
     folder.must_be_free(request.resume)
+    config: Config | None
     if folder.drafted:
         if request.config is not None:
             raise InputError(
@@ -19,11 +21,8 @@ def run(request: Request) -> None:
             )
         config = settled(folder.saved_config()[0])
     elif folder.begun:
-        given = request.resolved() if request.config is not None else None
-        config = folder.continued_config(given)
-        if folder.state == "finished":
-            say(f"{folder.path} is finished already")
-            return
+        config = continued(request, folder)
     else:
         config = settled(request.resolved())
-    pretrain(folder, config)
+    if config is not None:
+        pretrain(folder, config)

@@ -1,11 +1,11 @@
 """The cells of a sweep as runs: their flags, their checked options, and the best of them."""
 
 import dataclasses
+import functools
 import runpy
 from pathlib import Path
-from typing import Any
 
-from jaxattn.config import Config
+from jaxattn.config import Config, SweepConfig
 from jaxattn.config.flags import config_dict, config_file
 from jaxattn.errors import InputError
 from jaxattn.request import Request
@@ -18,9 +18,7 @@ from jaxattn.sweeps.recipe import require_same_start
 
 def read_sweep(request: Request) -> "Cells":
     """The cells of the file given as --config; raises InputError for one that is no sweep."""
-    files = [arg for arg in request.config_args if arg.startswith("--config=")]
-    file = config_file(files[-1].partition("=")[2])
-    name = request.exp or Path(file).stem
+    file = config_file(request.config_file)
     try:
         function = runpy.run_path(file).get("get_sweep")
         groups = None if function is None else function()
@@ -32,6 +30,7 @@ def read_sweep(request: Request) -> "Cells":
         raise InputError(
             f"--config={file}: defines no function get_sweep, which says what the grid is"
         )
+    name = request.exp_or(Path(file).stem)
     try:
         return Cells(request, name, expand(name, groups))
     except InputError as error:
@@ -68,6 +67,11 @@ class Cells:
         """Where everything that the process of a cell says is kept."""
         return self.home / "logs" / f"{cell.kind}-{cell.exp}.log"
 
+    @functools.cached_property
+    def options(self) -> SweepConfig:
+        """How they are run."""
+        return self.request.resolved().sweep
+
     @property
     def home(self) -> Path:
         """runs/sweep/<name>."""
@@ -90,16 +94,17 @@ class Cells:
         repeated: dict[tuple[tuple[str, str], ...], list[Cell]] = {}
         for other in self.candidates(cell):
             repeated.setdefault(other.configuration(), []).append(other)
-        found = []
+        means: list[tuple[float, Cell]] = []
         for members in repeated.values():
             values = [self.measure(member, cell.best.by) for member in members]
             known = [value for value in values if value is not None]
             if len(known) == len(members):
-                found.append(Choice(members[0], sum(known) / len(known)))
-        if not found:
+                means.append((sum(known) / len(known), members[0]))
+        if not means:
             return None
         sign = 1 if cell.best.higher_is_better else -1
-        return max(found, key=lambda choice: sign * (choice.value or 0.0))
+        value, best = max(means, key=lambda mean: sign * mean[0])
+        return Choice(best, value)
 
     def measure(self, cell: Cell, name: str) -> float | None:
         """An entry of results.json; None where the run is not finished.
@@ -124,7 +129,7 @@ class Cells:
         choice = self.choices.get(cell.id) or Choice(self.candidates(cell)[0], None)
         return next(other for other in choice.cell.chain() if other.kind == cell.kind)
 
-    def own(self, cell: Cell) -> dict[str, Any]:
+    def own(self, cell: Cell) -> dict[str, object]:
         """What the cell's own grid sets, and what it has taken from the best."""
         model = self._model(cell)
         taken = self.own(model) if model else {}
@@ -152,10 +157,10 @@ class Cells:
 
     def args(self, cell: Cell) -> tuple[str, ...]:
         """The --config flags; those of the command line count for all cells, its own before."""
-        given = self.request.config_args
+        given = list(self.request.config_args)
         if cell.config:
-            given = (*(arg for arg in given if not arg.startswith("--config=")),)
-            given = (f"--config={cell.config}", *given)
+            given = [arg for arg in given if not arg.startswith("--config=")]
+            given.insert(0, f"--config={cell.config}")
         options = {**cell.options, **self.own(cell)}
         return (*given, *(f"--config.{name}={_text(value)}" for name, value in options.items()))
 
@@ -207,10 +212,10 @@ class Cells:
         if folder.state == "finished" and (
             cell.parent is None or self.folder(cell.parent).state == "finished"
         ):
-            require_same_start(folder, self.request, start)
+            require_same_start(folder, start)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """A value as it stands in a flag."""
     if isinstance(value, list | tuple):
         return f"({''.join(f'{item!r},' for item in value)})"

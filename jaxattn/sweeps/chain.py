@@ -6,7 +6,6 @@ So a stage's peak memory is its own, and so is its failure.
 import csv
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from jaxattn.errors import InputError
 from jaxattn.report.compare import compare
 from jaxattn.runs.folder import NAME, RESULTS_TABLE
 from jaxattn.runs.kinds import KINDS
+from jaxattn.sweeps.local import COMMAND
 
-STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
-"""Exit codes of a stage that was asked to stop."""
+STOPPED = {130: 130, -signal.SIGINT: 130, 143: 143, -signal.SIGTERM: 143}
+"""How a stage ends that was asked to stop -> how the whole ends then."""
 
 Call = tuple[str, ...]
 """The flags that make a stage what it is; the first two are --mode and --exp."""
@@ -26,26 +26,23 @@ Call = tuple[str, ...]
 
 def source_of_call(call: Call) -> Call:
     """--mode and --exp of the stage that this one starts from; empty where there is none."""
-    flag = next((flag for flag in call if flag.startswith("--pretrain=")), "")
-    kind, _, exp = flag.removeprefix("--pretrain=").partition("@")[0].rpartition("/")
+    kind, _, exp = pretrain_of_call(call).partition("@")[0].rpartition("/")
     return (f"--mode={kind or 'pretrain'}", f"--exp={exp}") if exp else ()
 
 
+def pretrain_of_call(call: Call) -> str:
+    """What --pretrain of a stage says; "" where it has none."""
+    return next((f.partition("=")[2] for f in call if f.startswith("--pretrain=")), "")
+
+
 def run_stages(
-    calls: Sequence[Call],
-    flags: Sequence[str],
-    *,
-    runs: Path,
-    resume: bool,
-    stands: Callable[[Call], bool] = lambda call: False,
+    calls: Sequence[Call], flags: Sequence[str], *, stands: Callable[[Call], bool] | None = None
 ) -> tuple[int, list[Call]]:
     """Runs the stages in order; one that fails leaves out only those that follow from it.
 
     Args:
       calls: the stages.
       flags: given to each of them before its own, which are the ones that count.
-      runs: the folder of all runs.
-      resume: whether to continue a stage that was begun.
       stands: whether the result of a stage is there already, asked when its turn comes.
 
     Returns:
@@ -53,38 +50,32 @@ def run_stages(
       128 + signal after a request to stop, which end the work at once.
     """
     failed: list[Call] = []
-    missing: set[Call] = set()
+    missing: dict[Call, str] = {}
     for number, call in enumerate(calls, 1):
         shown = f"\n[{number}/{len(calls)}] {' '.join(call)}"
         source = source_of_call(call)
         if source in missing:
-            missing.add(call[:2])
             stage = {"--mode=tapt": "TAPT"}.get(source[0], "pretraining")
-            failing = "failed" if any(source == other[:2] for other in failed) else "was left out"
-            say(f"{shown}: left out, its {stage} {failing}")
+            say(f"{shown}: left out, its {stage} {missing[source]}")
+            missing[call[:2]] = "was left out"
             continue
-        if stands(call):
+        if stands is not None and stands(call):
             say(f"{shown}: its result is there and unchanged")
             continue
         say(shown)
-        more = ["--resume"] if resume else []
-        more += [] if call[0] == "--mode=replay" else [f"--runs={runs}"]
-        code = _process([*flags, *call, *more])
-        if code in STOPPED:
-            stop = signal.SIGINT if code in (130, -signal.SIGINT) else signal.SIGTERM
-            return 128 + stop, failed
-        if code == 2:
-            return 2, failed
+        code = _process([*flags, *call])
+        if code == 2 or code in STOPPED:
+            return STOPPED.get(code, 2), failed
         if code:
             say(f"this stage failed with exit code {code}")
             failed.append(call)
-            missing.add(call[:2])
+            missing[call[:2]] = "failed"
     return (1 if failed else 0), failed
 
 
 def _process(flags: list[str]) -> int:
     """Runs `jaxattn` with these flags; hands on requests to stop and waits until it has saved."""
-    process = subprocess.Popen([sys.executable, "-m", "jaxattn", *flags])
+    process = subprocess.Popen([*COMMAND, *flags])
     previous = {
         number: signal.signal(number, lambda n, _: process.send_signal(n))
         for number in (signal.SIGINT, signal.SIGTERM)
@@ -106,7 +97,7 @@ def replay_report(report: Path) -> int:
     """
     runs = report.absolute().parent
     calls = _calls(report / RESULTS_TABLE, runs)
-    code, failed = run_stages(calls, (), runs=runs, resume=False)
+    code, failed = run_stages(calls, ())
     if code < 2 and len(failed) < len(calls):
         compare(runs / "replays", LogConfig())
     if failed:
@@ -124,11 +115,9 @@ def _calls(table: Path, runs: Path) -> list[Call]:
         raise InputError(f"{table}: not a readable table ({error})") from None
     if not rows:
         raise InputError(f"{table}: found no finished run to replay")
-    found: list[tuple[str, str]] = []
-    for row in rows:
-        kind, exp = row.get("kind") or "", row.get("exp") or ""
+    listed = [(row.get("kind") or "", row.get("exp") or "") for row in rows]
+    for kind, exp in listed:
         if kind not in KINDS or not NAME.fullmatch(exp) or not (runs / kind / exp).is_dir():
             raise InputError(f"{table}: {kind}/{exp}: no such run beside the report")
-        found.append((kind, exp))
-    found.sort(key=lambda run: list(KINDS).index(run[0]))
-    return [("--mode=replay", f"--run={runs / kind / exp}") for kind, exp in found]
+    listed.sort(key=lambda run: list(KINDS).index(run[0]))
+    return [("--mode=replay", f"--run={runs / kind / exp}") for kind, exp in listed]

@@ -12,7 +12,6 @@ import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from jaxattn.config import Config, declared
 from jaxattn.errors import InputError, did_you_mean
@@ -28,6 +27,10 @@ LOWER_IS_BETTER = ("loss",)
 SEED = "train.seed"
 
 LONGEST = 64
+"""Characters of a run's name."""
+
+Options = Mapping[str, object]
+"""Dotted name -> value, as the user's file has it: the configuration checks it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,9 +74,9 @@ class Cell:
     kind: str
     exp: str
     axes: Mapping[str, str]
-    own: Mapping[str, Any]
-    options: Mapping[str, Any]
-    carried: Mapping[str, Any]
+    own: Options
+    options: Options
+    carried: Options
     config: str
     parent: "Cell | None"
     best: Best | None
@@ -97,11 +100,11 @@ class _Point:
     """One value of one axis."""
 
     label: str
-    options: dict[str, Any]
+    options: Options
     config: str
 
 
-def expand(name: str, groups: Any) -> list[Cell]:
+def expand(name: str, groups: object) -> list[Cell]:
     """The cells of a sweep called `name`, each after those it depends on.
 
     Raises:
@@ -109,58 +112,55 @@ def expand(name: str, groups: Any) -> list[Cell]:
     """
     if not isinstance(groups, Mapping) or not groups:
         raise InputError(f"get_sweep: found {groups!r}, expected groups of runs, by their names")
-    cells: dict[str, list[Cell]] = {}
+    earlier: dict[str, list[Cell]] = {}
+    ids: set[str] = set()
     for group, entries in groups.items():
         if not isinstance(group, str) or not NAME.fullmatch(group):
             raise InputError(
                 f"get_sweep: group {group!r}: allowed names: letters, digits, '_', '.', '-'"
             )
-        cells[group] = _group(name, group, entries, cells)
-    found = [cell for members in cells.values() for cell in members]
-    seen: dict[str, Cell] = {}
-    for cell in found:
-        if cell.id in seen:
-            raise InputError(
-                f"get_sweep: {cell.group}: two cells are called {cell.id}; give the values of an "
-                "axis labels of their own"
-            )
-        seen[cell.id] = cell
-    return found
+        earlier[group] = _group(name, group, entries, earlier)
+        for cell in earlier[group]:
+            if cell.id in ids:
+                raise InputError(
+                    f"get_sweep: {group}: two cells are called {cell.id}; give the values of an "
+                    "axis labels of their own"
+                )
+            ids.add(cell.id)
+    return [cell for cells in earlier.values() for cell in cells]
 
 
 def _group(
-    name: str, group: str, entries: Any, earlier: Mapping[str, Sequence[Cell]]
+    name: str, group: str, found: object, earlier: Mapping[str, Sequence[Cell]]
 ) -> list[Cell]:
     where = f"get_sweep: {group}"
-    _known(where, entries, KEYS)
+    entries = _known(where, found, KEYS)
     kind = entries.get("stage", group)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         hint = did_you_mean(str(kind), list(KINDS))
         raise InputError(f"{where}: stage: found {kind!r}, allowed: {', '.join(KINDS)}{hint}")
     options = _options(f"{where}: options", entries.get("options", {}))
     config = _file(f"{where}: config", entries.get("config", ""))
-    best = _best(where, kind, entries["best"], earlier) if "best" in entries else None
+    best = _best(f"{where}: best", kind, entries["best"], earlier) if "best" in entries else None
     axes = {
         axis: _points(f"{where}: grid: {axis}", axis, values)
         for axis, values in _mapping(f"{where}: grid", entries.get("grid", {})).items()
     }
     parents: Sequence[Cell | None] = [None]
     if "from" in entries:
-        parents = _source(where, kind, entries["from"], earlier)
+        parents = _parents(f"{where}: from", kind, entries["from"], earlier)
     cells = []
     for parent, points in itertools.product(parents, itertools.product(*axes.values())):
         own = {option: value for point in points for option, value in point.options.items()}
-        labels = dict(parent.axes) if parent else {}
-        for axis in labels.keys() & axes.keys():
-            # An axis that is set anew has its new label only.
-            del labels[axis]
+        # An axis that is set anew has its new label only.
+        labels = {a: label for a, label in (parent.axes if parent else {}).items() if a not in axes}
         labels |= {axis: point.label for axis, point in zip(axes, points, strict=True)}
+        if best is not None and (missing := [axis for axis in best.per if axis not in labels]):
+            raise InputError(f"{where}: best: per: {missing[0]!r} is no axis of this group")
         inherited = dict(parent.carried) if parent else {}
         carried = {name: v for point in points if point.config for name, v in point.options.items()}
         carried |= {SEED: own[SEED]} if SEED in own else {}
         file = next((point.config for point in points if point.config), config)
-        if best is not None and (missing := [axis for axis in best.per if axis not in labels]):
-            raise InputError(f"{where}: best: per: {missing[0]!r} is no axis of this group")
         cells.append(
             Cell(
                 group=group,
@@ -186,7 +186,7 @@ def cell_name(parts: Sequence[str]) -> str:
     return f"{name[: LONGEST - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def _points(where: str, axis: str, values: Any) -> list[_Point]:
+def _points(where: str, axis: str, values: object) -> list[_Point]:
     """The values of an axis: a list for an option, {label: options} for a name of your own."""
     if isinstance(values, Mapping):
         points = [_labelled(f"{where}: {label}", label, chosen) for label, chosen in values.items()]
@@ -200,7 +200,7 @@ def _points(where: str, axis: str, values: Any) -> list[_Point]:
     return points
 
 
-def _labelled(where: str, label: Any, chosen: Any) -> _Point:
+def _labelled(where: str, label: object, chosen: object) -> _Point:
     if not isinstance(label, str) or not label:
         raise InputError(f"{where}: found the label {label!r}, expected a text")
     options = dict(_mapping(where, chosen))
@@ -208,7 +208,7 @@ def _labelled(where: str, label: Any, chosen: Any) -> _Point:
     return _Point(label, _options(where, options), config)
 
 
-def label_of(option: str, value: Any) -> str:
+def label_of(option: str, value: object) -> str:
     """What a value adds to the name of a cell: sdpa, seed0, freeze_blocks2, no_packing."""
     leaf = option.rpartition(".")[2]
     if isinstance(value, bool):
@@ -222,15 +222,13 @@ def label_of(option: str, value: Any) -> str:
     return f"{leaf}{value}"
 
 
-def _best(where: str, kind: str, entries: Any, earlier: Mapping[str, Sequence[Cell]]) -> Best:
-    where = f"{where}: best"
-    _known(where, entries, BEST_KEYS)
-    of = entries.get("of")
-    if of not in earlier:
-        raise InputError(f"{where}: of: found {of!r}, {_groups(earlier)}")
-    first = earlier[of][0]
+def _best(where: str, kind: str, found: object, earlier: Mapping[str, Sequence[Cell]]) -> Best:
+    entries = _known(where, found, BEST_KEYS)
+    first = _earlier(f"{where}: of", entries.get("of"), earlier)[0]
     if kind not in [cell.kind for cell in first.chain()]:
-        raise InputError(f"{where}: of: {of} has no {kind} stage whose options could be taken")
+        raise InputError(
+            f"{where}: of: {first.group} has no {kind} stage whose options could be taken"
+        )
     by = entries.get("by", KINDS[first.kind].measure)
     if not isinstance(by, str) or not by.startswith("validation."):
         raise InputError(
@@ -242,51 +240,55 @@ def _best(where: str, kind: str, entries: Any, earlier: Mapping[str, Sequence[Ce
         raise InputError(f"{where}: per: found {per!r}, expected a list of axes")
     for axis in per:
         if axis not in first.axes:
-            raise InputError(f"{where}: per: {axis!r} is no axis of {of}")
-    return Best(of, by, tuple(per))
+            raise InputError(f"{where}: per: {axis!r} is no axis of {first.group}")
+    return Best(first.group, by, tuple(per))
 
 
-def _source(
-    where: str, kind: str, source: Any, earlier: Mapping[str, Sequence[Cell]]
+def _parents(
+    where: str, kind: str, source: object, earlier: Mapping[str, Sequence[Cell]]
 ) -> Sequence[Cell]:
-    if source not in earlier:
-        raise InputError(f"{where}: from: found {source!r}, {_groups(earlier)}")
-    if earlier[source][0].kind not in KINDS[kind].parents:
+    cells = _earlier(where, source, earlier)
+    if cells[0].kind not in KINDS[kind].parents:
         wanted = " or ".join(KINDS[kind].parents) or "nothing"
         raise InputError(
-            f"{where}: from: {source} is of stage {earlier[source][0].kind}; {kind} starts from "
-            f"{wanted}"
+            f"{where}: {source} is of stage {cells[0].kind}; {kind} starts from {wanted}"
         )
-    return earlier[source]
+    return cells
 
 
-def _groups(earlier: Mapping[str, Any]) -> str:
-    return f"allowed: an earlier group ({', '.join(earlier) or 'there is none'})"
+def _earlier(where: str, group: object, earlier: Mapping[str, Sequence[Cell]]) -> Sequence[Cell]:
+    if not isinstance(group, str) or group not in earlier:
+        known = ", ".join(earlier) or "there is none"
+        raise InputError(f"{where}: found {group!r}, allowed: an earlier group ({known})")
+    return earlier[group]
 
 
-def _mapping(where: str, found: Any) -> Mapping[str, Any]:
+def _mapping(where: str, found: object) -> Options:
     if not isinstance(found, Mapping):
         raise InputError(f"{where}: found {found!r}, expected entries by their names")
     return found
 
 
-def _known(where: str, entries: Any, keys: Sequence[str]) -> None:
-    for key in _mapping(where, entries):
+def _known(where: str, found: object, keys: Sequence[str]) -> Options:
+    entries = _mapping(where, found)
+    for key in entries:
         if key not in keys:
             raise InputError(
                 f"{where}: found {key!r}, allowed: {', '.join(keys)}{did_you_mean(str(key), keys)}"
             )
+    return entries
 
 
-def _options(where: str, found: Any) -> dict[str, Any]:
-    kinds = list(declared(Config))
-    for option in _mapping(where, found):
-        if option not in kinds:
-            raise InputError(f"{where}: unknown option {option!r}{did_you_mean(option, kinds)}")
-    return dict(found)
+def _options(where: str, found: object) -> dict[str, object]:
+    known = list(declared(Config))
+    options = _mapping(where, found)
+    for option in options:
+        if option not in known:
+            raise InputError(f"{where}: unknown option {option!r}{did_you_mean(option, known)}")
+    return dict(options)
 
 
-def _file(where: str, found: Any) -> str:
+def _file(where: str, found: object) -> str:
     if not isinstance(found, str):
         raise InputError(f"{where}: found {found!r}, expected the path of a configuration file")
     return found

@@ -15,10 +15,10 @@ from jaxattn.plan.programs import PlannedSteps
 from jaxattn.plan.times import times
 from jaxattn.plan.workload import Subject, Workload, workload_of
 from jaxattn.runs.kinds import SCRATCH
-from jaxattn.stages.origin import source_of
 from jaxattn.stages.precision import settled
 from jaxattn.sweeps.cells import Cells
 from jaxattn.sweeps.grid import Cell
+from jaxattn.sweeps.recipe import start_is_finished
 from jaxattn.sweeps.schedule import FINISHED
 
 
@@ -122,8 +122,4 @@ def _of_the_data(config: Config) -> tuple[Hashable, ...]:
 def _start(cells: Cells, cell: Cell) -> str:
     """The run whose vocabulary counts, if it is there: a later stage is planned without it too."""
     start = cells.start(cell)
-    try:
-        there = start in ("", SCRATCH) or source_of(cells.request.runs, start)[0].state == FINISHED
-    except InputError:
-        there = False
-    return start if there else SCRATCH
+    return start if not start or start_is_finished(cells.request.runs, start) else SCRATCH

@@ -4,10 +4,13 @@ import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from jaxattn.config import Config, DataConfig, binding_options
 from jaxattn.config.flags import config_dict
+from jaxattn.console import say
 from jaxattn.data.corpora.splits import (
     data_hash,
     load_labelled,
@@ -16,16 +19,17 @@ from jaxattn.data.corpora.splits import (
     texts_hash,
 )
 from jaxattn.errors import InputError
+from jaxattn.files import write_json
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import SCRATCH, called
 from jaxattn.stages.origin import pretrained_config, reference, source_of
-from jaxattn.sweeps.chain import Call
+from jaxattn.sweeps.chain import Call, pretrain_of_call, run_stages
+
+ANEW = "run the recipe under another --exp"
 
 
-def recipe_calls(
-    exp: str, stages: tuple[str, ...], pretrain: str, pretrain_path: str
-) -> list[Call]:
+def recipe_calls(exp: str, stages: Sequence[str], pretrain: str, pretrain_path: str) -> list[Call]:
     """The flags of every stage.
 
     Raises:
@@ -54,6 +58,37 @@ def recipe_calls(
     return calls
 
 
+def run_recipe(request: Request) -> tuple[int, list[dict[str, Any]]]:
+    """Runs what is missing of a recipe; the exit code, and `stage_summary` of what is finished.
+
+    Raises:
+      InputError: the recipe cannot be, or a result is not that of what is asked for now.
+    """
+    exp = request.needed("exp", "imdb")
+    recipe = request.resolved().recipe
+    calls = recipe_calls(exp, recipe.stages, request.pretrain, recipe.pretrain_path)
+    stands = functools.partial(result_stands, request)
+    # Asked for all before any is run: hours later is late to hear that an option has changed.
+    for call in calls:
+        stands(call)
+    flags = (*request.config_args, *request.for_stages())
+    code, _ = run_stages(calls, flags, stands=stands)
+    if code > 2:
+        say("the recipe was stopped; go on with --resume")
+    folders = [RunFolder(request.runs, stage, exp) for stage in recipe.stages]
+    records = [stage_summary(folder) for folder in folders if folder.state == "finished"]
+    if records:
+        path = record_path(request)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"exp": exp, "stages": records})
+    return code, records
+
+
+def record_path(request: Request) -> Path:
+    """runs/recipe/<exp>/recipe.json."""
+    return request.runs / "recipe" / request.exp / "recipe.json"
+
+
 def result_stands(request: Request, call: Call) -> bool:
     """Whether the stage is finished; then everything it depends on is compared.
 
@@ -62,59 +97,47 @@ def result_stands(request: Request, call: Call) -> bool:
     Raises:
       InputError: the result is there, but not that of these options, data and parameters.
     """
-    folder = _folder(request, call)
-    source = next((f.removeprefix("--pretrain=") for f in call if f.startswith("--pretrain=")), "")
-    if folder.state != "finished":
-        return False
-    if source and not _is_there(request, source):
+    kind, exp = (flag.partition("=")[2] for flag in call[:2])
+    folder, source = RunFolder(request.runs, kind, exp), pretrain_of_call(call)
+    if folder.state != "finished" or (source and not start_is_finished(request.runs, source)):
         return False
     args = (*request.config_args, *(flag for flag in call if flag.startswith("--config.")))
-    stage = dataclasses.replace(request, config=config_dict(args, folder.kind), config_args=args)
+    stage = dataclasses.replace(request, config=config_dict(args, kind), config_args=args)
     inherited = pretrained_config(request.runs, source) if source else None
     config = folder.continued_config(stage.resolved(inherited))
     if source:
-        require_same_start(folder, request, source)
-    if folder.results().data_hash != hash_of_data(folder.kind, config.data):
-        raise InputError(
-            f"{folder.path}: the data have changed since it was run; run the recipe under another "
-            "--exp"
-        )
+        require_same_start(folder, source)
+    if folder.results().data_hash != hash_of_data(kind, config.data):
+        raise InputError(f"{folder.path}: the data have changed since it was run; {ANEW}")
     return True
 
 
-def _folder(request: Request, call: Call) -> RunFolder:
-    kind, exp = (flag.partition("=")[2] for flag in call[:2])
-    return RunFolder(request.runs, kind, exp)
-
-
-def _is_there(request: Request, source: str) -> bool:
-    if source == SCRATCH:
-        return True
+def start_is_finished(runs: Path, source: str) -> bool:
+    """Whether what --pretrain names needs no training, or is a run that is finished."""
     try:
-        return source_of(request.runs, source)[0].state == "finished"
+        return source == SCRATCH or source_of(runs, source)[0].state == "finished"
     except InputError:
         return False
 
 
-def require_same_start(folder: RunFolder, request: Request, source: str) -> None:
+def require_same_start(folder: RunFolder, source: str) -> None:
     """Raises InputError unless the run began with the parameters that `source` has now."""
     if source == SCRATCH:
         return
     _, extra = folder.saved_config()
-    before, step = source_of(request.runs, source)
+    before, step = source_of(folder.runs, source)
     results = before.results()
     best = results.best_step
     now = reference(before, best if step is None else step)
     if extra.get("pretrain") != now:
         raise InputError(
             f"{folder.path} was begun from {extra.get('pretrain')}, now it would be from {now}; "
-            "run the recipe under another --exp"
+            f"{ANEW}"
         )
     known = results.best_hash if step in (None, best) else None
     if known is not None and extra.get("pretrain_hash") not in (None, known):
         raise InputError(
-            f"{folder.path} was begun from other parameters than {before.path} has now; run the "
-            "recipe under another --exp"
+            f"{folder.path} was begun from other parameters than {before.path} has now; {ANEW}"
         )
 
 

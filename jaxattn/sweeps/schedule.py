@@ -47,17 +47,14 @@ def first_states(cells: Cells, again: bool) -> dict[str, Progress]:
       cells: of the sweep.
       again: whether failed ones are to be run once more.
     """
-    found = {}
+    settled = (FINISHED,) if again else (FINISHED, FAILED)
+    states = {}
     for cell in cells.all:
         folder = cells.folder(cell)
         state = folder.state
-        if state == FAILED and not again:
-            found[cell.id] = Progress(FAILED, folder.reason)
-        elif state == FINISHED:
-            found[cell.id] = Progress(FINISHED)
-        else:
-            found[cell.id] = Progress(WAITING)
-    return found
+        known = state in settled
+        states[cell.id] = Progress(state, folder.reason) if known else Progress(WAITING)
+    return states
 
 
 def run_cells(

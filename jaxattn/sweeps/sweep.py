@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from jaxattn.config import SweepConfig
 from jaxattn.console import say
 from jaxattn.errors import InputError
 from jaxattn.files import read_json, write_json
 from jaxattn.processes import live_process, stop_requests, this_process
 from jaxattn.sweeps.cells import Cells
 from jaxattn.sweeps.grid import Cell
-from jaxattn.sweeps.local import Process
+from jaxattn.sweeps.local import Process, check_devices
 from jaxattn.sweeps.ray import cluster
 from jaxattn.sweeps.schedule import (
     FAILED,
@@ -35,8 +34,9 @@ def check_all(cells: Cells) -> None:
     """Every cell, before any is run: hours later is late to hear of a mistake.
 
     Raises:
-      InputError: options that cannot be, or a run of this name with other options.
+      InputError: cores or options that cannot be, or a run of this name with other options.
     """
+    check_devices(cells.options.devices)
     for cell in cells.all:
         if cell.best is None:
             cells.check(cell)
@@ -51,7 +51,12 @@ def check_all(cells: Cells) -> None:
             cells.config(cell)
 
 
-def _run(cells: Cells, options: SweepConfig) -> int:
+def run_sweep(cells: Cells) -> int:
+    """Runs what is missing and writes sweep.json.
+
+    Returns:
+      0, 1 if any cell is not finished, 128 + signal after a request to stop.
+    """
     record = cells.home / "sweep.json"
     _must_be_alone(cells, record)
     states = first_states(cells, again=cells.request.resume)
@@ -70,7 +75,7 @@ def _run(cells: Cells, options: SweepConfig) -> int:
         view.update(now)
 
     with (
-        _starter(cells, options) as start,
+        _starter(cells) as start,
         stop_requests(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received,
         View(cells, states) as view,
     ):
@@ -78,7 +83,7 @@ def _run(cells: Cells, options: SweepConfig) -> int:
             cells,
             states,
             start,
-            options.parallel,
+            cells.options.parallel,
             stopping=lambda: bool(received),
             changed=changed,
             pause=PAUSE,
@@ -91,8 +96,9 @@ def _run(cells: Cells, options: SweepConfig) -> int:
 
 
 @contextmanager
-def _starter(cells: Cells, options: SweepConfig) -> Iterator[Start]:
+def _starter(cells: Cells) -> Iterator[Start]:
     """What starts a cell, here or on a Ray cluster."""
+    options = cells.options
     if options.executor == "ray":
         with cluster(options) as joined:
             yield lambda cell, place: joined.start(cells.call(cell), cells.log(cell))

@@ -5,14 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from jaxattn import cli
-from jaxattn.modes.study import stages
+from jaxattn.sweeps.study import study_calls
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_stages_follow_from_the_attentions() -> None:
-    calls = stages("x", ("sdpa", "reformer_lsh"))
+    calls = study_calls("x", ("sdpa", "reformer_lsh"))
     assert [call[:2] for call in calls] == [
         ("--mode=pretrain", "--exp=x_sdpa"),
         ("--mode=finetune", "--exp=x_sdpa"),
@@ -23,13 +25,13 @@ def test_stages_follow_from_the_attentions() -> None:
 
 
 def test_tapt_comes_between_where_it_is_asked_for() -> None:
-    assert stages("x", ("sdpa",), tapt=True)[1:3] == [
+    assert study_calls("x", ("sdpa",), tapt=True)[1:3] == [
         ("--mode=tapt", "--exp=x_sdpa", "--pretrain=x_sdpa"),
         ("--mode=finetune", "--exp=x_sdpa", "--pretrain=tapt/x_sdpa"),
     ]
 
 
-def study(*flags: str) -> subprocess.CompletedProcess:
+def study(*flags: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "launch.py", "--mode=study", *flags]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
@@ -55,7 +57,7 @@ def test_a_study_ends_with_the_table_and_goes_on_where_it_stopped(
 
 
 def test_a_failed_pretraining_leaves_the_rest_of_the_study(
-    tiny_flags: list[str], tmp_path: Path, capfd
+    tiny_flags: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The run diverges within an epoch; the baseline is fitted and compared all the same."""
     flags = [*tiny_flags, f"--runs={tmp_path}", "--exp=s", "--config.study.attentions=sdpa"]

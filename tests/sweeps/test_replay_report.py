@@ -27,10 +27,11 @@ def test_finished_runs_are_replayed_stage_by_stage_and_compared(
     report: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each in a process of its own; then the replays are compared, never with the originals."""
-    called, compared = [], []
+    called: list[chain.Call] = []
+    compared: list[tuple[Path, str]] = []
 
-    def run_stages(calls, flags, *, runs, resume):
-        called.extend(calls)
+    def run_stages(calls: list[chain.Call], flags: tuple[str, ...]) -> tuple[int, list[chain.Call]]:
+        called.extend([(*flags, *call) for call in calls])
         return 0, []
 
     monkeypatch.setattr(chain, "run_stages", run_stages)
@@ -46,7 +47,7 @@ def test_a_replay_that_differs_is_named(
     report: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The exit code is that of the replays."""
-    monkeypatch.setattr(chain, "run_stages", lambda calls, *_, **__: (1, [calls[2]]))
+    monkeypatch.setattr(chain, "run_stages", lambda calls, flags: (1, [calls[2]]))
     monkeypatch.setattr(chain, "compare", lambda runs, log: None)
     assert cli.run(["--mode=replay", f"--run={report}"]) == 1
     assert "finetune/a" in capsys.readouterr().err
