@@ -18,11 +18,6 @@ class SdpaOptions(Checked, path="attention.sdpa."):
         choices=("auto", "xla", "blockwise", "cudnn"),
     )
 
-    def keywords(self, head_width: int) -> dict[str, Any]:
-        """The keyword arguments of `attention.sdpa.sdpa` for heads of this width."""
-        del head_width
-        return {"implementation": self.implementation}
-
 
 @dataclasses.dataclass(frozen=True)
 class LshOptions(Checked, path="attention.reformer_lsh."):
@@ -40,19 +35,6 @@ class LshOptions(Checked, path="attention.reformer_lsh."):
     chunks_before: int = option(1, "preceding chunks a query sees beside its own", low=0, high=16)
     chunks_after: int = option(1, "following chunks a query sees beside its own", low=0, high=16)
     redraw_interval: int = option(1, "training steps between new hash functions", low=1)
-
-    def keywords(self, head_width: int) -> dict[str, Any]:
-        """The keyword arguments of `attention.reformer_lsh.reformer_lsh`."""
-        del head_width
-        return {
-            "chunk_size": self.chunk_size,
-            "num_hashes": self.num_hashes,
-            "mask_within_chunks": self.mask_within_chunks,
-            "combine": self.combine,
-            "shared_qk": self.shared_qk,
-            "chunks_before": self.chunks_before,
-            "chunks_after": self.chunks_after,
-        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,16 +80,6 @@ class FavorOptions(Checked, path="attention.performer_favor."):
                 "or a multiple of the head width such as '0.5x' or '2x'"
             )
         return count
-
-    def keywords(self, head_width: int) -> dict[str, Any]:
-        """The keyword arguments of `attention.performer_favor.performer_favor`."""
-        return {
-            "nb_features": self.count(head_width),
-            "features": self.features,
-            "orthogonal": self.orthogonal,
-            "dense_masks": self.dense_masks,
-            "implementation": self.implementation,
-        }
 
 
 ATTENTION_TYPES = ("sdpa", "reformer_lsh", "performer_favor")

@@ -78,10 +78,10 @@ def read_tree(path: Path) -> Mapping[str, Any]:
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), loader)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected the saved configuration") from None
+        raise InputError(f"{path}: missing; expected the saved configuration") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         first_line = " ".join(str(error).split())
-        raise InputError(f"{path}: not a readable YAML file ({first_line})") from None
+        raise InputError(f"{path}: not readable YAML ({first_line})") from None
     if not isinstance(tree, Mapping):
         raise InputError(f"{path}: found no options, expected 'section.option: value' lines")
     return tree

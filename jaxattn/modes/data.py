@@ -1,7 +1,7 @@
 """--mode=data: what a run of this configuration would read, before it is run."""
 
 from jaxattn.files import write_json
-from jaxattn.plan.show import print_report
+from jaxattn.plan.show_survey import print_survey
 from jaxattn.plan.survey import survey
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
@@ -21,5 +21,5 @@ def run(request: Request) -> None:
     target = request.runs / "data" / folder.exp
     target.mkdir(parents=True, exist_ok=True)
     write_json(target / "report.json", report)
-    print_report(report)
+    print_survey(report)
     print(f"written: {target / 'report.json'}")

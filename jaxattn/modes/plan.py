@@ -5,16 +5,15 @@ GPU's would be); time is that of a few real steps on made-up batches. The
 plan is written to runs/plan/<kind>/<exp>/plan.json.
 """
 
-from typing import Any
-
 from jaxattn.config import binding_options
 from jaxattn.console import say
 from jaxattn.errors import InputError
 from jaxattn.files import entry, read_json, write_json
-from jaxattn.plan.plan import _device, check, make_plan
+from jaxattn.plan.plan import Plan, check, make_plan
 from jaxattn.plan.show import print_check, print_plan
 from jaxattn.plan.workload import Subject, subject_of
 from jaxattn.request import Request
+from jaxattn.stages.machine import device_name
 
 
 def run(request: Request) -> None:
@@ -39,12 +38,12 @@ def run(request: Request) -> None:
     print(f"written: {path}")
 
 
-def _kept_plan(subject: Subject) -> dict[str, Any] | None:
+def _kept_plan(subject: Subject) -> Plan | None:
     """The plan made before, if there is one of the same options, start and device."""
     try:
-        plan = read_json(subject.plan_path)
+        plan: Plan = read_json(subject.plan_path)
         options = entry(plan, "options", dict, subject.plan_path)
     except InputError:
         return None
-    same = options == binding_options(subject.config) and plan["device"] == _device()
+    same = options == binding_options(subject.config) and plan["device"] == device_name()
     return plan if same and plan["pretrain"] == subject.pretrain else None

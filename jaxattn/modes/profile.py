@@ -6,18 +6,10 @@ pictures are written to runs/profile/<name>/.
 
 from pathlib import Path
 
-import jax
-
-from jaxattn.config import to_plain
-from jaxattn.console import say
-from jaxattn.profile.errors import Checkpoint, errors_by_layer, load_checkpoint
-from jaxattn.profile.measure import measure
-from jaxattn.profile.rows import crossovers, rows
+from jaxattn.profile.errors import Checkpoint, load_checkpoint
+from jaxattn.profile.profile import make_profile, write_profile
 from jaxattn.profile.show import print_profile
-from jaxattn.profile.variants import EXACT
-from jaxattn.profile.written import _traces, _write
 from jaxattn.request import Request
-from jaxattn.stages import machine
 from jaxattn.stages.precision import settled
 
 
@@ -33,31 +25,9 @@ def run(request: Request) -> None:
     else:
         config = checkpoint.config
     folder = request.runs / "profile" / _name(request, checkpoint)
-    errors = []
-    if checkpoint is not None:
-        say(f"profile: errors on {checkpoint.run.path}")
-        errors = errors_by_layer(checkpoint, config)
-    outcome = measure(config)
-    table = rows(
-        outcome.measured,
-        outcome.shapes,
-        layers=config.model.num_layers,
-        remat=config.train.remat != "none",
-        cpu=jax.devices()[0].platform == "cpu",
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    profile = {
-        "environment": machine.describe(config),
-        "config": to_plain(config),
-        "checkpoint": None if checkpoint is None else str(checkpoint.run.path),
-        "rows": table,
-        "crossovers": crossovers(table, EXACT),
-        "unavailable": outcome.unavailable,
-        "errors": errors,
-        "traces": _traces(outcome, folder / "trace") if request.trace else [],
-    }
+    profile = make_profile(config, checkpoint, folder / "trace" if request.trace else None)
     print_profile(profile)
-    _write(folder, profile, config)
+    write_profile(profile, config, folder)
 
 
 def _name(request: Request, checkpoint: Checkpoint | None) -> str:

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jax
 
+from jaxattn.console import GIB
+from jaxattn.profile.memory import Memory
 from jaxattn.profile.timing import Program, Summary, calls_for, interleaved, summary, timed
 from jaxattn.profile.variants import Variant
 
@@ -16,10 +18,8 @@ _RUNS_AT_LEAST = 4
 _WORTH = 0.1
 """Share of the time of compiling for which the programs may be run although the time is up."""
 
-_SPARED_MEMORY = 0.2
-"""Share of the free memory that is left alone."""
-
-_GIB = 2**30
+Key = tuple[str, str, int]
+"""Variant, what of it, and length: which of all tasks one is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,56 +42,41 @@ class Task:
     prepare: Callable[[], Program]
 
     @property
-    def key(self) -> tuple[str, str, int]:
+    def key(self) -> Key:
         """Which of all tasks this is."""
         return self.variant.name, self.what, self.length
 
 
-@dataclasses.dataclass(frozen=True)
-class Memory:
-    """Bytes of a compiled program.
+@dataclasses.dataclass
+class Measured:
+    """What is known of a task.
 
     Attributes:
-      temporary: what it allocates and frees again.
-      argument, output: what goes in and comes out.
-      aliased: outputs that take the place of arguments.
-    """
-
-    temporary: int
-    argument: int
-    output: int
-    aliased: int
-
-    @property
-    def total(self) -> int:
-        """What it takes in all."""
-        return self.temporary + self.argument + self.output - self.aliased
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """What was found; `note` says why something is missing.
-
-    `peak_device`: bytes that running it really took, None where the device keeps no count or an
-    earlier program took more.
+      task: what is measured.
+      program: None where it was not compiled or could not be run.
+      first_seconds: of its first run.
+      peak_device: bytes that running it really took, None where the device keeps no count or an
+        earlier program took more.
+      time: None where it was not timed.
+      note: why something is missing.
     """
 
     task: Task
-    compile_seconds: float | None = None
-    memory: Memory | None = None
+    program: Program | None = None
+    first_seconds: float = 0.0
     peak_device: int | None = None
     time: Summary | None = None
     note: str = ""
 
+    @property
+    def compile_seconds(self) -> float | None:
+        """Seconds of tracing and compiling."""
+        return None if self.program is None else self.program.compile_seconds
 
-@dataclasses.dataclass
-class _Running:
-    """A task between its first run and its last."""
-
-    program: Program
-    memory: Memory | None
-    peak_device: int | None
-    first_seconds: float
+    @property
+    def memory(self) -> Memory | None:
+        """What the compiler says that the program takes."""
+        return None if self.program is None else self.program.memory
 
 
 class Bench:
@@ -107,7 +92,15 @@ class Bench:
         self._workers = 1 if jax.default_backend() == "gpu" else workers
         self._repeats, self._free_memory = repeats, free_memory
         self.measured: list[Measured] = []
-        self.programs: dict[tuple[str, str, int], Program] = {}
+
+    @property
+    def programs(self) -> dict[Key, Program]:
+        """What was timed and can be run again."""
+        return {
+            found.task.key: found.program
+            for found in self.measured
+            if found.program is not None and found.time is not None
+        }
 
     def run(self, tasks: Sequence[Task], seconds: float) -> None:
         """Compiles all tasks, then measures them in turn, in about `seconds`.
@@ -115,56 +108,43 @@ class Bench:
         Those that would take too long, the dearest first, are not measured.
         """
         deadline = time.perf_counter() + seconds
-        notes = self._refused(tasks, seconds)
-        running: dict[Task, _Running] = {}
-        for task, program in self._compiled(tasks, deadline, notes).items():
-            self._first_run(task, program, notes, running)
+        group = [Measured(task) for task in tasks]
+        self.measured += group
+        self._refuse(group, seconds)
+        self._compile([found for found in group if not found.note], deadline)
+        for found in group:
+            if found.program is not None:
+                self._first_run(found, found.program)
         left = deadline - time.perf_counter()
-        for task, started in running.items():
-            # Once compiled, something quick is measured even if the time is up.
-            if started.first_seconds > max(left, started.program.compile_seconds):
-                notes[task] = _over_budget(started.first_seconds, left)
-        timing = [task for task in running if task not in notes]
-        compiling = sum(running[task].program.compile_seconds for task in timing)
-        samples = interleaved(
-            [running[task].program for task in timing],
-            [calls_for(running[task].first_seconds) for task in timing],
-            repeats=self._repeats,
-            seconds=max(left, _WORTH * compiling),
-        )
-        times = {task: summary(found) for task, found in zip(timing, samples, strict=True)}
-        for task in tasks:
-            note = notes.get(task, "")
-            if task not in running:
-                self.measured.append(Measured(task, note=note))
+        timing: list[tuple[Measured, Program]] = []
+        for found in group:
+            if found.program is None:
                 continue
-            done = running[task]
-            self.measured.append(
-                Measured(
-                    task,
-                    done.program.compile_seconds,
-                    done.memory,
-                    done.peak_device,
-                    times.get(task),
-                    note,
-                )
-            )
-            if task in times:
-                self.programs[task.key] = done.program
+            # Once compiled, something quick is measured even if the time is up.
+            if found.first_seconds > max(left, found.program.compile_seconds):
+                found.note = _over_budget(found.first_seconds, left)
+            else:
+                timing.append((found, found.program))
+        samples = interleaved(
+            [program for _, program in timing],
+            [calls_for(found.first_seconds) for found, _ in timing],
+            repeats=self._repeats,
+            seconds=max(left, _WORTH * sum(program.compile_seconds for _, program in timing)),
+        )
+        for (found, _), taken in zip(timing, samples, strict=True):
+            found.time = summary(taken)
 
     def predicted(self, task: Task) -> tuple[float, float] | None:
         """Seconds of compiling and of one run, from the longest one measured; None: not known."""
         known = [
-            found
+            (found.task, found.program.compile_seconds, found.time.seconds)
             for found in self.measured
-            if found.task.key[:2] == task.key[:2] and found.time is not None
+            if found.task.key[:2] == task.key[:2] and found.program and found.time
         ]
         if not known:
             return None
-        nearest = max(known, key=lambda found: found.task.length)
-        assert nearest.time is not None and nearest.compile_seconds is not None
-        ratio = task.work / nearest.task.work
-        return nearest.compile_seconds, nearest.time.seconds * ratio
+        nearest, compiling, running = max(known, key=lambda found: found[0].length)
+        return compiling, running * (task.work / nearest.work)
 
     def needed_seconds(self, tasks: Sequence[Task]) -> float:
         """Seconds of compiling and measuring; what nothing is known of counts as 0."""
@@ -173,55 +153,46 @@ class Bench:
             compiling / self._workers + _RUNS_AT_LEAST * running for compiling, running in known
         )
 
-    def _refused(self, tasks: Sequence[Task], seconds: float) -> dict[Task, str]:
-        """Task -> note, of those that do not fit; the cheapest are let in first."""
-        needs = {task: self.needed_seconds([task]) for task in tasks}
-        notes, left = {}, seconds
-        for task in sorted(tasks, key=lambda task: needs[task]):
-            if needs[task] and needs[task] > left:
-                notes[task] = _over_budget(needs[task], left)
+    def _refuse(self, group: Sequence[Measured], seconds: float) -> None:
+        """Notes which do not fit; the cheapest are let in first."""
+        needs = [(self.needed_seconds([found.task]), found) for found in group]
+        left = seconds
+        for needed, found in sorted(needs, key=lambda need: need[0]):
+            if needed and needed > left:
+                found.note = _over_budget(needed, left)
             else:
-                left -= needs[task]
-        return notes
+                left -= needed
 
-    def _compiled(
-        self, tasks: Sequence[Task], deadline: float, notes: dict[Task, str]
-    ) -> dict[Task, Program]:
-        """Compiles what has no note yet, as many programs at once as there are workers."""
+    def _compile(self, group: Sequence[Measured], deadline: float) -> None:
+        """Compiles as many programs at once as there are workers."""
 
-        def compiled(task: Task) -> Program | str:
+        def compile_one(found: Measured) -> None:
             left = deadline - time.perf_counter()
             if left <= 0:
-                return _over_budget(None, left)
+                found.note = _over_budget(None, left)
+                return
             try:
-                return task.prepare()
+                found.program = found.task.prepare()
             except jax.errors.JaxRuntimeError as error:
-                return _failed(error)
+                found.note = _failed(error)
 
-        chosen = [task for task in tasks if task not in notes]
         with ThreadPoolExecutor(self._workers) as pool:
-            results = dict(zip(chosen, pool.map(compiled, chosen), strict=True))
-        notes |= {task: found for task, found in results.items() if isinstance(found, str)}
-        return {task: found for task, found in results.items() if isinstance(found, Program)}
+            list(pool.map(compile_one, group))
 
-    def _first_run(
-        self, task: Task, program: Program, notes: dict[Task, str], running: dict[Task, _Running]
-    ) -> None:
-        """Runs a program once, if there is memory for it."""
-        memory, free = _memory(program.compiled), self._free_memory()
-        if memory is not None and memory.total > (1 - _SPARED_MEMORY) * free:
-            notes[task] = (
-                f"not measured (needs {memory.total / _GIB:.1f} GiB, {free / _GIB:.1f} free)"
-            )
+    def _first_run(self, found: Measured, program: Program) -> None:
+        """Runs a program once; lets go of it where there is no memory for it, or it fails."""
+        memory, free = program.memory, self._free_memory()
+        if memory is not None and not memory.fits(free):
+            found.program = None
+            found.note = f"not measured (needs {memory.total / GIB:.1f} GiB, {free / GIB:.1f} free)"
             return
         before = _device_bytes()
         try:
-            first = timed(program, 1)
+            found.first_seconds = timed(program, 1).seconds
         except jax.errors.JaxRuntimeError as error:
-            notes[task] = _failed(error)
+            found.program, found.note = None, _failed(error)
             return
-        peak = _peak(before, _device_bytes(), memory)
-        running[task] = _Running(program, memory, peak, first.seconds)
+        found.peak_device = _peak(before, _device_bytes(), memory)
 
 
 def _failed(error: Exception) -> str:
@@ -234,24 +205,12 @@ def _over_budget(needed: float | None, left: float) -> str:
     return f"not measured (over budget: about {needed:.2g} s needed, {max(left, 0.0):.2g} s left)"
 
 
-def _memory(compiled: jax.stages.Compiled) -> Memory | None:
-    found = compiled.memory_analysis()
-    if found is None:
-        return None
-    return Memory(
-        found.temp_size_in_bytes,
-        found.argument_size_in_bytes,
-        found.output_size_in_bytes,
-        found.alias_size_in_bytes,
-    )
-
-
 def _device_bytes() -> tuple[int, int] | None:
     """Bytes in use on the device and their peak so far; None where nobody counts (CPU)."""
-    found = jax.devices()[0].memory_stats()
-    if not found or "peak_bytes_in_use" not in found:
+    counts = jax.devices()[0].memory_stats()
+    if not counts or "peak_bytes_in_use" not in counts:
         return None
-    return found["bytes_in_use"], found["peak_bytes_in_use"]
+    return counts["bytes_in_use"], counts["peak_bytes_in_use"]
 
 
 def _peak(

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.core import FrozenDict
+from flax.core import freeze
 
 from jaxattn.attention import ATTENTIONS
 from jaxattn.classifier.load import load_classifier
@@ -21,11 +21,11 @@ from jaxattn.errors import InputError
 from jaxattn.evaluate.predict import trained_by
 from jaxattn.model.encoder import Encoder
 from jaxattn.profile.fidelity import LayerInputs, fidelity, layer_inputs
-from jaxattn.profile.rows import Row
 from jaxattn.profile.variants import EXACT
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
-from jaxattn.stages.origin import SCRATCH, pinned, pretrained_params, source_of
+from jaxattn.runs.kinds import SCRATCH
+from jaxattn.stages.origin import pinned, pretrained_params, source_of
 
 LONGEST = 512
 """Tokens of a text; all weights of a row of this length still fit in little memory."""
@@ -78,8 +78,20 @@ def load_checkpoint(request: Request) -> Checkpoint | None:
     )
 
 
-def errors_by_layer(checkpoint: Checkpoint, options: Config) -> list[Row]:
-    """One row for each approximation of `options.profile.attentions` and layer, layers from 1.
+@dataclasses.dataclass(frozen=True)
+class LayerError:
+    """The `Fidelity` of one attention in one layer, counted from 1."""
+
+    attention: str
+    layer: int
+    shares_qk: bool
+    output_error: float
+    mass_kept: float
+    recall: float
+
+
+def errors_by_layer(checkpoint: Checkpoint, options: Config) -> list[LayerError]:
+    """One row for each approximation of `options.profile.attentions` and layer.
 
     Seen are the longest validation texts, cut at `LONGEST` tokens: there is most to lose.
     """
@@ -89,11 +101,10 @@ def errors_by_layer(checkpoint: Checkpoint, options: Config) -> list[Row]:
     for attention in options.profile.attentions:
         if attention == EXACT:
             continue
-        found = fidelity(attention, getattr(options.attention, attention), layers, key)
         shares = ATTENTIONS[attention].shares_qk and layers[0].k is None
-        for number, layer in enumerate(found, start=1):
-            row = {"attention": attention, "layer": number, "shares_qk": shares}
-            table.append(row | dataclasses.asdict(layer))
+        by_layer = fidelity(attention, getattr(options.attention, attention), layers, key)
+        for number, layer in enumerate(by_layer, start=1):
+            table.append(LayerError(attention, number, shares, **dataclasses.asdict(layer)))
     return table
 
 
@@ -107,7 +118,7 @@ def _inputs(checkpoint: Checkpoint, count: int) -> list[LayerInputs]:
     # The parameters are float32, and so is everything here: what is left is the approximation.
     adapters = config.peft.adapter_widths if checkpoint.run.kind == "finetune" else {}
     vocab_size = tokenizer.get_vocab_size()
-    encoder = Encoder(config, vocab_size, jnp.float32, adapters=FrozenDict(adapters))
+    encoder = Encoder(config, vocab_size, jnp.float32, adapters=freeze(adapters))
     return layer_inputs(
         encoder,
         checkpoint.encoder_params,

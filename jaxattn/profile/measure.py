@@ -1,23 +1,22 @@
 """What a profile measures: attentions alone and whole training steps, at every length."""
 
 import dataclasses
+import functools
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 
 from jaxattn.config import Config
 from jaxattn.console import say
-from jaxattn.profile.bench import Bench, Measured, Task
-from jaxattn.profile.synthetic_step import synthetic_step
-from jaxattn.profile.timing import Program, compiled_in
+from jaxattn.profile.bench import Bench, Key, Measured, Task
+from jaxattn.profile.synthetic_step import States, synthetic_step
+from jaxattn.profile.timing import Program
 from jaxattn.profile.variants import (
     FORWARD,
     FORWARD_BACKWARD,
     STEP,
-    Inputs,
     Shape,
     Variant,
     attention_program,
@@ -55,7 +54,7 @@ class Outcome:
 
     measured: list[Measured]
     shapes: dict[int, Shape]
-    programs: dict[tuple[str, str, int], Program]
+    programs: dict[Key, Program]
     unavailable: dict[str, str]
 
 
@@ -83,19 +82,19 @@ def measure(config: Config) -> Outcome:
     """Measures everything that `config.profile` asks for, as far as its time allows."""
     began = time.perf_counter()
     shapes = shapes_of(config)
-    found, unavailable = [], {}
+    available, unavailable = [], {}
     for variant in variants(config.profile.attentions, config.attention):
         if reason := why_unavailable(variant, shapes[min(shapes)]):
             unavailable[variant.name] = reason
         else:
-            found.append(variant)
+            available.append(variant)
     bench = Bench(config.profile.repeats, cpu_cores(), available_memory)
-    alone = [_attention_tasks(config, found, shape) for shape in shapes.values()]
+    alone = [_attention_tasks(config, available, shape) for shape in shapes.values()]
     share = _ATTENTION_SHARE if config.profile.step else 1.0
     _run_groups(bench, alone, began + share * config.profile.seconds)
     if config.profile.step:
-        states = _States(config.train.seed)
-        steps = [_step_tasks(config, found, shape, states) for shape in shapes.values()]
+        states = States(config.train.seed)
+        steps = [_step_tasks(config, available, shape, states) for shape in shapes.values()]
         _run_groups(bench, steps, began + config.profile.seconds)
     return Outcome(bench.measured, shapes, bench.programs, unavailable)
 
@@ -114,84 +113,40 @@ def _run_groups(bench: Bench, groups: Sequence[Sequence[Task]], deadline: float)
         bench.run(group, min(left, needs[0] + max(spare, 0.0)))
 
 
-def _attention_tasks(config: Config, found: Sequence[Variant], shape: Shape) -> list[Task]:
+def _attention_tasks(config: Config, measured: Sequence[Variant], shape: Shape) -> list[Task]:
     """Forward, and forward with gradients, of all attentions on the same inputs."""
-    lock, kept = threading.Lock(), list[Inputs]()
+    lock = threading.Lock()
+    made = functools.cache(lambda: random_inputs(shape, config.train.seed))
 
-    def inputs() -> Inputs:
+    def prepare(variant: Variant, what: str) -> Program:
         with lock:
-            if not kept:
-                kept.append(random_inputs(shape, config.train.seed))
-        return kept[0]
-
-    def prepare(variant: Variant, what: str) -> Callable[[], Program]:
-        return lambda: attention_program(variant, what, inputs())
+            inputs = made()
+        return attention_program(variant, what, inputs)
 
     return [
         Task(
-            variant, what, shape.rows, shape.length, variant.cost(shape)[0], prepare(variant, what)
+            variant,
+            what,
+            shape.rows,
+            shape.length,
+            variant.cost(shape)[0],
+            functools.partial(prepare, variant, what),
         )
         for what in (FORWARD, FORWARD_BACKWARD)
-        for variant in found
+        for variant in measured
     ]
 
 
-class _States:
-    """Training states, one for all steps whose states have the same shapes."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed, self._lock = seed, threading.Lock()
-        self._kept: dict[Any, Any] = {}
-
-    def prepare(self, shapes: Any, make: Callable[[int], Any]) -> None:
-        """Makes a state of these shapes unless there is one."""
-        with self._lock:
-            kind = self._kind(shapes)
-            if kind not in self._kept:
-                self._kept[kind] = make(self._seed)
-
-    def take(self, shapes: Any, make: Callable[[int], Any]) -> Any:
-        """A state that the caller may donate, and has to `give` back as the step returns it."""
-        self.prepare(shapes, make)
-        return self._kept.pop(self._kind(shapes))
-
-    def give(self, state: Any) -> None:
-        """Keeps a state for the next step."""
-        self._kept[self._kind(state)] = state
-
-    @staticmethod
-    def _kind(state: Any) -> Any:
-        leaves, tree = jax.tree.flatten(state)
-        return tree, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
-
-
 def _step_tasks(
-    config: Config, found: Sequence[Variant], shape: Shape, states: _States
+    config: Config, measured: Sequence[Variant], shape: Shape, states: States
 ) -> list[Task]:
     """The whole training step with each attention."""
     model, tokens = config.model, shape.rows * shape.length
     weights = 4 * model.hidden_dim * model.qkv_dim + 2 * model.hidden_dim * model.mlp_dim
     # A multiply-add counts as two, and the backward pass as two forward passes.
     dense = 6 * model.num_layers * weights * tokens
-    return [
-        Task(
-            variant,
-            STEP,
-            shape.rows,
-            shape.length,
-            dense + 3 * model.num_layers * variant.cost(shape)[0],
-            _step_program(config, variant, shape, states),
-        )
-        for variant in found
-    ]
 
-
-def _step_program(
-    config: Config, variant: Variant, shape: Shape, states: _States
-) -> Callable[[], Program]:
-    """Compiles the training step of `config` with another attention, on one batch shape."""
-
-    def compiled_step() -> Program:
+    def prepare(variant: Variant) -> Program:
         step = synthetic_step(
             step_config(config, variant),
             task=config.profile.task,
@@ -199,19 +154,19 @@ def _step_program(
             length=shape.length,
             vocab_size=config.tokenizer.vocab_size,
         )
-        compiled, seconds = compiled_in(step.lower)
-        batch = jax.device_put(step.make_batch(config.train.seed))
-        # Made now: the first run is timed too.
-        states.prepare(step.state, step.make_state)
+        return step.program(states, ready=True)
 
-        def run() -> Any:
-            state, sums = compiled(states.take(step.state, step.make_state), batch)
-            states.give(state)
-            return sums, state.step
-
-        return Program(compiled, run, seconds)
-
-    return compiled_step
+    return [
+        Task(
+            variant,
+            STEP,
+            shape.rows,
+            shape.length,
+            dense + 3 * model.num_layers * variant.cost(shape)[0],
+            functools.partial(prepare, variant),
+        )
+        for variant in measured
+    ]
 
 
 def step_config(config: Config, variant: Variant) -> Config:

@@ -1,4 +1,4 @@
-"""Memory of a compiled training step: its parts, the devices it fits on, the largest batch.
+"""Memory of a compiled program: its parts, the devices it fits on, the largest batch.
 
 Everything is in bytes. A GB in a device's name is 2**30 bytes here, as it is on the device.
 """
@@ -6,15 +6,15 @@ Everything is in bytes. A GB in a device's name is 2**30 bytes here, as it is on
 import dataclasses
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Self
 
 import jax
 
+from jaxattn.console import GIB, MIB
 from jaxattn.errors import InputError
 
-GIB = 2**30
-
-MIB = 2**20
+SPARED_SHARE = 0.2
+"""Share of the free memory that is left alone when a program is run."""
 
 DEFAULT_SHARE = 0.75
 """What JAX takes of a device's memory; the rest stays for the CUDA context and its libraries.
@@ -53,6 +53,44 @@ DEVICES = (
 
 
 @dataclasses.dataclass(frozen=True)
+class Memory:
+    """Bytes of a compiled program.
+
+    Attributes:
+      temporary: what it allocates and frees again.
+      argument, output: what goes in and comes out.
+      aliased: outputs that take the place of arguments.
+    """
+
+    temporary: int
+    argument: int
+    output: int
+    aliased: int
+
+    @classmethod
+    def of(cls, compiled: jax.stages.Compiled) -> Self | None:
+        """What the compiler says; None where that of this device does not tell."""
+        sizes = compiled.memory_analysis()
+        if sizes is None:
+            return None
+        return cls(
+            sizes.temp_size_in_bytes,
+            sizes.argument_size_in_bytes,
+            sizes.output_size_in_bytes,
+            sizes.alias_size_in_bytes,
+        )
+
+    @property
+    def total(self) -> int:
+        """What it takes in all."""
+        return self.temporary + self.argument + self.output - self.aliased
+
+    def fits(self, free: int) -> bool:
+        """Whether it can be run in so many bytes, and some of them stay free."""
+        return self.total <= (1 - SPARED_SHARE) * free
+
+
+@dataclasses.dataclass(frozen=True)
 class MemoryParts:
     """Bytes a training step needs, by what they hold.
 
@@ -70,41 +108,30 @@ class MemoryParts:
     activations: int
     batch: int
 
+    @classmethod
+    def of(cls, memory: Memory, params: object, opt_state: object, frozen: object = None) -> Self:
+        """The parts of a step to which a state of these is donated.
+
+        `frozen` are parameters beside `params` that have neither gradients nor moments.
+        """
+        trained, optimizer = tree_bytes(params), tree_bytes(opt_state)
+        parameters = trained + tree_bytes(frozen)
+        gradients = min(trained, memory.temporary)
+        return cls(
+            parameters=parameters,
+            optimizer=optimizer,
+            gradients=gradients,
+            activations=memory.temporary - gradients,
+            batch=memory.total - memory.temporary - parameters - optimizer,
+        )
+
     @property
     def total(self) -> int:
-        """All parts: arguments + outputs - shared buffers + temporaries of the program."""
+        """All parts, which is the `total` of the program."""
         return sum(dataclasses.astuple(self))
 
 
-def memory_parts(
-    compiled: jax.stages.Compiled, params: Any, opt_state: Any, frozen: Any = None
-) -> MemoryParts:
-    """The parts of a compiled step whose donated state holds these.
-
-    `frozen` are parameters beside `params` that have neither gradients nor moments.
-
-    Raises:
-      InputError: the compiler of this device does not tell.
-    """
-    found = compiled.memory_analysis()
-    if found is None:
-        raise InputError("the compiler of this device does not tell what memory a program needs")
-    arguments = found.argument_size_in_bytes + found.output_size_in_bytes
-    arguments -= found.alias_size_in_bytes
-    temporaries = found.temp_size_in_bytes
-    trained, optimizer = tree_bytes(params), tree_bytes(opt_state)
-    parameters = trained + tree_bytes(frozen)
-    gradients = min(trained, temporaries)
-    return MemoryParts(
-        parameters=parameters,
-        optimizer=optimizer,
-        gradients=gradients,
-        activations=temporaries - gradients,
-        batch=arguments - parameters - optimizer,
-    )
-
-
-def tree_bytes(tree: Any) -> int:
+def tree_bytes(tree: object) -> int:
     """Bytes of all arrays, real or abstract, of a pytree."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 

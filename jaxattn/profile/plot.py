@@ -1,18 +1,23 @@
 """Cost against length, and error by layer, as pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from jaxattn.console import MIB
 from jaxattn.pictures import DPI, OTHER_STYLE, STYLES, save_png
-from jaxattn.profile.rows import Row, name, points
+from jaxattn.profile.errors import LayerError
+from jaxattn.profile.rows import Row, points
 from jaxattn.profile.variants import FORWARD_BACKWARD, STEP
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PANEL_INCHES = (6.0, 4.4)
 
 NARROW_INCHES = (4.4, 4.0)
-
-MIB = 2**20
 
 # Line and marker face of the implementations of exact attention, which share a colour.
 _WAYS = {"": ("-", None), "xla": ("-", None), "blockwise": ("--", "white"), "cudnn": (":", "white")}
@@ -31,7 +36,7 @@ _ERRORS = (
 )
 
 
-def _figure(rows: int, columns: int, panel: tuple[float, float]) -> Any:
+def _figure(rows: int, columns: int, panel: tuple[float, float]) -> "Figure":
     # The object interface without pyplot: no global state, and no display is ever looked for.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -42,17 +47,17 @@ def _figure(rows: int, columns: int, panel: tuple[float, float]) -> Any:
     return figure
 
 
-def _line(axes: Any, label: str, xs: Sequence[float], ys: Sequence[float]) -> None:
+def _line(axes: "Axes", label: str, values: Mapping[int, float]) -> None:
     attention, _, way = label.partition(" ")
     colour, marker = STYLES.get(attention, OTHER_STYLE)
     line, face = _WAYS.get(way, ("-", None))
     axes.plot(
-        xs, ys, linestyle=line, marker=marker, color=colour, markerfacecolor=face or colour,
-        markersize=7, linewidth=1.8, label=label,
+        list(values), list(values.values()), linestyle=line, marker=marker, color=colour,
+        markerfacecolor=face or colour, markersize=7, linewidth=1.8, label=label,
     )  # fmt: skip
 
 
-def _finish(axes: Any, xlabel: str, ylabel: str) -> None:
+def _finish(axes: "Axes", xlabel: str, ylabel: str) -> None:
     axes.set_xlabel(xlabel, fontsize=12)
     axes.set_ylabel(ylabel, fontsize=12)
     axes.tick_params(labelsize=11)
@@ -61,14 +66,14 @@ def _finish(axes: Any, xlabel: str, ylabel: str) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _legend(figure: Any) -> None:
+def _legend(figure: "Figure") -> None:
     """One legend for all panels, below them: it can cover nothing there."""
-    found: dict[str, Any] = {}
+    lines: dict[str, Artist] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
+            lines.setdefault(label, handle)
     figure.legend(
-        found.values(), found.keys(), loc="outside lower center", ncols=len(found), fontsize=11,
+        lines.values(), lines.keys(), loc="outside lower center", ncols=len(lines), fontsize=11,
         frameon=False,
     )  # fmt: skip
 
@@ -84,20 +89,20 @@ def cost_against_length(table: Sequence[Row], title: str, path: Path) -> bool:
     shown = [
         what
         for what in (FORWARD_BACKWARD, STEP)
-        if any(row["what"] == what and row["seconds"] is not None for row in table)
+        if any(row.what == what and row.seconds is not None for row in table)
     ]
     if not shown:
         return False
-    lengths = sorted({row["length"] for row in table})
-    labels = list(dict.fromkeys(name(row) for row in table))
+    lengths = sorted({row.length for row in table})
+    labels = list(dict.fromkeys(row.name for row in table))
     figure = _figure(len(shown), len(_COLUMNS), PANEL_INCHES)
     for place, what in enumerate(shown):
         for side, (column, factor, ylabel) in enumerate(_COLUMNS):
             axes = figure.add_subplot(len(shown), len(_COLUMNS), place * len(_COLUMNS) + side + 1)
             for label in labels:
-                found = points(table, label, what, column)
-                if found:
-                    _line(axes, label, list(found), [factor * y for y in found.values()])
+                values = points(table, label, what, column)
+                if values:
+                    _line(axes, label, {x: factor * y for x, y in values.items()})
             axes.set_xscale("log")
             axes.set_yscale("log")
             axes.xaxis.set_major_locator(FixedLocator(lengths))
@@ -117,11 +122,11 @@ def cost_against_length(table: Sequence[Row], title: str, path: Path) -> bool:
     return True
 
 
-def error_by_layer(table: Sequence[Row], title: str, path: Path) -> bool:
+def error_by_layer(table: Sequence[LayerError], title: str, path: Path) -> bool:
     """Draws output error, mass kept and recall against the layer, as PNG.
 
     Args:
-      table: rows with `attention`, `layer` (from 1) and the three measures.
+      table: one row for each attention and layer.
       title: what was measured.
       path: of the picture.
 
@@ -135,12 +140,12 @@ def error_by_layer(table: Sequence[Row], title: str, path: Path) -> bool:
     figure = _figure(1, len(_ERRORS), NARROW_INCHES)
     for place, (column, ylabel) in enumerate(_ERRORS, start=1):
         axes = figure.add_subplot(1, len(_ERRORS), place)
-        for attention in dict.fromkeys(row["attention"] for row in table):
-            own = [row for row in table if row["attention"] == attention]
-            _line(axes, attention, [row["layer"] for row in own], [row[column] for row in own])
+        for attention in dict.fromkeys(row.attention for row in table):
+            errors = {r.layer: getattr(r, column) for r in table if r.attention == attention}
+            _line(axes, attention, errors)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         # Shares end at 1; an error may be larger.
-        top = max(1.0, *(row[column] for row in table)) if column == "output_error" else 1.0
+        top = max(1.0, *(row.output_error for row in table)) if column == "output_error" else 1.0
         axes.set_ylim(-0.03 * top, 1.03 * top)
         _finish(axes, "layer", ylabel)
     figure.suptitle(title, fontsize=12, parse_math=False)

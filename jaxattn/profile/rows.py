@@ -6,12 +6,69 @@ import io
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-from jaxattn.profile.bench import Measured
-from jaxattn.profile.variants import FORWARD, FORWARD_BACKWARD, STEP, Shape
+from jaxattn.profile.bench import Key, Measured
+from jaxattn.profile.variants import (
+    FORWARD,
+    FORWARD_BACKWARD,
+    STEP,
+    Shape,
+    variant_name,
+)
 
-Row = dict[str, Any]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One attention at one length; None where a value is not known.
+
+    Attributes:
+      attention, implementation: which; the latter of exact attention only.
+      what: FORWARD, FORWARD_BACKWARD or STEP.
+      rows, length, dtype: of the batch.
+      repeats, seconds, seconds_q1, seconds_q3, cpu_seconds: how often it was timed, median and
+        quartiles of the wall time, median of the CPU time.
+      tokens_per_second: from the median.
+      compile_seconds: of tracing and compiling.
+      temporary_bytes, argument_bytes, output_bytes: what the compiler says.
+      peak_device_bytes: what a run really took.
+      attention_flops, attention_bytes: the cost model's for the forward pass: of one layer, in the
+        row of a step of all its layers (training takes about 3 times as many, 3.5 where the
+        backward pass computes the forward pass again).
+      attention_share: time of a step's attentions by themselves as a share of the step's; on a CPU
+        it is CPU time, as a step may use more cores than an attention.
+      note: why something is missing.
+    """
+
+    attention: str
+    implementation: str
+    what: str
+    rows: int
+    length: int
+    dtype: str = ""
+    repeats: int = 0
+    seconds: float | None = None
+    seconds_q1: float | None = None
+    seconds_q3: float | None = None
+    cpu_seconds: float | None = None
+    tokens_per_second: float | None = None
+    compile_seconds: float | None = None
+    temporary_bytes: int | None = None
+    argument_bytes: int | None = None
+    output_bytes: int | None = None
+    peak_device_bytes: int | None = None
+    attention_flops: int | None = None
+    attention_bytes: int | None = None
+    attention_share: float | None = None
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """The variant, as it is shown."""
+        return variant_name(self.attention, self.implementation)
 
 
 def rows(
@@ -22,13 +79,7 @@ def rows(
     remat: bool,
     cpu: bool,
 ) -> list[Row]:
-    """One row for each attention, length and thing measured; None where a value is not known.
-
-    Times are in seconds, memory in bytes. `attention_flops` and `attention_bytes` are the cost
-    model's for the forward pass: of one layer, in the row of a step of all its layers (training
-    takes about 3 times as many, 3.5 where the backward pass computes the forward pass again).
-    `attention_share` is the time of a step's attentions by themselves as a share of the step's; on
-    a CPU it is CPU time, as a step may use more cores than an attention.
+    """One row for each attention, length and thing measured.
 
     Args:
       measured: in any order; it is kept.
@@ -45,13 +96,7 @@ def rows(
     return [_row(found, shapes[found.task.length], busy, layers, remat) for found in measured]
 
 
-def _row(
-    found: Measured,
-    shape: Shape,
-    busy: dict[tuple[str, str, int], float],
-    layers: int,
-    remat: bool,
-) -> Row:
+def _row(found: Measured, shape: Shape, busy: Mapping[Key, float], layers: int, remat: bool) -> Row:
     task, time, memory = found.task, found.time, found.memory
     flops, transferred = task.variant.cost(shape)
     share, times = None, 1
@@ -61,88 +106,45 @@ def _row(
         again = busy.get((task.variant.name, FORWARD, task.length)) if remat else 0.0
         if task.key in busy and alone is not None and again is not None:
             share = layers * (alone + again) / busy[task.key]
-    tokens = task.rows * task.length
-    return {
-        "attention": task.variant.attention,
-        "implementation": task.variant.implementation,
-        "what": task.what,
-        "rows": task.rows,
-        "length": task.length,
-        "dtype": shape.dtype,
-        "repeats": 0 if time is None else time.repeats,
-        "seconds": None if time is None else time.seconds,
-        "seconds_q1": None if time is None else time.seconds_q1,
-        "seconds_q3": None if time is None else time.seconds_q3,
-        "cpu_seconds": None if time is None else time.cpu_seconds,
-        "tokens_per_second": None if time is None else tokens / time.seconds,
-        "compile_seconds": found.compile_seconds,
-        "temporary_bytes": None if memory is None else memory.temporary,
-        "argument_bytes": None if memory is None else memory.argument,
-        "output_bytes": None if memory is None else memory.output,
-        "peak_device_bytes": found.peak_device,
-        "attention_flops": times * flops,
-        "attention_bytes": times * transferred,
-        "attention_share": share,
-        "note": found.note,
-    }
-
-
-def name(row: Row) -> str:
-    """The variant of a row, as it is shown."""
-    return f"{row['attention']} {row['implementation']}".rstrip()
+    return Row(
+        attention=task.variant.attention,
+        implementation=task.variant.implementation,
+        what=task.what,
+        rows=task.rows,
+        length=task.length,
+        dtype=shape.dtype,
+        **({} if time is None else dataclasses.asdict(time)),
+        tokens_per_second=None if time is None else task.rows * task.length / time.seconds,
+        compile_seconds=found.compile_seconds,
+        temporary_bytes=None if memory is None else memory.temporary,
+        argument_bytes=None if memory is None else memory.argument,
+        output_bytes=None if memory is None else memory.output,
+        peak_device_bytes=found.peak_device,
+        attention_flops=times * flops,
+        attention_bytes=times * transferred,
+        attention_share=share,
+        note=found.note,
+    )
 
 
 def points(table: Sequence[Row], variant: str, what: str, column: str) -> dict[int, float]:
     """Length -> value of a column, where it is known."""
     return {
-        row["length"]: row[column]
+        row.length: getattr(row, column)
         for row in table
-        if name(row) == variant and row["what"] == what and row[column] is not None
+        if row.name == variant and row.what == what and getattr(row, column) is not None
     }
 
 
-def crossovers(table: Sequence[Row], exact: str) -> list[Row]:
-    """For every attention, baseline and thing measured, where the attention begins to be faster.
-
-    The baselines are the implementations of `exact`.
-    """
-    baselines = list(dict.fromkeys(name(row) for row in table if row["attention"] == exact))
-    others = list(dict.fromkeys(name(row) for row in table if row["attention"] != exact))
-    measured = [w for w in (FORWARD, FORWARD_BACKWARD, STEP) if any(r["what"] == w for r in table)]
-    found = []
-    for what in measured:
-        for variant in others:
-            for baseline in baselines:
-                result = crossover(
-                    points(table, variant, what, "seconds"),
-                    points(table, baseline, what, "seconds"),
-                )
-                found.append(
-                    {
-                        "attention": variant,
-                        "baseline": baseline,
-                        "what": what,
-                        "verdict": result.verdict,
-                        "length": result.length,
-                        "shortest": result.shortest,
-                        "longest": result.longest,
-                        "speed_at_longest": result.speed,
-                        "sentence": result.sentence,
-                    }
-                )
-    return found
-
-
-def as_csv(table: Sequence[Row]) -> str:
+def as_csv(table: "Sequence[DataclassInstance]") -> str:
     """The rows as CSV: numbers as `repr` gives them, empty where they are not known."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if table:
-        writer.writerow(table[0])
+        writer.writerow(field.name for field in dataclasses.fields(table[0]))
     for row in table:
-        writer.writerow(
-            ["" if v is None else v if isinstance(v, str) else repr(v) for v in row.values()]
-        )
+        values = dataclasses.asdict(row).values()
+        writer.writerow("" if v is None else v if isinstance(v, str) else repr(v) for v in values)
     return text.getvalue()
 
 
@@ -158,14 +160,14 @@ class Crossover:
         longest) or UNKNOWN (no length at which both were measured).
       length: in tokens, interpolated; None unless CROSSES.
       shortest, longest: the range in which both were measured; None if UNKNOWN.
-      speed: of the attention relative to the baseline at the longest length, above 1 = faster.
+      speed_at_longest: of the attention relative to the baseline, above 1 = faster.
     """
 
     verdict: str
     length: float | None = None
     shortest: int | None = None
     longest: int | None = None
-    speed: float | None = None
+    speed_at_longest: float | None = None
 
     @property
     def sentence(self) -> str:
@@ -190,7 +192,7 @@ def crossover(times: Mapping[int, float], baseline: Mapping[int, float]) -> Cros
         return Crossover(UNKNOWN)
     lag = {length: math.log(times[length] / baseline[length]) for length in lengths}
     first, last = lengths[0], lengths[-1]
-    ends = Crossover(NOT_REACHED, None, first, last, speed=math.exp(-lag[last]))
+    ends = Crossover(NOT_REACHED, None, first, last, speed_at_longest=math.exp(-lag[last]))
     if lag[last] >= 0:
         return ends
     slower = [pair for pair in itertools.pairwise(lengths) if lag[pair[0]] >= 0]
@@ -199,3 +201,39 @@ def crossover(times: Mapping[int, float], baseline: Mapping[int, float]) -> Cros
     left, right = slower[-1]
     share = lag[left] / (lag[left] - lag[right])
     return dataclasses.replace(ends, verdict=CROSSES, length=left * (right / left) ** share)
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """The crossover of one attention and one baseline, doing `what`."""
+
+    attention: str
+    baseline: str
+    what: str
+    crossover: Crossover
+
+    def as_json(self) -> dict[str, str | float | None]:
+        """As it is written."""
+        pair = {"attention": self.attention, "baseline": self.baseline, "what": self.what}
+        return pair | vars(self.crossover) | {"sentence": self.crossover.sentence}
+
+
+def crossovers(table: Sequence[Row], exact: str) -> list[Comparison]:
+    """For every attention, baseline and thing measured, where the attention begins to be faster.
+
+    The baselines are the implementations of `exact`.
+    """
+    baselines = dict.fromkeys(row.name for row in table if row.attention == exact)
+    others = dict.fromkeys(row.name for row in table if row.attention != exact)
+    done = {row.what for row in table}
+
+    def times(variant: str, what: str) -> dict[int, float]:
+        return points(table, variant, what, "seconds")
+
+    return [
+        Comparison(variant, baseline, what, crossover(times(variant, what), times(baseline, what)))
+        for what in (FORWARD, FORWARD_BACKWARD, STEP)
+        if what in done
+        for variant in others
+        for baseline in baselines
+    ]

@@ -1,7 +1,9 @@
 """The training step of a configuration on made-up input: to be measured, never to learn from."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+import threading
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
@@ -17,6 +19,7 @@ from jaxattn.model.heads import ClassifierModel, MlmModel, init_classifier, init
 from jaxattn.model.keys import init_key
 from jaxattn.model.peft import cut, equipped, on_folded
 from jaxattn.ops.programs import Programs
+from jaxattn.profile.timing import Program, compiled_in
 from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.precision import first_scale
 from jaxattn.train.state import TrainState, create_state
@@ -35,6 +38,8 @@ _SPECIAL = SpecialIds(*range(len(SPECIAL_TOKENS)))
 
 # It sets constants of the learning-rate schedule, and nothing of what a step costs.
 _SCHEDULED_STEPS = 1000
+
+_abstract: Callable[..., jax.ShapeDtypeStruct] = jax.ShapeDtypeStruct
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +66,57 @@ class SyntheticStep:
     def concrete(self, seed: int) -> tuple[TrainState, dict[str, np.ndarray]]:
         """Real arguments of the shapes of `state` and `batch`."""
         return self.make_state(seed), self.make_batch(seed)
+
+    def program(self, states: "States", *, ready: bool) -> Program:
+        """The compiled step; each run goes on from the state that the run before has left.
+
+        Args:
+          states: where that state is kept.
+          ready: makes state and batch now, so that the first run can be timed; otherwise that run
+            makes them, and until then nothing is allocated.
+        """
+        compiled, seconds = compiled_in(self.lower)
+        batch = functools.cache(lambda: jax.device_put(self.make_batch(states.seed)))
+
+        def run() -> tuple[Sums, jax.Array]:
+            state, sums = compiled(states.take(self), batch())
+            states.give(state)
+            return sums, state.step
+
+        if ready:
+            batch()
+            states.prepare(self)
+        return Program(compiled, run, seconds)
+
+
+class States:
+    """Training states, one for all steps whose states have the same shapes."""
+
+    def __init__(self, seed: int) -> None:
+        """`seed`: of states and batches."""
+        self.seed, self._lock = seed, threading.Lock()
+        self._kept: dict[Hashable, TrainState] = {}
+
+    def prepare(self, step: SyntheticStep) -> None:
+        """Makes a state for this step unless there is one."""
+        with self._lock:
+            shapes = self._shapes(step.state)
+            if shapes not in self._kept:
+                self._kept[shapes] = step.make_state(self.seed)
+
+    def take(self, step: SyntheticStep) -> TrainState:
+        """A state that the caller may donate, and has to `give` back as the step returns it."""
+        self.prepare(step)
+        return self._kept.pop(self._shapes(step.state))
+
+    def give(self, state: TrainState) -> None:
+        """Keeps a state for the next step."""
+        self._kept[self._shapes(state)] = state
+
+    @staticmethod
+    def _shapes(state: TrainState) -> Hashable:
+        leaves, tree = jax.tree.flatten(state)
+        return tree, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
 
 
 def synthetic_step(
@@ -173,4 +229,4 @@ def _batch_shapes(
             shapes["segments"] = (tokens, jnp.int32)
     else:
         shapes |= {"labels": ((batch_size,), jnp.int32), "weights": ((batch_size,), jnp.float32)}
-    return {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}
+    return {name: _abstract(shape, dtype) for name, (shape, dtype) in shapes.items()}

@@ -1,6 +1,7 @@
-"""Times taken side by side: repeats of all candidates in turn, medians and quartiles."""
+"""Programs timed side by side: repeats of all in turn, medians and quartiles."""
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -10,11 +11,15 @@ import jax
 import numpy as np
 
 from jaxattn.ops.programs import compiled
+from jaxattn.profile.memory import Memory
 
 SAMPLE_SECONDS = 0.01
 """A sample of something faster is the mean over so many calls that it takes about this long."""
 
 MOST_CALLS = 100
+
+wait: Callable[[Any], Any] = jax.block_until_ready
+"""Returns its argument once the device has computed it; JAX declares no types for it."""
 
 Clocks = Callable[[], tuple[float, float]]
 """Wall and process CPU seconds."""
@@ -27,11 +32,22 @@ def clocks() -> tuple[float, float]:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A compiled program, and a call that starts it and returns what has to be waited for."""
+    """A compiled program.
+
+    Attributes:
+      compiled: what JAX has compiled.
+      run: starts it and returns what has to be waited for.
+      compile_seconds: of tracing and compiling.
+    """
 
     compiled: jax.stages.Compiled
     run: Callable[[], Any]
     compile_seconds: float
+
+    @functools.cached_property
+    def memory(self) -> Memory | None:
+        """Its memory; None where the compiler does not tell."""
+        return Memory.of(self.compiled)
 
 
 def compiled_in(lower: Callable[[], jax.stages.Lowered]) -> tuple[jax.stages.Compiled, float]:
@@ -68,7 +84,7 @@ def timed(program: Program, calls: int, read: Clocks = clocks) -> Sample:
     wall, cpu = read()
     for _ in range(calls):
         result = program.run()
-    jax.block_until_ready(result)
+    wait(result)
     wall_end, cpu_end = read()
     return Sample((wall_end - wall) / calls, (cpu_end - cpu) / calls)
 

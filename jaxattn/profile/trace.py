@@ -1,5 +1,6 @@
 """Profiler traces in which every operation has the name of the part of the model it belongs to."""
 
+import dataclasses
 import gzip
 import json
 import re
@@ -10,7 +11,9 @@ from typing import Any
 import jax
 
 from jaxattn.attention import ATTENTIONS
-from jaxattn.profile.timing import Program
+from jaxattn.files import whole
+from jaxattn.profile.bench import Key
+from jaxattn.profile.timing import Program, wait
 
 OTHER = "other"
 """Of operations outside every named scope."""
@@ -30,6 +33,36 @@ _SCOPE = re.compile(r'op_name="([^"]*)"')
 _OPERAND = re.compile(r"\(.*?%?([A-Za-z_][\w-]*\.[\d.]+|[A-Za-z_][\w-]*)[,)]")
 
 Events = list[dict[str, Any]]
+"""Of a Perfetto (Chrome JSON) file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """A recorded program.
+
+    Attributes:
+      attention, what, length: the program.
+      perfetto: the file with named parts.
+      xprof: the folder that XProf reads.
+      seconds_by_part: part -> seconds of one run, the dearest first.
+    """
+
+    attention: str
+    what: str
+    length: int
+    perfetto: str
+    xprof: str
+    seconds_by_part: dict[str, float]
+
+
+def traced(program: Program, key: Key, folder: Path) -> Trace:
+    """Records a program, writes its events named by part, and adds up the time of each part."""
+    variant, what, length = key
+    name = variant.replace(" ", "_")
+    raw, path = record(program, folder, name), folder / f"{name}.json.gz"
+    events = named(read_events(raw), program.compiled.as_text() or "")
+    write_events(events, path)
+    return Trace(variant, what, length, str(path), str(folder), seconds_by_part(events))
 
 
 def record(program: Program, folder: Path, session: str) -> Path:
@@ -37,14 +70,14 @@ def record(program: Program, folder: Path, session: str) -> Path:
 
     `folder` may hold several sessions; XProf and TensorBoard's profile plugin read it.
     """
-    jax.block_until_ready(program.run())
+    wait(program.run())
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0
     options.session_id = session
     with jax.profiler.trace(folder, create_perfetto_trace=True, profiler_options=options):
         for step in range(_RUNS):
             with jax.profiler.StepTraceAnnotation("run", step_num=step):
-                jax.block_until_ready(program.run())
+                wait(program.run())
     return folder / "plugins" / "profile" / session / "perfetto_trace.json.gz"
 
 
@@ -147,5 +180,5 @@ def read_events(path: Path) -> Events:
 
 def write_events(events: Events, path: Path) -> None:
     """Writes a file that https://ui.perfetto.dev opens."""
-    with gzip.open(path, "wt", encoding="utf-8") as file:
+    with whole(path) as temporary, gzip.open(temporary, "wt", encoding="utf-8") as file:
         json.dump({"displayTimeUnit": "ms", "traceEvents": events}, file)

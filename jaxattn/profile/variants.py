@@ -1,6 +1,7 @@
 """The attentions that are measured side by side, and the programs of each alone."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxattn.attention import ATTENTIONS
 from jaxattn.config import AttentionConfig
-from jaxattn.profile.timing import Program, compiled_in
+from jaxattn.profile.timing import Program, compiled_in, wait
 
 EXACT = "sdpa"
 """The attention that the others are held to."""
@@ -21,6 +22,11 @@ FORWARD, FORWARD_BACKWARD, STEP = "forward", "forward_backward", "step"
 """What is measured: the attention alone, with its gradients, and a whole training step."""
 
 _PROBE_LENGTH = 64
+
+
+def variant_name(attention: str, implementation: str) -> str:
+    """As it is shown: "sdpa blockwise", "reformer_lsh"."""
+    return f"{attention} {implementation}".rstrip()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Variant:
     @property
     def name(self) -> str:
         """As it is shown."""
-        return f"{self.attention} {self.implementation}".rstrip()
+        return variant_name(self.attention, self.implementation)
 
     @property
     def exact(self) -> bool:
@@ -52,8 +58,7 @@ class Variant:
 
     def cost(self, shape: "Shape") -> tuple[int, int]:
         """Analytic FLOPs and bytes read and written by the forward pass of one layer."""
-        keywords = self.options.keywords(shape.head_width)
-        cost = ATTENTIONS[self.attention].cost(shape.length, shape.head_width, **keywords)
+        cost = ATTENTIONS[self.attention].cost(self.options, shape.length, shape.head_width)
         heads = shape.rows * shape.heads
         return heads * cost.flops, heads * cost.floats * jnp.dtype(shape.dtype).itemsize
 
@@ -116,14 +121,13 @@ def attention_program(variant: Variant, what: str, inputs: Inputs) -> Program:
 
     The gradients are those of sum(output * cotangent) by q, k, v and the relative bias.
     """
-    keywords = variant.options.keywords(inputs.q.shape[-1])
-    apply = ATTENTIONS[variant.attention].apply
+    apply = functools.partial(ATTENTIONS[variant.attention].apply, options=variant.options)
 
     def attend(x: Inputs) -> tuple[Callable[..., jax.Array], tuple[Any, ...]]:
         def call(q: Any, k: Any, v: Any, bias: Any) -> jax.Array:
             masks = {"key_mask": x.key_mask, "relative_bias": bias}
             with jax.named_scope(variant.attention):
-                return apply(q, k, v, key=x.key, **masks, **keywords)
+                return apply(q, k, v, key=x.key, **masks)
 
         return call, (x.q, None if variant.shares_qk else x.k, x.v, x.relative_bias)
 
@@ -148,7 +152,7 @@ def why_unavailable(variant: Variant, shape: Shape) -> str:
     small = dataclasses.replace(shape, rows=1, length=_PROBE_LENGTH)
     try:
         program = attention_program(variant, FORWARD_BACKWARD, random_inputs(small, seed=0))
-        jax.block_until_ready(program.run())
+        wait(program.run())
     except (RuntimeError, ValueError, NotImplementedError) as error:
         return " ".join(str(error).split())[:200] or type(error).__name__
     return ""

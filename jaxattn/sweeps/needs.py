@@ -9,14 +9,13 @@ import time
 from collections.abc import Hashable
 
 from jaxattn.config import Config, Scope, binding_options, replace, scope_of
-from jaxattn.console import duration, print_table, say
+from jaxattn.console import GIB, duration, print_table, say
 from jaxattn.errors import InputError
-from jaxattn.plan.plan import epoch_seconds, length_rows
-from jaxattn.plan.programs import Bench
+from jaxattn.plan.programs import PlannedSteps
+from jaxattn.plan.times import times
 from jaxattn.plan.workload import Subject, Workload, workload_of
-from jaxattn.profile.memory import GIB
-from jaxattn.stages.batches import total_steps
-from jaxattn.stages.origin import SCRATCH, source_of
+from jaxattn.runs.kinds import SCRATCH
+from jaxattn.stages.origin import source_of
 from jaxattn.stages.precision import settled
 from jaxattn.sweeps.cells import Cells
 from jaxattn.sweeps.grid import Cell
@@ -110,16 +109,9 @@ def plan_all(cells: Cells) -> dict[Hashable, Need]:
 
 def _need(subject: Subject, workload: Workload) -> Need:
     """As a plan has it, without looking for the largest batch."""
-    config = subject.config
-    lengths = list(workload.steps or config.data.buckets)
-    bench = Bench(config, subject.task, workload)
-    memory = bench.program(lengths[-1], config.train.batch_size).memory.total
-    timings = bench.timings(lengths, 1.0)
-    seconds = epoch_seconds(length_rows(timings, workload.steps, config.train.batch_size))
-    per_epoch = workload.steps_per_epoch
-    if seconds is None or not per_epoch:
-        return Need(memory, None)
-    return Need(memory, seconds / per_epoch * total_steps(config, per_epoch))
+    planned = PlannedSteps(subject.config, subject.task, workload)
+    largest = planned.step(planned.lengths[-1], subject.config.train.batch_size)
+    return Need(largest.memory.total, times(planned, share=1.0).train_seconds)
 
 
 def _of_the_data(config: Config) -> tuple[Hashable, ...]:

@@ -199,7 +199,7 @@ def test_yaml_round_trip(tmp_path: Path, flat: bool) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("model: [", "not a readable YAML"), ("", "no options"), ("model.hiden_dim: 3", "hidden_dim")],
+    [("model: [", "not readable YAML"), ("", "no options"), ("model.hiden_dim: 3", "hidden_dim")],
 )
 def test_a_broken_saved_configuration_is_told(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "c.yaml").write_text(text)

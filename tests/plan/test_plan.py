@@ -9,6 +9,7 @@ import pytest
 
 from jaxattn import cli
 from jaxattn.config import Config, replace
+from jaxattn.console import GIB
 from jaxattn.data.batches.masking import Masking, num_slots
 from jaxattn.data.batches.order import mlm_batch, singly
 from jaxattn.data.tokens.arrays import SpecialIds, TokenArray
@@ -16,10 +17,10 @@ from jaxattn.errors import InputError
 from jaxattn.model.heads import MlmModel, init_mlm
 from jaxattn.ops.programs import Programs, compiled
 from jaxattn.ops.trees import count_parameters
-from jaxattn.plan.plan import epoch_seconds, length_rows
-from jaxattn.plan.programs import Bench, Timing, other_batch
+from jaxattn.plan.programs import PlannedSteps, Timing, other_batch
+from jaxattn.plan.times import epoch_seconds, length_rows
 from jaxattn.plan.workload import Workload, subject_of, workload_of
-from jaxattn.profile.memory import GIB, memory_parts
+from jaxattn.profile.memory import Memory, MemoryParts
 from jaxattn.profile.synthetic_step import synthetic_step
 from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.state import create_state
@@ -123,14 +124,14 @@ def test_what_takes_too_long_is_timed_in_part(
 ) -> None:
     """A millisecond a token, ten seconds left: a third of them for each of three lengths."""
 
-    def timed(self: Bench, length: int, rows: int) -> Timing:
+    def timed(self: PlannedSteps, length: int, rows: int) -> Timing:
         return Timing(0.001 * 64 * length, rows, 0.0)
 
-    monkeypatch.setattr(Bench, "_timed", timed)
-    monkeypatch.setattr(Bench, "left", lambda self, share=1.0: 10.0)
+    monkeypatch.setattr(PlannedSteps, "_timed", timed)
+    monkeypatch.setattr(PlannedSteps, "left", lambda self, share=1.0: 10.0)
     config = replace(Config(), {"attention.type": attention, "train.batch_size": 64})
-    bench = Bench(config, "mlm", Workload(50, 2, None, False, ""))
-    found = bench.timings([32, 64, 512], 1.0)
+    planned = PlannedSteps(config, "mlm", Workload(50, 2, None, False, ""))
+    found = planned.timings([32, 64, 512], 1.0)
     assert {length: timing.rows for length, timing in found.items()} == rows
     assert found[32].seconds == pytest.approx(2.048)
 
@@ -303,6 +304,8 @@ def test_16k_tokens_of_a_bert_small_step_fit_in_16_gb(attention: str, remat: boo
     step = synthetic_step(config, task="mlm", batch_size=2, length=16_384, vocab_size=30_522)
     assert 25e6 < count_parameters(step.state.params) < 30e6
     program = compiled(step.lower())
-    total = memory_parts(program, step.state.params, step.state.opt_state).total
+    memory = Memory.of(program)
+    assert memory is not None
+    total = MemoryParts.of(memory, step.state.params, step.state.opt_state).total
     print(f"{attention}, remat {remat}: {total / GIB:.2f} GiB")
     assert total < 16 * GIB

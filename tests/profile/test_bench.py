@@ -159,22 +159,22 @@ def test_rows_are_tidy_and_add_up() -> None:
     whats = (FORWARD, FORWARD_BACKWARD, STEP)
     measuring.run([task(what=what) for what in whats], seconds=60.0)
     table = rows(measuring.measured, {512: shape(512)}, layers=3, remat=False, cpu=False)
-    assert [list(row) for row in table] == [COLUMNS] * 3
+    assert as_csv(table).splitlines()[0] == ",".join(COLUMNS)
     flops, transferred = SDPA.cost(shape(512))
     assert flops == 2 * 4 * 4 * 512 * 512 * 32
-    assert [row["attention_flops"] for row in table] == [flops, flops, 3 * flops]
-    assert [row["attention_bytes"] for row in table][2] == 3 * transferred
+    assert [row.attention_flops for row in table] == [flops, flops, 3 * flops]
+    assert table[2].attention_bytes == 3 * transferred
     _, alone, step = table
-    assert step["attention_share"] == pytest.approx(3 * alone["seconds"] / step["seconds"])
-    assert alone["attention_share"] is None
-    assert step["tokens_per_second"] == pytest.approx(2 * 512 / step["seconds"])
-    assert (step["temporary_bytes"], step["argument_bytes"], step["output_bytes"]) == (100, 10, 4)
-    assert step["peak_device_bytes"] is None  # a CPU keeps no count
+    assert step.attention_share == pytest.approx(3 * alone.seconds / step.seconds)
+    assert alone.attention_share is None
+    assert step.tokens_per_second == pytest.approx(2 * 512 / step.seconds)
+    assert (step.temporary_bytes, step.argument_bytes, step.output_bytes) == (100, 10, 4)
+    assert step.peak_device_bytes is None  # a CPU keeps no count
     on_cpu = rows(measuring.measured, {512: shape(512)}, layers=3, remat=False, cpu=True)
-    share = 3 * alone["cpu_seconds"] / step["cpu_seconds"]
-    assert on_cpu[2]["attention_share"] == pytest.approx(share)
+    share = 3 * alone.cpu_seconds / step.cpu_seconds
+    assert on_cpu[2].attention_share == pytest.approx(share)
     again = rows(measuring.measured, {512: shape(512)}, layers=3, remat=True, cpu=False)[2]
-    assert again["attention_share"] > step["attention_share"]
+    assert again.attention_share > step.attention_share
 
 
 def test_every_attention_meets_every_baseline() -> None:
@@ -183,7 +183,7 @@ def test_every_attention_meets_every_baseline() -> None:
     measuring.run([task(SDPA), task(blockwise), task(LSH)], seconds=60.0)
     table = rows(measuring.measured, {512: shape(512)}, layers=1, remat=False, cpu=False)
     found = crossovers(table, EXACT)
-    assert [(row["attention"], row["baseline"], row["what"]) for row in found] == [
+    assert [(row.attention, row.baseline, row.what) for row in found] == [
         ("reformer_lsh", "sdpa xla", FORWARD),
         ("reformer_lsh", "sdpa blockwise", FORWARD),
     ]

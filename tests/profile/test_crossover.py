@@ -19,7 +19,7 @@ def test_powers_cross_where_they_are_equal(crossing: float, exponent: float) -> 
     assert found.verdict == CROSSES
     assert found.length == pytest.approx(crossing, rel=1e-9)
     assert (found.shortest, found.longest) == (512, 4096)
-    assert found.speed == pytest.approx((4096 / crossing) ** (2 - exponent))
+    assert found.speed_at_longest == pytest.approx((4096 / crossing) ** (2 - exponent))
     assert found.sentence == f"from {crossing:,.0f} tokens"
 
 
@@ -30,7 +30,7 @@ def test_powers_cross_where_they_are_equal(crossing: float, exponent: float) -> 
 def test_nothing_is_told_beyond_the_lengths(factor: float, verdict: str, sentence: str) -> None:
     found = crossover(power(factor, 1.0), power(1.0, 1.0))
     assert (found.verdict, found.length, found.sentence) == (verdict, None, sentence)
-    assert found.speed == pytest.approx(1 / factor)
+    assert found.speed_at_longest == pytest.approx(1 / factor)
 
 
 def test_equal_is_not_faster() -> None:
@@ -49,4 +49,8 @@ def test_only_lengths_measured_in_both_count() -> None:
     found = crossover({512: 1.0, 4096: 0.1}, {512: 0.5, 1024: 2.0})
     assert (found.verdict, found.shortest, found.longest) == (NOT_REACHED, 512, 512)
     found = crossover({512: 1.0}, {1024: 2.0})
-    assert (found.verdict, found.speed, found.sentence) == (UNKNOWN, None, "not measured")
+    assert (found.verdict, found.speed_at_longest, found.sentence) == (
+        UNKNOWN,
+        None,
+        "not measured",
+    )

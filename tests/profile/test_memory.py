@@ -4,16 +4,17 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from jaxattn.console import GIB
 from jaxattn.errors import InputError
 from jaxattn.ops.programs import compiled
 from jaxattn.profile.memory import (
     DEFAULT_SHARE,
     DEVICES,
-    GIB,
     LARGEST_BATCH,
+    Memory,
+    MemoryParts,
     largest_batch,
     largest_by_line,
-    memory_parts,
     tree_bytes,
     usable_share,
 )
@@ -34,17 +35,23 @@ def test_parts_add_up_to_what_the_compiler_says() -> None:
 
     x = jax.ShapeDtypeStruct((8, 64), jnp.float32)
     compiled = jax.jit(step, donate_argnums=(0,)).lower((params, moments), x).compile()
-    parts = memory_parts(compiled, params, moments)
+    memory = Memory.of(compiled)
+    assert memory is not None
+    parts = MemoryParts.of(memory, params, moments)
     found = compiled.memory_analysis()
     assert parts.parameters == 4 * (64 * 32 + 32)
     assert parts.optimizer == 2 * parts.parameters
     assert parts.gradients + parts.activations == found.temp_size_in_bytes
     assert parts.batch >= 4 * 8 * 64
-    assert parts.total == (
-        found.argument_size_in_bytes
-        + found.output_size_in_bytes
-        - found.alias_size_in_bytes
-        + found.temp_size_in_bytes
+    assert (
+        parts.total
+        == memory.total
+        == (
+            found.argument_size_in_bytes
+            + found.output_size_in_bytes
+            - found.alias_size_in_bytes
+            + found.temp_size_in_bytes
+        )
     )
 
 
@@ -65,6 +72,12 @@ def test_recomputing_saves_memory_on_paper() -> None:
         return compiled(lowered).memory_analysis().temp_size_in_bytes
 
     assert temporaries(jax.checkpoint(block)) < 0.7 * temporaries(block)
+
+
+def test_some_memory_is_left_alone() -> None:
+    memory = Memory(temporary=70, argument=20, output=10, aliased=20)
+    assert memory.total == 80
+    assert memory.fits(100) and not memory.fits(99)
 
 
 def test_bytes_of_abstract_and_real_trees_are_the_same() -> None:

@@ -6,18 +6,17 @@ import pytest
 
 from jaxattn import pictures
 from jaxattn.profile import plot
+from jaxattn.profile.errors import LayerError
 from jaxattn.profile.plot import cost_against_length, error_by_layer
+from jaxattn.profile.rows import Row
 
 LENGTHS = (512, 1024, 2048)
 
 
-def row(label: str, what: str, length: int, seconds: float | None) -> dict:
+def row(label: str, what: str, length: int, seconds: float | None) -> Row:
     attention, _, way = label.partition(" ")
     temporary = None if seconds is None else int(1e9 * seconds)
-    return {
-        "attention": attention, "implementation": way, "what": what, "length": length,
-        "seconds": seconds, "temporary_bytes": temporary,
-    }  # fmt: skip
+    return Row(attention, way, what, 1, length, seconds=seconds, temporary_bytes=temporary)
 
 
 @pytest.fixture
@@ -66,7 +65,7 @@ def test_only_what_was_measured_has_a_panel(tmp_path: Path, drawn: list) -> None
 
 def test_errors_are_drawn_by_layer(tmp_path: Path, drawn: list) -> None:
     table = [
-        {"attention": name, "layer": n, "output_error": 1.5 / n, "mass_kept": 0.5, "recall": 0.9}
+        LayerError(name, n, False, output_error=1.5 / n, mass_kept=0.5, recall=0.9)
         for name in ("reformer_lsh", "performer_favor")
         for n in (1, 2, 3)
     ]
