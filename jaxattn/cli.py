@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from jaxattn.config import Config, allowed, declared
+from jaxattn.config import Config, declared
 from jaxattn.config.flags import config_dict
 from jaxattn.errors import InputError, did_you_mean
 from jaxattn.modes import FLAGS, MODES
@@ -266,13 +266,8 @@ def help_of(mode: Mode) -> str:
 
 
 def _option_row(option: str) -> tuple[str, str]:
-    node = Config()
-    *sections, leaf = option.split(".")
-    for section in sections:
-        node = getattr(node, section)
-    field = next(field for field in dataclasses.fields(node) if field.name == leaf)
-    values = allowed(field)
-    return f"--config.{option}", f"{field.metadata['doc']}" + (f" [{values}]" if values else "")
+    doc, values = declared(Config)[option].doc, declared(Config)[option].allowed
+    return f"--config.{option}", f"{doc} [{values}]" if values else doc
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> list[str]:

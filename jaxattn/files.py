@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,6 @@ def entry(tree: Any, name: str, kind: type, path: Path) -> Any:
     return value
 
 
-def default_cache() -> Path:
+def default_cache(environment: Mapping[str, str] = os.environ) -> Path:
     """Where caches of this user belong (XDG base directories)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxattn"
+    return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxattn"

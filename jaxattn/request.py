@@ -11,7 +11,7 @@ from jaxattn.data.corpora.known import filled_in
 from jaxattn.errors import InputError
 from jaxattn.runs.folder import NAME, RunFolder, given_run, is_report
 from jaxattn.runs.kinds import SCRATCH
-from jaxattn.startup import DETERMINISTIC, _keep_programs
+from jaxattn.startup import settle_environment
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -198,17 +198,8 @@ def settle(request: Request, environment: MutableMapping[str, str] = os.environ)
     Raises:
       InputError: the configuration of the run that the request names cannot be read.
     """
-    # float32 that means float32: TF32 has 10 bits of mantissa. On a CPU it changes nothing.
-    environment.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
-    flags = environment.get("XLA_FLAGS", "")
-    # A flag that XLA does not know ends the process, so only this one is used.
-    if DETERMINISTIC not in flags and deterministic(request):
-        environment["XLA_FLAGS"] = f"{flags} --{DETERMINISTIC}=true".strip()
-    if not request.compilation_cache or not request.mode.cached or request.dry_run:
-        # The processes that a study starts inherit it.
-        environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
-        return
-    _keep_programs(environment)
+    cached = request.compilation_cache and request.mode.cached and not request.dry_run
+    settle_environment(environment, deterministic=deterministic(request), keep_programs=cached)
 
 
 def deterministic(request: Request) -> bool:

@@ -9,43 +9,50 @@ import sys
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
+from jaxattn.files import default_cache
+
 DETERMINISTIC = "xla_gpu_deterministic_ops"
 
 
-def settle_environment(environment: MutableMapping[str, str]) -> None:
-    """The same for Python code that uses a classifier: nothing of a GPU's choices is changed."""
-    environment.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
-    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    _keep_programs(environment)
+def settle_environment(
+    environment: MutableMapping[str, str],
+    *,
+    deterministic: bool = False,
+    keep_programs: bool = True,
+) -> None:
+    """Sets what jax reads when it is imported; what is set already stays.
 
-
-def _keep_programs(environment: MutableMapping[str, str]) -> None:
-    environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder(environment)))
-    environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-
-
-def cache_folder(environment: MutableMapping[str, str]) -> Path:
-    """A folder for compiled programs in the user's cache, one for each kind of processor.
-
-    A home directory may be shared by machines, and a program compiled for one CPU's instructions
-    ends with an illegal one on another.
+    Args:
+      environment: that of this process and of those it starts.
+      deterministic: whether a GPU is to use only kernels that give the same bits every time.
+      keep_programs: whether compiled programs are kept for later processes.
     """
-    base = environment.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "jaxattn" / "programs" / _processor()
+    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # float32 that means float32: TF32 has 10 bits of mantissa. On a CPU it changes nothing.
+    environment.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+    flags = environment.get("XLA_FLAGS", "")
+    # A flag that XLA does not know ends the process, so only this one is used.
+    if deterministic and DETERMINISTIC not in flags:
+        environment["XLA_FLAGS"] = f"{flags} --{DETERMINISTIC}=true".strip()
+    if keep_programs:
+        # A home directory may be shared by machines, and a program compiled for one CPU's
+        # instructions ends with an illegal one on another.
+        folder = default_cache(environment) / "programs" / _processor()
+        environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
+        environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    else:
+        environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 
 def _processor() -> str:
-    found = [platform.machine(), platform.processor()]
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    """A name for the kind of this machine's processor."""
+    known = [platform.machine(), platform.processor()]
+    with contextlib.suppress(OSError):
         # One core is like the other; the lines of the first end at a blank one.
-        core = lines[: lines.index("")] if "" in lines else lines
-        found += [
-            line for line in core if line.split("\t")[0] in ("flags", "Features", "model name")
-        ]
-    except OSError:
-        pass
-    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:12]
+        core = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+        told = ("flags", "Features", "model name")
+        known += [line for line in core if line.split("\t")[0] in told]
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:12]
 
 
 def use_huge_pages() -> None:

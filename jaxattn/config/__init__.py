@@ -7,7 +7,7 @@ from jaxattn.config.attention import (
     LshOptions,
     SdpaOptions,
 )
-from jaxattn.config.checked import MAX_SEQ_LEN, Scope, allowed, declared, of_scope
+from jaxattn.config.checked import MAX_SEQ_LEN, Scope, declared, of_scope
 from jaxattn.config.config import Config, replace, scope_of
 from jaxattn.config.data import DataConfig, TokenizerConfig
 from jaxattn.config.draft import commented
@@ -46,7 +46,7 @@ __all__ = [
     "AttentionConfig", "BaselineConfig", "CheckpointConfig", "Config", "DataConfig",
     "FavorOptions", "FinetuneConfig", "HeadConfig", "LogConfig", "LshOptions", "ModelConfig",
     "PeftConfig", "PlanConfig", "PredictConfig", "ProfileConfig", "RecipeConfig", "Scope",
-    "SdpaOptions", "StudyConfig", "SweepConfig", "TokenizerConfig", "TrainConfig", "allowed",
+    "SdpaOptions", "StudyConfig", "SweepConfig", "TokenizerConfig", "TrainConfig",
     "binding_options", "commented", "declared", "defaults", "flatten", "from_config_dict",
     "inherit_architecture", "of_scope", "read_tree", "read_yaml", "replace", "scope_of",
     "to_plain", "write_yaml",

@@ -5,12 +5,17 @@ import enum
 import functools
 import types
 import typing
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar, cast
 
 from jaxattn.errors import InputError, did_you_mean
 
 MAX_SEQ_LEN = 16384
+
+Value = TypeVar("Value")
+
+Annotation: TypeAlias = type | types.UnionType | types.GenericAlias
+"""Of an option: bool, int, float, str, a union of these, or tuple[int, ...] and the like."""
 
 
 class Scope(enum.Flag):
@@ -41,7 +46,7 @@ class Scope(enum.Flag):
 
 
 def option(
-    default: Any,
+    default: Value,
     doc: str,
     *,
     low: float | None = None,
@@ -49,7 +54,7 @@ def option(
     choices: Sequence[str] | None = None,
     distinct: bool = False,
     scope: Scope = Scope.RESULT,
-) -> Any:
+) -> Value:
     """A dataclass field that is an option.
 
     Args:
@@ -68,30 +73,48 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def section(kind: type, doc: str, *, scope: Scope = Scope.RESULT) -> Any:
+def section(kind: Callable[[], Value], doc: str, *, scope: Scope = Scope.RESULT) -> Value:
     """A dataclass field that holds a nested section of options."""
     return dataclasses.field(default_factory=kind, metadata={"doc": doc, "scope": scope})
 
 
 class Declared(NamedTuple):
-    """An option as it is declared: its annotated type, and its scope with that of its sections."""
+    """An option as it is declared: its annotated type, and what `option` was given."""
 
-    type: Any
+    type: Annotation
+    doc: str
+    low: float | None
+    high: float | None
+    choices: Sequence[str] | None
+    distinct: bool
     scope: Scope
+
+    @property
+    def allowed(self) -> str:
+        """Its values in words; "" where its type says it all."""
+        if self.choices is not None:
+            return ", ".join(self.choices)
+        if self.low is None:
+            return ""
+        return f"at least {self.low}" if self.high is None else f"{self.low} to {self.high}"
 
 
 @functools.cache
 def declared(kind: type) -> Mapping[str, Declared]:
-    """Dotted name -> every option of a section, or of all, in their order."""
+    """Dotted name -> every option of a section, or of all, in their order.
+
+    Scopes include those of the sections in which an option stands.
+    """
     options: dict[str, Declared] = {}
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
-        scope, hint = field.metadata["scope"], hints[field.name]
+        hint = hints[field.name]
         if dataclasses.is_dataclass(hint):
-            for name, (inner, narrower) in declared(hint).items():  # type: ignore[arg-type]
-                options[f"{field.name}.{name}"] = Declared(inner, scope | narrower)
+            for name, option in declared(cast(type, hint)).items():
+                scope = field.metadata["scope"] | option.scope
+                options[f"{field.name}.{name}"] = option._replace(scope=scope)
         else:
-            options[field.name] = Declared(hint, scope)
+            options[field.name] = Declared(hint, **field.metadata)
     return options
 
 
@@ -102,16 +125,6 @@ def of_scope(kind: type, *scopes: Scope) -> tuple[str, ...]:
         for name, option in declared(kind).items()
         if any(scope in option.scope for scope in scopes)
     )
-
-
-def allowed(field: dataclasses.Field) -> str:
-    """The values that an option may have, in words; "" where its type says it all."""
-    low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
-    if choices is not None:
-        return ", ".join(map(str, choices))
-    if low is None:
-        return ""
-    return f"at least {low}" if high is None else f"{low} to {high}"
 
 
 class Checked:
@@ -126,40 +139,41 @@ class Checked:
     def __post_init__(self) -> None:
         """Converts and checks every field, then the rules between them."""
         kind: type = type(self)
-        options = declared(kind)
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
-            if field.name in options:
-                value = self._checked_value(field, options[field.name].type)
-                object.__setattr__(self, field.name, value)
+        for name, option in declared(kind).items():
+            if "." not in name:
+                value = _checked(self.PATH + name, getattr(self, name), option)
+                object.__setattr__(self, name, value)
         self._rules()
-
-    def _checked_value(self, field: dataclasses.Field, annotation: Any) -> Any:
-        name, given = self.PATH + field.name, getattr(self, field.name)
-        low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
-        try:
-            value = _converted(given, annotation)
-        except TypeError:
-            wanted = _type_name(annotation)
-            raise InputError(
-                f"{name}: found {given!r} ({type(given).__name__}), expected {wanted}"
-            ) from None
-        for item in value if isinstance(value, tuple) else (value,):
-            if choices is not None and item not in choices:
-                hint = did_you_mean(str(item), choices)
-                raise InputError(f"{name}: found {item!r}, allowed: {allowed(field)}{hint}")
-            # `not (low <= item)` rather than `item < low`: NaN must be refused too.
-            if not (low is None or low <= item) or not (high is None or item <= high):
-                raise InputError(f"{name}: found {item!r}, allowed: {allowed(field)}")
-        if field.metadata["distinct"] and (not value or len(set(value)) != len(value)):
-            what = f"ones of {allowed(field)}" if choices else "values"
-            raise InputError(f"{name}: found {list(value)}, allowed: one or more different {what}")
-        return value
 
     def _rules(self) -> None:
         """Conditions between fields; raises InputError."""
 
 
-def _converted(value: Any, annotation: Any) -> Any:
+def _checked(name: str, given: object, option: Declared) -> object:
+    """The value of an option as its type; raises InputError where it may not have it."""
+    low, high, choices = option.low, option.high, option.choices
+    try:
+        value = _converted(given, option.type)
+    except TypeError:
+        wanted = _type_name(option.type)
+        raise InputError(
+            f"{name}: found {given!r} ({type(given).__name__}), expected {wanted}"
+        ) from None
+    items = value if isinstance(value, tuple) else (value,)
+    for item in items:
+        if choices is not None and item not in choices:
+            hint = did_you_mean(str(item), choices)
+            raise InputError(f"{name}: found {item!r}, allowed: {option.allowed}{hint}")
+        # `not (low <= item)` rather than `item < low`: NaN must be refused too.
+        if not (low is None or low <= item) or not (high is None or item <= high):
+            raise InputError(f"{name}: found {item!r}, allowed: {option.allowed}")
+    if option.distinct and (not items or len(set(items)) != len(items)):
+        what = f"ones of {option.allowed}" if choices else "values"
+        raise InputError(f"{name}: found {list(items)}, allowed: one or more different {what}")
+    return value
+
+
+def _converted(value: object, annotation: Annotation) -> Any:
     """`value` as the annotated type, or TypeError. Only lossless conversions are made."""
     if isinstance(annotation, types.UnionType):
         for member in typing.get_args(annotation):
@@ -168,7 +182,7 @@ def _converted(value: Any, annotation: Any) -> Any:
             except TypeError:
                 continue
         raise TypeError
-    if typing.get_origin(annotation) is tuple:
+    if isinstance(annotation, types.GenericAlias):
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise TypeError
         return tuple(_converted(item, typing.get_args(annotation)[0]) for item in value)
@@ -179,9 +193,9 @@ def _converted(value: Any, annotation: Any) -> Any:
     return value
 
 
-def _type_name(annotation: Any) -> str:
-    if typing.get_origin(annotation) is tuple:
+def _type_name(annotation: Annotation) -> str:
+    if isinstance(annotation, types.GenericAlias):
         return f"a list of {typing.get_args(annotation)[0].__name__}"
     if isinstance(annotation, types.UnionType):
         return " or ".join(member.__name__ for member in typing.get_args(annotation))
-    return str(annotation.__name__)
+    return annotation.__name__

@@ -7,7 +7,7 @@ An option is declared here once; nothing else in the package holds a default.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from jaxattn.config.attention import AttentionConfig
 from jaxattn.config.checked import Checked, Scope, declared, section
@@ -30,6 +30,8 @@ from jaxattn.config.train import (
     TrainConfig,
 )
 from jaxattn.errors import InputError, did_you_mean
+
+Section = TypeVar("Section", bound=Checked)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +121,7 @@ def scope_of(name: str) -> Scope:
     return section.metadata["scope"] if section and "." in name else Scope.RESULT
 
 
-def replace(config: Config, values: Mapping[str, Any]) -> Config:
+def replace(config: Config, values: Mapping[str, object]) -> Config:
     """`config` with the options of `values` ('section.option' -> value) exchanged."""
     tree: dict[str, Any] = {}
     for path, value in values.items():
@@ -131,19 +133,19 @@ def replace(config: Config, values: Mapping[str, Any]) -> Config:
     return _replaced(config, tree, "")
 
 
-def _replaced(node: Any, values: Mapping[str, Any], path: str) -> Any:
-    names = [field.name for field in dataclasses.fields(node)]
-    changes = {}
+def _replaced(node: Section, values: Mapping[str, object], path: str) -> Section:
+    names = [field.name for field in dataclasses.fields(node)]  # type: ignore[arg-type]
+    changes: dict[str, object] = {}
     for name, value in values.items():
         where = f"{path}.{name}" if path else name
         if name not in names:
             raise InputError(f"unknown option {where!r}{did_you_mean(name, names)}")
         current = getattr(node, name)
-        if dataclasses.is_dataclass(current):
+        if isinstance(current, Checked):
             if not isinstance(value, Mapping):
                 raise InputError(f"{where}: found {value!r}, expected a section of options")
             value = _replaced(current, value, where)
         elif isinstance(value, Mapping):
             raise InputError(f"{where}: found a section of options, expected one value")
         changes[name] = value
-    return dataclasses.replace(node, **changes)
+    return dataclasses.replace(node, **changes)  # type: ignore[type-var]

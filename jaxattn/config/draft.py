@@ -2,12 +2,10 @@
 
 import dataclasses
 import textwrap
-import typing
-from typing import Any
 
 import yaml
 
-from jaxattn.config.checked import allowed
+from jaxattn.config.checked import Checked, declared
 from jaxattn.config.config import Config
 
 WIDTH = 100
@@ -19,17 +17,17 @@ def commented(config: Config, head: str) -> str:
     return "\n".join([*_comment(head, ""), *_section(config, "")]) + "\n"
 
 
-def _section(node: Any, indent: str) -> list[str]:
-    hints = typing.get_type_hints(type(node))
+def _section(node: Checked, indent: str) -> list[str]:
+    kind: type = type(node)
     lines = []
-    for field in dataclasses.fields(node):
-        value = getattr(node, field.name)
-        doc = field.metadata["doc"]
-        if dataclasses.is_dataclass(value):
+    for field in dataclasses.fields(kind):
+        value, doc = getattr(node, field.name), field.metadata["doc"]
+        if isinstance(value, Checked):
             lines += ["", *_comment(doc, indent), f"{indent}{field.name}:"]
             lines += _section(value, indent + "  ")
             continue
-        values = allowed(field) or ("true, false" if hints[field.name] is bool else "")
+        option = declared(kind)[field.name]
+        values = option.allowed or ("true, false" if option.type is bool else "")
         lines += _comment(f"{doc} [{values}]" if values else doc, indent)
         lines.append(f"{indent}{field.name}: {_inline(value)}")
     return lines
@@ -49,7 +47,7 @@ def _comment(text: str, indent: str) -> list[str]:
     return lines
 
 
-def _inline(value: Any) -> str:
+def _inline(value: object) -> str:
     """A value in one line."""
     plain = [list(value) if isinstance(value, tuple) else value]
     text = yaml.safe_dump(plain, default_flow_style=True, width=10**9, allow_unicode=True)

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxattn.config.checked import Scope, declared
+from jaxattn.config.checked import Checked, Scope, declared
 from jaxattn.config.config import Config, replace, scope_of
 from jaxattn.errors import InputError
 from jaxattn.files import write_text
 
 
-def to_plain(config: Any) -> dict[str, Any]:
-    """`config` as nested dicts of YAML types (tuples become lists)."""
-    plain = {}
-    for field in dataclasses.fields(config):
+def to_plain(config: Checked) -> dict[str, Any]:
+    """`config`, or a section of it, as nested dicts of YAML types (tuples become lists)."""
+    plain: dict[str, Any] = {}
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]  # subclasses are dataclasses
         value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
+        if isinstance(value, Checked):
             value = to_plain(value)
         plain[field.name] = list(value) if isinstance(value, tuple) else value
     return plain
