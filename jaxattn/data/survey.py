@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxattn.data.corpora.holdout import text_keys
-from jaxattn.data.read.columns import DerivedTexts
 from jaxattn.data.tokens.arrays import special_ids
 from jaxattn.data.tokens.tokenise import chunks
 
@@ -94,7 +93,7 @@ def duplicates(splits: dict[str, Sequence[str]]) -> list[dict[str, Any]]:
 
 def _keys(texts: Sequence[str], kind: str) -> np.ndarray:
     # 64 bits: among a million texts two different ones are taken for equal once in 30 million.
-    return text_keys(texts if kind == "exact" else DerivedTexts(normalised, texts), 0, "duplicates")
+    return text_keys(texts if kind == "exact" else map(normalised, texts), 0, "duplicates")
 
 
 def contradictions(texts: Sequence[str], labels: np.ndarray) -> int:

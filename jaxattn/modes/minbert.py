@@ -11,10 +11,9 @@ import numpy as np
 from jaxattn.classifier.load import load_classifier
 from jaxattn.config import DataConfig, replace
 from jaxattn.console import say
+from jaxattn.data.corpora.files import VALIDATION_NAMES
 from jaxattn.data.corpora.sources import open_source
-from jaxattn.data.read.columns import row_ids
-from jaxattn.data.read.rows import Rows
-from jaxattn.data.read.structured import VALIDATION_NAMES
+from jaxattn.data.read.rows import Rows, row_ids
 from jaxattn.errors import InputError
 from jaxattn.files import write_text
 from jaxattn.request import Request

@@ -115,7 +115,7 @@ def test_the_hash_seed_changes_nothing(tmp_path):
     write(tmp_path, novels())
     script = (
         "import sys; from jaxattn.config import DataConfig; "
-        "from jaxattn.data.corpora import load_labelled; "
+        "from jaxattn.data.corpora.splits import load_labelled; "
         "c = load_labelled(DataConfig('mine', sys.argv[1], group_column='novel')); "
         "print([list(p.texts) for p in (c.train, c.validation, c.test)])"
     )

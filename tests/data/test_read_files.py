@@ -1,14 +1,23 @@
 """One corpus in every format, and every flaw of a file told with its place."""
 
+import csv
 import json
+from pathlib import Path
 
 import pytest
 
-from jaxattn.data.read.structured import data_files, read_files, split_files
+from jaxattn.config import DataConfig
+from jaxattn.data.corpora.files import split_files
+from jaxattn.data.read.formats import data_files, open_table
+from jaxattn.data.read.rows import Rows, joined, read_file
 from jaxattn.errors import InputError
 
 TEXTS = ["plain", 'quoted, "twice"\nand a second line', "NA", "2020-01-01", "Müller ☃ 日本", "7"]
 LABELS = [1, 0, 1, None, 0, 1]
+
+
+def read(file: Path, **options: str) -> Rows:
+    return read_file(file, DataConfig("mine", **options))
 
 
 def parquet(path, columns):
@@ -46,7 +55,7 @@ def test_all_formats_give_the_same_rows(every_format):
     files = sorted(every_format.iterdir())
     assert len(files) == 7
     for file in files:
-        rows = read_files([file], "text", "label")
+        rows = read(file)
         assert rows.texts == TEXTS, file
         assert [None if v is None else int(v) for v in rows.labels] == LABELS, file
         assert rows.label_columns is None
@@ -54,14 +63,14 @@ def test_all_formats_give_the_same_rows(every_format):
 
 def test_places(every_format):
     def place(name, index):
-        return read_files([every_format / name], "text", "label").place(index)
+        return read(every_format / name).place(index)
 
     assert place("a.parquet", 2) == f"{every_format / 'a.parquet'} row 3"
     # The second text has two lines.
     assert place("a.csv", 2).endswith("a.csv line 5")
     assert place("a.jsonl", 2).endswith("a.jsonl line 3")
     assert place("blank.jsonl", 2).endswith("blank.jsonl line 7")
-    both = read_files([every_format / "a.jsonl", every_format / "a.csv"], "text", "label")
+    both = joined([read(every_format / "a.jsonl"), read(every_format / "a.csv")])
     assert len(both) == 12 and both.place(6).endswith("a.csv line 2")
 
 
@@ -69,7 +78,7 @@ def test_empty_texts_are_left_out_and_counted(tmp_path, caplog):
     file = tmp_path / "a.jsonl"
     texts = ["a", "", "  \n", None, "b"]
     file.write_text("\n".join(json.dumps({"text": t}) for t in texts), encoding="utf-8")
-    rows = read_files([file], "text", "label")
+    rows = read(file)
     assert rows.texts == ["a", "b"] and rows.place(1) == f"{file} line 5"
     assert rows.labels == [None, None] and rows.label_columns == ("text",)
     assert f"{file}: 3 empty texts left out" in caplog.text
@@ -79,7 +88,7 @@ def test_labels_of_every_kind(tmp_path):
     file = tmp_path / "a.jsonl"
     labels = [3, "3", 3.0, " x ", True, -1, None, "", float("nan")]
     file.write_text("\n".join(json.dumps({"text": "t", "label": v}) for v in labels))
-    found = read_files([file], "text", "label").labels
+    found = read(file).labels
     assert found == [3, "3", 3, "x", "True", None, None, None, None]
 
 
@@ -91,7 +100,7 @@ def test_class_names_of_datasets_are_kept(tmp_path):
     )
     table = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features)
     table.to_parquet(str(tmp_path / "a.parquet"))
-    rows = read_files([tmp_path / "a.parquet"], "text", "label")
+    rows = read(tmp_path / "a.parquet")
     assert rows.class_names == ("no", "yes") and rows.labels == [1, 0]
 
 
@@ -100,7 +109,7 @@ def test_odd_folder_names(tmp_path, name):
     folder = tmp_path / name
     folder.mkdir()
     parquet(folder / "a.parquet", {"text": ["x"], "label": ["y"]})
-    assert read_files([folder / "a.parquet"], "text", "label").labels == ["y"]
+    assert read(folder / "a.parquet").labels == ["y"]
 
 
 def test_a_replaced_file_is_read_anew(tmp_path):
@@ -110,13 +119,18 @@ def test_a_replaced_file_is_read_anew(tmp_path):
     for text in ("old", "new"):
         parquet(file, {"text": [text], "label": [1]})
         os.utime(file, (1_000_000_000, 1_000_000_000))
-        assert read_files([file], "text", "label").texts == [text]
+        assert read(file).texts == [text]
 
 
 def test_a_long_text_in_a_csv_file(tmp_path):
+    """Of this process's other CSV files the limit is left as it is, also while rows are read."""
+    limit = csv.field_size_limit()
     file = tmp_path / "a.csv"
     file.write_text("text,label\n" + "word " * 100_000 + ",1\n", encoding="utf-8")
-    assert len(read_files([file], "text", "label").texts[0]) == 500_000
+    assert len(read(file).texts[0]) == 500_000
+    for strict in (True, False):
+        next(open_table(file, strict=strict).rows(()))
+        assert csv.field_size_limit() == limit
 
 
 FLAWS = {
@@ -124,14 +138,17 @@ FLAWS = {
     "latin.jsonl": ('{"text": "é"}'.encode("latin-1"), "line 1: byte 0xe9 is not UTF-8"),
     "more.csv": (b"text,label\na,1\nb,2,3\n", "line 3: 3 cells, the header has 2"),
     "fewer.tsv": (b"text\tlabel\na\t1\nb\n", "line 3: 1 cells, the header has 2"),
-    "open.csv": (b'text,label\n"a,1\nb,2\n', "line 3: unexpected end of data"),
+    "open.csv": (
+        b'text,label\n"a,1\nb,2\n',
+        r"line 2: not a row of the table \(unexpected end of data\)",
+    ),
     "cut.jsonl": (
         b'{"text": "a"}\n{"text": "b\n',
-        r"line 2 is not JSON: Unterminated string.*column 10",
+        r"line 2: not JSON: Unterminated string.*column 10",
     ),
-    "cut.json": (b'[{"text": "a"},\n {"text":}]', r"line 2 is not JSON: .*column 10"),
-    "list.jsonl": (b'{"text": "a"}\n["b"]\n', "line 2 is a JSON list, expected an object"),
-    "array.json": (b'[{"text": "a"}, 5]', "entry 2 is a JSON int, expected an object"),
+    "cut.json": (b'[{"text": "a"},\n {"text":}]', r"line 2: not JSON: .*column 10"),
+    "list.jsonl": (b'{"text": "a"}\n["b"]\n', "line 2: a JSON list, expected an object"),
+    "array.json": (b'[{"text": "a"}, 5]', "entry 2: a JSON int, expected an object"),
     "number.jsonl": (
         b'{"text": "a"}\n{"text": 5}\n',
         r"line 2: 'text' is 5 \(int\), expected a text",
@@ -155,7 +172,7 @@ def test_flaws_are_told_with_their_place(tmp_path, name):
     content, message = FLAWS[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message) as caught:
-        read_files([tmp_path / name], "text", "label")
+        read(tmp_path / name)
     assert str(tmp_path / name) in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -163,14 +180,14 @@ def test_a_missing_parquet_column_and_a_damaged_page(tmp_path):
     file = tmp_path / "a.parquet"
     parquet(file, {"body": ["x"] * 1000, "label": [1] * 1000})
     with pytest.raises(InputError, match=r"no column 'text' \(columns: body, label\)"):
-        read_files([file], "text", "label")
+        read(file)
     content = bytearray(file.read_bytes())
     content[4:60] = bytes(56)
     file.write_bytes(content)
     with pytest.raises(InputError, match="cannot read .*a.parquet"):
-        read_files([file], "body", "label")
+        read(file, text_column="body")
     with pytest.raises(InputError, match="cannot read .*absent.csv: No such file"):
-        read_files([tmp_path / "absent.csv"], "text", "label")
+        read(tmp_path / "absent.csv")
 
 
 @pytest.mark.parametrize(

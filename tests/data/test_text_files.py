@@ -55,7 +55,9 @@ def test_a_flat_folder_is_text_for_the_mlm(tmp_path):
     assert "first line 3\nsecond line\n" in {*texts.train, *texts.validation}
     with pytest.raises(InputError, match="no column 'label'"):
         load_labelled(config(tmp_path))
-    with pytest.raises(InputError, match="texts and labels only, .* column 'novel'"):
+    with pytest.raises(
+        InputError, match=r"has no column 'novel' \(columns: text\); data.group_column names"
+    ):
         load_texts(config(tmp_path, group_column="novel"))
 
 

@@ -147,13 +147,13 @@ def test_small_texts_are_not_kept(tokenizer, tmp_path):
 PROGRAM = """
 import sys
 import numpy as np
-from jaxattn.data import tokenising
-from jaxattn.data.wordpiece import load_tokenizer
+from jaxattn.data.tokens import tokenise
+from jaxattn.data.tokens.wordpiece import load_tokenizer
 
 if __name__ == "__main__":
-    tokenising._WORTH_PROCESSES, tokenising._CHUNK = int(sys.argv[2]), 2000
+    tokenise._WORTH_PROCESSES, tokenise._CHUNK = int(sys.argv[2]), 2000
     texts = open(sys.argv[1] + "/texts.txt", encoding="utf-8").read().split("|")
-    found = tokenising.tokenised(load_tokenizer(sys.argv[1], True), texts, None)
+    found = tokenise.tokenised(load_tokenizer(sys.argv[1], True), texts, None)
     np.save(sys.argv[3], np.concatenate([found.offsets, found.ids]))
 """
 

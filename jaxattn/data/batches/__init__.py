@@ -1,1 +1,1 @@
-"""TODO"""
+"""Batch number `step` as arrays."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Where a corpus is, its splits and its classes."""

@@ -9,7 +9,7 @@ import numpy as np
 from jaxattn.data.read.rows import Rows
 
 
-def text_keys(texts: Sequence[str], seed: int, purpose: str) -> np.ndarray:
+def text_keys(texts: Iterable[str], seed: int, purpose: str) -> np.ndarray:
     """Pseudo-random uint64 [n]; equal texts have equal keys, each purpose has keys of its own."""
     salt = hashlib.blake2b(f"{purpose} {seed}".encode(), digest_size=16).digest()
     digests = b"".join(

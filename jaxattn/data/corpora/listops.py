@@ -11,15 +11,16 @@ Expression i of a split is the same on every machine and whatever the size asked
 drawn, measured and evaluated level by level in arrays: a million tokens take a tenth of a second.
 """
 
-import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxattn.data.read.rows import Rows, checked_rows
+from jaxattn.config import DataConfig
+from jaxattn.data.read.rows import Rows, read_rows
+from jaxattn.data.read.tables import table_of_texts
+from jaxattn.files import whole
 
 SIZES = {"train": 96_000, "validation": 2_000, "test": 2_000}
 
@@ -165,16 +166,13 @@ def listops_file(split: str, count: int, cache: Path) -> Path:
     if file.is_file():
         return file
     cache.mkdir(parents=True, exist_ok=True)
-    temporary = cache / f".{file.name}.{os.getpid()}"
     schema = pyarrow.schema([("text", pyarrow.string()), ("label", pyarrow.int8())])
-    try:
-        with pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for texts, values in _portions(split, count):
-                writer.write_table(pyarrow.table([texts, values], schema=schema))
-        os.replace(temporary, file)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+    with (
+        whole(file) as temporary,
+        pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
+        for texts, values in _portions(split, count):
+            writer.write_table(pyarrow.table([texts, values], schema=schema))
     return file
 
 
@@ -186,11 +184,11 @@ def size_of(split: str, max_examples: int) -> int:
 def in_memory(split: str, count: int) -> Rows:
     """The rows of a split where no file can be kept."""
     drawn = (row for portion in _portions(split, count) for row in zip(*portion, strict=True))
-    cells = (
-        (text, value, (f"listops {split} row", number))
+    texts = (
+        (f"listops {split} row", number, text, value)
         for number, (text, value) in enumerate(drawn, 1)
     )
-    return checked_rows(cells, text_column="text", label_column="label")
+    return read_rows(table_of_texts("listops", texts), DataConfig())
 
 
 def _portions(split: str, count: int) -> Iterator[tuple[list[str], list[int]]]:

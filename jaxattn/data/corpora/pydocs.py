@@ -17,7 +17,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jaxattn.data.read.rows import Rows, checked_rows, logger
+from jaxattn.config import DataConfig
+from jaxattn.data.read.rows import Rows, logger, read_rows
+from jaxattn.data.read.tables import table_of_texts
 from jaxattn.errors import InputError
 
 PACKAGES = (
@@ -61,14 +63,14 @@ def read_pydocs(
         for package in sorted(packages)
         for path, file in _sources(package, search_path)
     ]
-    splits: dict[str, list[tuple[str, str, tuple[str, int]]]] = {name: [] for name in SPLITS}
+    splits: dict[str, list[tuple[str, int, str, str]]] = {name: [] for name in SPLITS}
     seen: set[str] = set()
     found: set[str] = set()
     for package, path, line, text in _cached(sources, cache):
         if text not in seen:
             seen.add(text)
             found.add(package)
-            splits[_split_of(path)].append((text, package, (f"{package}/{path} line", line)))
+            splits[_split_of(path)].append((f"{package}/{path} line", line, text, package))
     if len(found) < 2:
         raise InputError(
             f"data.name: pydocs needs two or more of these packages: {', '.join(sorted(packages))}"
@@ -77,7 +79,7 @@ def read_pydocs(
     if missing:
         logger.warning("pydocs: no docstrings of %s (not installed)", ", ".join(missing))
     return {
-        name: checked_rows(rows, text_column="text", label_column="label")
+        name: read_rows(table_of_texts(f"pydocs {name}", rows), DataConfig())
         for name, rows in splits.items()
     }
 

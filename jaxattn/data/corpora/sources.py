@@ -1,23 +1,22 @@
 """Where a corpus is read from: a folder, a single file, the hub, or what is built in."""
 
 import dataclasses
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 from jaxattn.config import DataConfig
 from jaxattn.data.corpora import listops, pydocs
+from jaxattn.data.corpora.files import split_files, with_part
 from jaxattn.data.corpora.known import CORPORA
-from jaxattn.data.read.columns import read_table, without_columns
+from jaxattn.data.read.formats import FORMATS, data_files
 from jaxattn.data.read.hub import open_hub
-from jaxattn.data.read.rows import Rows, joined, logger
-from jaxattn.data.read.structured import FORMATS, data_files, split_files
+from jaxattn.data.read.rows import Rows, joined, read_file, read_rows, texts_and_labels
 from jaxattn.data.read.text_files import (
+    TEXT,
     is_labelled_file,
-    read_split_folder,
-    read_texts,
+    split_folder,
     split_folders,
-    text_files,
+    whole_files,
 )
 from jaxattn.errors import InputError, did_you_mean
 from jaxattn.files import default_cache
@@ -95,7 +94,7 @@ def _listops(data: DataConfig) -> Source:
             return None
         count = listops.size_of(split, data.max_examples)
         try:
-            rows = read_table(listops.listops_file(split, count, default_cache()), data)
+            rows = read_file(listops.listops_file(split, count, default_cache()), data)
         except OSError:
             # A home that cannot be written to costs time on every start, nothing else.
             rows = listops.in_memory(split, count)
@@ -107,40 +106,27 @@ def _listops(data: DataConfig) -> Source:
 
 def _folder(folder: Path, data: DataConfig) -> Source:
     """A folder of tables, of labelled lines, of folders of texts, or of texts; in this order."""
-    tables = _with_part(data_files(folder), data, folder)
+    tables = with_part(data_files(folder), data, folder)
     if tables:
         return _tables(folder, tables, data)
-    lines = [file for file in text_files(folder) if is_labelled_file(file)]
+    lines = [file for file in data_files(folder, (TEXT,)) if is_labelled_file(file)]
     if lines:
-        return _tables(folder, _with_part(lines, data, folder), data)
+        return _tables(folder, with_part(lines, data, folder), data)
     inner = split_folders(folder)
     if inner:
         return _text_folders(folder, inner, data)
-    texts = text_files(folder)
+    texts = data_files(folder, (TEXT,))
     if texts:
         return _only_training(
-            str(folder), data, lambda: without_columns(read_texts(texts), data, str(folder))
+            str(folder), data, lambda: read_rows(whole_files(folder, texts), texts_and_labels(data))
         )
     return _tables(folder, [], data)
-
-
-def _with_part(files: list[Path], data: DataConfig, folder: Path) -> list[Path]:
-    """The files with `data.file_part` between the marks (_ . -) of their names."""
-    if not data.file_part or not files:
-        return files
-    part = re.escape(data.file_part.lower())
-    chosen = [f for f in files if re.search(rf"(^|[_.-]){part}([_.-]|$)", f.stem.lower())]
-    if not chosen:
-        logger.warning(
-            "data.file_part: no file in %s has %r in its name; all are read", folder, data.file_part
-        )
-    return chosen or files
 
 
 def _tables(folder: Path, known: list[Path], data: DataConfig) -> Source:
     def read(split: str, synonyms: tuple[str, ...]) -> Rows | None:
         files = split_files(known, split, synonyms)
-        return joined([read_table(file, data) for file in files]) if files else None
+        return joined([read_file(file, data) for file in files]) if files else None
 
     return Source(str(folder), tuple(file.name for file in known), read)
 
@@ -151,7 +137,7 @@ def _text_folders(folder: Path, inner: list[Path], data: DataConfig) -> Source:
     def read(split: str, synonyms: tuple[str, ...]) -> Rows | None:
         for name in (split, *synonyms):
             if name.lower() in by_name:
-                return without_columns(read_split_folder(by_name[name.lower()]), data, str(folder))
+                return read_rows(split_folder(by_name[name.lower()]), texts_and_labels(data))
         return None
 
     return Source(str(folder), tuple(path.name for path in inner), read)
@@ -167,9 +153,9 @@ def _only_training(name: str, data: DataConfig, read_all: Callable[[], Rows]) ->
 
 
 def _single_file(file: Path, data: DataConfig) -> Source:
-    known = (*FORMATS, ".txt")
+    known = (*FORMATS, TEXT)
     if file.suffix.lower() not in known:
         raise InputError(
             f"data.path: {file} ends in {file.suffix!r}, allowed: {', '.join(known)}, or a folder"
         )
-    return _only_training(str(file), data, lambda: read_table(file, data))
+    return _only_training(str(file), data, lambda: read_file(file, data))

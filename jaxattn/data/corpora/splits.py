@@ -16,11 +16,12 @@ import numpy as np
 from jaxattn.config import DataConfig
 from jaxattn.data.corpora import holdout
 from jaxattn.data.corpora.classes import Classes
+from jaxattn.data.corpora.files import VALIDATION_NAMES
 from jaxattn.data.corpora.holdout import apart, group_names
 from jaxattn.data.corpora.sources import Source, open_source
-from jaxattn.data.read.columns import read_table
-from jaxattn.data.read.rows import Rows, joined, logger
-from jaxattn.data.read.structured import FORMATS, VALIDATION_NAMES, require_column
+from jaxattn.data.read.formats import FORMATS
+from jaxattn.data.read.rows import Rows, joined, logger, read_file
+from jaxattn.data.read.tables import require_column
 from jaxattn.errors import InputError
 
 TEST_FRACTION = 0.1
@@ -121,7 +122,7 @@ def load_labelled_file(file: Path, data: DataConfig, names: tuple[str, ...]) -> 
             f"{file}: cannot read {file.suffix or 'a file without ending'} as texts with labels; "
             f"allowed: {', '.join(FORMATS)}, .txt (lines 'label ||| text')"
         )
-    rows = read_table(file, data)
+    rows = read_file(file, data)
     if rows.label_columns is not None:
         require_column(data.label_column, rows.label_columns, str(file))
     labelled = rows.take(_is_labelled(rows))

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Files, folders and the hub, row by row."""

@@ -1,15 +1,19 @@
 """Data sets of the Hugging Face hub, copied to the disk by `datasets` or streamed row by row."""
 
+import contextlib
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from jaxattn.config import DataConfig
-from jaxattn.data.read.columns import Keywords, joined_text, shaped, text_columns
-from jaxattn.data.read.rows import Rows, checked_rows
-from jaxattn.data.read.structured import quiet_datasets, require_column, table_rows
+from jaxattn.data.read.formats import PARQUET_ROWS, batch_rows, names_of_classes
+from jaxattn.data.read.rows import Rows, read_rows
+from jaxattn.data.read.tables import Row, Table
 from jaxattn.errors import InputError
+
+if TYPE_CHECKING:
+    import datasets
 
 # (split, synonyms) -> its rows, or None if there is no such split.
 Read = Callable[[str, tuple[str, ...]], Rows | None]
@@ -25,7 +29,7 @@ def open_hub(data: DataConfig) -> tuple[tuple[str, ...], Read]:
 
     # Its retries are told line by line, twice; the error at the end says it all.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    with quiet_datasets():
+    with _quiet_datasets():
         try:
             tables = datasets.load_dataset(
                 data.hub,
@@ -45,69 +49,47 @@ def open_hub(data: DataConfig) -> tuple[tuple[str, ...], Read]:
         if name is None:
             return None
         where = f"{data.hub} split {name!r}"
-        rows = _streamed if data.streaming else _copied
-        return rows(tables[name], where, data)
+        if not data.streaming:
+            return read_rows(_copied(tables[name], where), data)
+        # No more rows are fetched than are asked for.
+        return read_rows(_streamed(tables[name], where), data, most=data.max_examples)
 
     return tuple(tables), read
 
 
-def _copied(table: Any, where: str, data: DataConfig) -> Rows:
-    columns = table.column_names
-    names = text_columns(data.text_column, columns)
-    require_column(names[0], columns, where)
-    rows = table_rows(table, columns, names[0], data.label_column, f"{where} row")
+@contextlib.contextmanager
+def _quiet_datasets() -> Iterator[None]:
+    """Switches the progress bars of `datasets` off, and back to what they were."""
+    import datasets
 
-    def column(name: str) -> Mapping[int, Any]:
-        require_column(name, columns, where)
-        return dict(enumerate(table[name], 1))
-
-    return shaped(rows, names, data, column)
-
-
-def _streamed(table: Any, where: str, data: DataConfig) -> Rows:
-    """The rows of a streamed split; no more are fetched than `data.max_examples` asks for."""
-    stream = iter(table)
-    first: dict[str, Any] = next(stream, {})
-    columns = tuple(first)
-    names = text_columns(data.text_column, columns)
-    further = [name for name in (*names[1:], data.group_column, data.keyword_column) if name]
-    for name in (names[0], *further):
-        require_column(name, columns, where)
-    beside: dict[int, dict[str, Any]] = {}
-
-    def cells() -> Iterator[tuple[Any, Any, tuple[str, int]]]:
-        for number, row in _wanted(itertools.chain([first], stream), names, data):
-            beside[number] = {name: row[name] for name in further}
-            yield row[names[0]], row.get(data.label_column), (f"{where} row", number)
-
-    features = table.features or {}
-    rows = checked_rows(
-        cells(),
-        text_column=names[0],
-        label_column=data.label_column,
-        label_columns=None if data.label_column in columns else columns,
-        class_names=tuple(getattr(features.get(data.label_column), "names", None) or ()),
-    )
-    return shaped(
-        rows, names, data, lambda name: {number: row[name] for number, row in beside.items()}
-    )
+    were_off = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not were_off:
+            datasets.enable_progress_bars()
 
 
-def _wanted(
-    stream: Iterator[dict[str, Any]], names: Sequence[str], data: DataConfig
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Numbered rows with a keyword, until `data.max_examples` of them that are not empty came."""
-    keywords = Keywords(data.keywords, data.keyword_characters)
-    kept = 0
-    for number, row in enumerate(stream, 1):
-        text = row[names[0]]
-        if isinstance(text, str):
-            searched = row[data.keyword_column] if data.keyword_column else None
-            if searched is None:
-                searched = joined_text(row[name] for name in names)
-            if not keywords.in_text(searched):
-                continue
-            kept += bool(text.strip())
-        yield number, row
-        if kept and kept == data.max_examples:
-            return
+def _copied(table: "datasets.Dataset", where: str) -> Table:
+    def rows(columns: Sequence[str]) -> Iterator[Row]:
+        before = 0
+        for batch in table.data.select(list(columns)).to_batches(max_chunksize=PARQUET_ROWS):
+            yield from batch_rows(batch, f"{where} row", before)
+            before += len(batch)
+
+    return Table(
+        where, table.column_names, rows, schema=table.features.arrow_schema,
+        class_names=lambda column: names_of_classes(table.features, column),
+    )  # fmt: skip
+
+
+def _streamed(table: "datasets.IterableDataset", where: str) -> Table:
+    stream: Iterator[dict[str, object]] = iter(table)
+    first = list(itertools.islice(stream, 1))
+    numbered = enumerate(itertools.chain(first, stream), 1)
+    return Table(
+        where, tuple(first[0] if first else ()),
+        lambda _: (Row(f"{where} row", number, row) for number, row in numbered),
+        class_names=lambda column: names_of_classes(table.features, column),
+    )  # fmt: skip

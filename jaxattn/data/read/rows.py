@@ -1,13 +1,26 @@
-"""Texts and labels as they were read, each with the place it came from."""
+"""Texts and labels of a table as `DataConfig` wants them, each with the place it came from."""
 
 import dataclasses
 import logging
+import math
 from array import array
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from jaxattn.config import DataConfig
+from jaxattn.data.read.columns import (
+    CLEANERS,
+    EMPTY,
+    Keywords,
+    group_of,
+    text_columns,
+    text_of,
+)
+from jaxattn.data.read.formats import FORMATS, open_table
+from jaxattn.data.read.tables import Row, Table, require_column
+from jaxattn.data.read.text_files import TEXT, labelled_lines
 from jaxattn.data.texts import Indexed, Texts, TextsWriter
 from jaxattn.errors import InputError
 
@@ -16,29 +29,32 @@ logger = logging.getLogger("jaxattn.data")
 # How data sets mark a row without a label: null, an empty cell, or -1 (as on the hub).
 _UNLABELLED = (None, "", -1, "-1")
 
+# Text and label in the tab-separated tables of the minBERT course, whatever options call them.
+_COURSE_TEXT, _COURSE_LABEL = "sentence", "sentiment"
+
 Label = int | str | None
 
 
 class Places(Indexed[tuple[str, int]]):
     """Pairs (what is counted, number), such as ("train.csv line", 7), in little memory."""
 
-    def __init__(self, whats: Sequence[str], which: np.ndarray, numbers: np.ndarray) -> None:
-        """Pair i is (whats[which[i]], numbers[i]); int [n] each."""
-        self._whats, self._which, self._numbers = tuple(whats), which, numbers
+    def __init__(self, units: Sequence[str], which: np.ndarray, numbers: np.ndarray) -> None:
+        """Pair i is (units[which[i]], numbers[i]); int [n] each."""
+        self.units, self._which, self._numbers = tuple(units), which, numbers
 
     def take(self, indices: np.ndarray) -> "Places":
         """The pairs at int [m] indices."""
-        return Places(self._whats, self._which[indices], self._numbers[indices])
+        return Places(self.units, self._which[indices], self._numbers[indices])
 
     @classmethod
     def joined(cls, parts: Sequence["Places"]) -> "Places":
         """The pairs of all parts."""
-        whats = [what for part in parts for what in part._whats]
-        first = np.cumsum([0, *(len(part._whats) for part in parts)])
+        units = [unit for part in parts for unit in part.units]
+        first = np.cumsum([0, *(len(part.units) for part in parts)])
         which = [part._which + start for part, start in zip(parts, first, strict=False)]
         empty = np.zeros(0, np.int64)
         numbers = np.concatenate([empty, *(part._numbers for part in parts)])
-        return cls(whats, np.concatenate([empty, *which]), numbers)
+        return cls(units, np.concatenate([empty, *which]), numbers)
 
     def __len__(self) -> int:
         """Number of pairs."""
@@ -46,7 +62,7 @@ class Places(Indexed[tuple[str, int]]):
 
     def at(self, index: int) -> tuple[str, int]:
         """One pair."""
-        return self._whats[self._which[index]], int(self._numbers[index])
+        return self.units[self._which[index]], int(self._numbers[index])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +91,8 @@ class Rows:
 
     def place(self, index: int) -> str:
         """Where row `index` was read."""
-        what, number = self.places[index]
-        return f"{what} {number}"
+        unit, number = self.places[index]
+        return f"{unit} {number}"
 
     def take(self, chosen: np.ndarray) -> "Rows":
         """The rows of a bool [n] or of int [m] indices, in that order."""
@@ -91,73 +107,7 @@ class Rows:
         )
 
 
-def checked_rows(
-    cells: Iterable[tuple[Any, Any, tuple[str, int]]],
-    *,
-    text_column: str,
-    label_column: str,
-    label_columns: tuple[str, ...] | None = None,
-    class_names: tuple[str, ...] = (),
-) -> Rows:
-    """Rows of (text, label, place) cells; empty texts are left out and counted in a warning.
-
-    Raises:
-        InputError: a text is no string, or a label neither an integer nor a string.
-    """
-    texts = TextsWriter()
-    labels: list[Label] = []
-    # Labels that are read again and again are kept once.
-    known: dict[Label, Label] = {}
-    whats: dict[str, int] = {}
-    which, numbers = array("q"), array("q")
-    empty = 0
-    for text, label, place in cells:
-        if text is None or (isinstance(text, str) and not text.strip()):
-            empty += 1
-            continue
-        if not isinstance(text, str):
-            raise InputError(
-                f"{place[0]} {place[1]}: {text_column!r} is {text!r} ({type(text).__name__}), "
-                "expected a text"
-            )
-        try:
-            texts.append(text)
-        except UnicodeEncodeError:
-            # JSON can spell half of a surrogate pair; no tokenizer takes it.
-            raise InputError(
-                f"{place[0]} {place[1]}: {text_column!r} holds half of a surrogate pair, expected "
-                "valid Unicode"
-            ) from None
-        label = _checked_label(label, label_column, place)
-        labels.append(known.setdefault(label, label))
-        which.append(whats.setdefault(place[0], len(whats)))
-        numbers.append(place[1])
-    if empty:
-        logger.warning("%s: %d empty texts left out", place[0].rpartition(" ")[0], empty)
-    places = Places(list(whats), np.array(which, np.int64), np.array(numbers, np.int64))
-    return Rows(texts.finish(), labels, places, label_columns, class_names)
-
-
-def _checked_label(label: Any, column: str, place: tuple[str, int]) -> Label:
-    if isinstance(label, str):
-        label = label.strip()
-    if isinstance(label, bool):
-        return str(label)
-    # A column of integers with gaps is read as floats, its gaps as NaN.
-    if isinstance(label, float):
-        if label != label:
-            return None
-        if label.is_integer():
-            label = int(label)
-    if label is not None and not isinstance(label, int | str):
-        raise InputError(
-            f"{place[0]} {place[1]}: {column!r} is {label!r} ({type(label).__name__}), expected an "
-            "integer or a string"
-        )
-    return None if label in _UNLABELLED else label
-
-
-def joined(parts: list[Rows]) -> Rows:
+def joined(parts: Sequence[Rows]) -> Rows:
     """The rows of several files of one split."""
     lacking = [part.label_columns for part in parts if part.label_columns is not None]
     return Rows(
@@ -168,3 +118,146 @@ def joined(parts: list[Rows]) -> Rows:
         parts[0].class_names if parts else (),
         [group for part in parts for group in part.groups],
     )
+
+
+def read_rows(table: Table, data: DataConfig, most: int = 0) -> Rows:
+    """The rows of a table as the options want them.
+
+    Its columns are joined, texts without a keyword are left out, mark-up is taken out. Rows without
+    a text are left out and counted in a warning. A table with tabs in which the text column is
+    missing may have the columns of the minBERT course.
+
+    Args:
+        table: is read to its end.
+        data: the options.
+        most: texts after which reading ends; 0: never.
+
+    Raises:
+        InputError: a row is bad, a column is missing, or a cell cannot be a text, label or group.
+    """
+    names, label_column = text_columns(data.text_column, table.columns), data.label_column
+    if table.tabs and data.text_column not in table.columns and _COURSE_TEXT in table.columns:
+        names, label_column = (_COURSE_TEXT,), _COURSE_LABEL
+    options = dict.fromkeys(names, "data.text_column")
+    for option in ("group_column", "keyword_column"):
+        if name := getattr(data, option):
+            options[name] = f"data.{option}"
+
+    def require_columns(columns: Collection[str]) -> None:
+        for name, option in options.items():
+            require_column(name, columns, table.name, option)
+
+    if not table.open_ended:
+        require_columns(table.columns)
+    wanted = list(options)
+    if label_column in table.columns and label_column not in options:
+        wanted.append(label_column)
+    keywords = Keywords(data.keywords, data.keyword_characters) if data.keywords else None
+    clean = CLEANERS[data.clean] if data.clean != "none" else None
+    texts, labels, groups = TextsWriter(), list[Label](), list[str | None]()
+    # Labels that are read again and again are kept once.
+    known: dict[Label, Label] = {}
+    units: dict[str, int] = {}
+    which, numbers = array("q"), array("q")
+    row, empty, several = None, 0, len(names) > 1
+    for row in table.rows(wanted):
+        cells = row.cells
+        text, flaw = text_of(cells, names)
+        if row.error or (flaw and flaw != EMPTY):
+            raise InputError(f"{row.place}: {row.error or flaw}")
+        # Where the first of several columns is empty there is no text, whatever the others hold.
+        if flaw or (several and not text_of(cells, names[:1])[0]):
+            empty += 1
+            continue
+        if keywords:
+            searched = cells.get(data.keyword_column) if data.keyword_column else text
+            if not keywords.in_text(searched):
+                continue
+        texts.append(clean(text) if clean else text)
+        label = _label(row, label_column)
+        labels.append(known.setdefault(label, label))
+        if data.group_column:
+            groups.append(_group(row, data.group_column))
+        which.append(units.setdefault(row.unit, len(units)))
+        numbers.append(row.number)
+        if len(labels) == most:
+            break
+    if empty:
+        logger.warning("%s: %d empty texts left out", table.name, empty)
+    # Files that say nothing of their columns beforehand have none without a row.
+    require_columns(table.columns if row or table.schema else ())
+    return Rows(
+        texts.finish(),
+        labels,
+        Places(list(units), np.array(which, np.int64), np.array(numbers, np.int64)),
+        None if label_column in table.columns else tuple(table.columns),
+        table.class_names(label_column),
+        groups,
+    )
+
+
+def _label(row: Row, column: str) -> Label:
+    label = row.cells.get(column)
+    if isinstance(label, str):
+        label = label.strip()
+    elif isinstance(label, bool):
+        return str(label)
+    # A column of integers with gaps is read as floats, its gaps as NaN.
+    elif isinstance(label, float):
+        label = None if math.isnan(label) else _integer(label)
+    if label in _UNLABELLED:
+        return None
+    if isinstance(label, str):
+        return label
+    if isinstance(label, int):
+        return label
+    raise InputError(
+        f"{row.place}: {column!r} is {label!r} ({type(label).__name__}), expected an integer or a "
+        "string"
+    )
+
+
+def _group(row: Row, column: str) -> str | None:
+    group = row.cells.get(column)
+    if isinstance(group, float):
+        group = _integer(group)
+    if group is not None and not isinstance(group, str | int):
+        raise InputError(
+            f"{row.place}: {column!r} is {group!r} ({type(group).__name__}), expected a string or "
+            "an integer"
+        )
+    return None if group is None else group_of(group)
+
+
+def _integer(number: float) -> float | int:
+    return int(number) if number.is_integer() else number
+
+
+def read_file(file: Path, data: DataConfig) -> Rows:
+    """The rows of one file in any format.
+
+    Raises:
+        InputError: as `read_rows`; or the file cannot be read.
+    """
+    if file.suffix.lower() == TEXT:
+        return read_rows(labelled_lines(file), texts_and_labels(data))
+    return read_rows(open_table(file), data)
+
+
+def texts_and_labels(data: DataConfig) -> DataConfig:
+    """The options for a table that calls its columns `text` and `label`, whatever others do."""
+    return dataclasses.replace(data, text_column="text", label_column="label")
+
+
+def row_ids(rows: Rows, name: str = "id") -> list[str] | None:
+    """The cells of a column of ids, stripped; None where a file of `rows` has no such column."""
+    ids: dict[tuple[str, int], str] = {}
+    for unit in rows.places.units:
+        # "train.csv line" and "train.parquet row" are what rows are counted in.
+        file = Path(unit.rpartition(" ")[0])
+        table = open_table(file) if file.suffix.lower() in FORMATS else None
+        if table is None or name not in table.columns:
+            return None
+        for row in table.rows([name]):
+            ids[row.unit, row.number] = str(row.cells.get(name)).strip()
+    return [ids[place] for place in rows.places]

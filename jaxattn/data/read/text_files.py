@@ -7,23 +7,15 @@ it) and, for the MLM, a folder of `*.txt` without more.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jaxattn.data.read.rows import Rows, checked_rows
-from jaxattn.data.read.structured import text_lines
-from jaxattn.errors import InputError
+from jaxattn.data.read.formats import data_files
+from jaxattn.data.read.tables import Lines, Row, Table, table_of_texts, text_lines
+
+TEXT = ".txt"
 
 SEPARATOR = "|||"
 
 UNLABELLED_FOLDERS = ("unsup", "unsupervised", "unlabeled", "unlabelled")
 """Folders beside those of the labels whose texts have no label (aclImdb has `train/unsup`)."""
-
-
-def text_files(folder: Path) -> list[Path]:
-    """The `.txt` files in a folder, sorted; hidden ones are no data."""
-    return [
-        file
-        for file in sorted(folder.iterdir())
-        if file.suffix.lower() == ".txt" and file.is_file() and not file.name.startswith(".")
-    ]
 
 
 def is_labelled_file(file: Path) -> bool:
@@ -32,81 +24,68 @@ def is_labelled_file(file: Path) -> bool:
     return SEPARATOR in first
 
 
-def read_labelled_lines(file: Path) -> Rows:
-    """The rows of a file of `label ||| text` lines (the minBERT assignment's form).
+def labelled_lines(file: Path) -> Table:
+    """The table in a file of `label ||| text` lines (the minBERT assignment's form)."""
 
-    Raises:
-        InputError: a line has another form, or is not UTF-8.
-    """
-    return checked_rows(_labelled_lines(file), text_column="text", label_column="label")
+    def rows(_: Sequence[str]) -> Iterator[Row]:
+        for number, line, error in Lines(file):
+            if not line.strip():
+                continue
+            label, separator, text = line.partition(SEPARATOR)
+            if not separator or not label.strip():
+                shown = line.strip()[:40]
+                error = error or f"found {shown!r}, expected 'label {SEPARATOR} text'"
+            yield Row(f"{file} line", number, {"text": text.strip(), "label": label}, error)
 
-
-def _labelled_lines(file: Path) -> Iterator[tuple[str, str, tuple[str, int]]]:
-    for number, line in enumerate(text_lines(file), 1):
-        if not line.strip():
-            continue
-        label, separator, text = line.partition(SEPARATOR)
-        if not separator or not label.strip():
-            shown = line.strip()[:40]
-            raise InputError(
-                f"{file} line {number}: found {shown!r}, expected 'label {SEPARATOR} text'"
-            )
-        yield text.strip(), label, (f"{file} line", number)
+    return Table(str(file), ("text", "label"), rows)
 
 
 def split_folders(folder: Path) -> list[Path]:
     """The folders in `folder` that hold texts themselves or in folders of labels, sorted."""
-    return [
-        inner
-        for inner in sorted(folder.iterdir())
-        if inner.is_dir()
-        and not inner.name.startswith(".")
-        and (_label_folders(inner) or text_files(inner))
-    ]
+    return [inner for inner in _folders(folder) if _label_folders(inner) or _texts(inner)]
 
 
 def _label_folders(split: Path) -> list[Path]:
+    return [inner for inner in _folders(split) if _texts(inner)]
+
+
+def _texts(folder: Path) -> list[Path]:
+    return data_files(folder, (TEXT,))
+
+
+def _folders(folder: Path) -> list[Path]:
     return [
         inner
-        for inner in sorted(split.iterdir())
-        if inner.is_dir() and not inner.name.startswith(".") and text_files(inner)
+        for inner in sorted(folder.iterdir())
+        if inner.is_dir() and not inner.name.startswith(".")
     ]
 
 
-def read_split_folder(split: Path) -> Rows:
+def split_folder(split: Path) -> Table:
     """The texts of `<split>/<label>/*.txt`, or those of `<split>/*.txt` without labels.
 
     Where there are folders of labels, files beside them are no texts (aclImdb keeps lists of web
     addresses there).
-
-    Raises:
-        InputError: a file is not UTF-8 or cannot be read.
     """
     labels = _label_folders(split)
     if not labels:
-        return read_texts(text_files(split))
-    cells = (
-        cell
+        return whole_files(split, _texts(split))
+
+    labelled = (
+        (folder.name if folder.name.lower() not in UNLABELLED_FOLDERS else None, file)
         for folder in labels
-        for cell in _whole_files(text_files(folder), _label_of(folder.name))
+        for file in _texts(folder)
     )
-    return checked_rows(cells, text_column="text", label_column="label")
-
-
-def _label_of(folder: str) -> str | None:
-    return None if folder.lower() in UNLABELLED_FOLDERS else folder
-
-
-def read_texts(files: Sequence[Path]) -> Rows:
-    """One text a file, without labels."""
-    cells = _whole_files(files, None)
-    return checked_rows(
-        cells, text_column="text", label_column="label", label_columns=("the whole file",)
+    return table_of_texts(
+        str(split), ((f"{file} line", 1, _content(file), label) for label, file in labelled)
     )
 
 
-def _whole_files(
-    files: Sequence[Path], label: str | None
-) -> Iterator[tuple[str, str | None, tuple[str, int]]]:
-    for file in files:
-        yield "".join(text_lines(file)), label, (f"{file} line", 1)
+def whole_files(folder: Path, files: Sequence[Path]) -> Table:
+    """One text a file of a folder, without labels."""
+    rows = (Row(f"{file} line", 1, {"text": _content(file)}) for file in files)
+    return Table(str(folder), ("text",), lambda _: rows)
+
+
+def _content(file: Path) -> str:
+    return "".join(text_lines(file))

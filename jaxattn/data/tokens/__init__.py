@@ -1,1 +1,1 @@
-"""TODO"""
+"""Vocabularies, and texts as ids."""
