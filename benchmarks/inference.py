@@ -47,8 +47,7 @@ def ours(attention: str, pooling: str) -> Run:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     import jax
 
-    from jaxattn.classifier.serving import Server
-    from jaxattn.classifier.text_classifier import served
+    from jaxattn.classifier.serving import serving_predictor
     from jaxattn.config import Config, replace
     from jaxattn.config.presets import architecture_options
     from jaxattn.data.tokens.arrays import TokenArray
@@ -57,10 +56,10 @@ def ours(attention: str, pooling: str) -> Run:
 
     options = architecture_options("bert_small") | OURS
     config = replace(Config(), options | {"attention.type": attention, "head.pooling": pooling})
-    models = {n: ClassifierModel(served(config, n), VOCABULARY, 2) for _, n in SHAPES}
-    trained = Trained(init_classifier(models[128], 0), jax.random.key(0))
-    server = Server(models, trained, classes=2, pad_id=0)
-    return lambda ids, _: server.probabilities(TokenArray.from_rows(ids))
+    model = ClassifierModel(config, VOCABULARY, 2)
+    trained = Trained(init_classifier(model, 0), jax.random.key(0))
+    predictor = serving_predictor(config, VOCABULARY, 2, 0)
+    return lambda ids, _: predictor.probabilities(trained, TokenArray.from_rows(ids))
 
 
 def bert() -> Any:

@@ -33,5 +33,7 @@ def load(
     given = {"predict.long": long, "predict.overlap": overlap}
     with collector_paused():
         from jaxattn.classifier.load import open_classifier
+        from jaxattn.classifier.text_classifier import TextClassifier
 
-        return open_classifier(path, {name: x for name, x in given.items() if x is not None})
+        options = {name: value for name, value in given.items() if value is not None}
+        return TextClassifier(open_classifier(path, options))

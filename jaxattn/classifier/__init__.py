@@ -1,1 +1,1 @@
-"""TODO"""
+"""A finished classifier in use: loaded, served, evaluated, exported."""

@@ -1,5 +1,6 @@
 """The README.md of an exported classifier: what it is, how good, from what, and what it is not."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from jaxattn.config import Config
@@ -11,7 +12,7 @@ _METRICS = ("accuracy", "macro_f1", "weighted_f1", "auroc", "loss")
 
 
 def model_card(
-    folder: RunFolder, config: Config, label_names: tuple[str, ...], about: dict[str, Any]
+    folder: RunFolder, config: Config, label_names: tuple[str, ...], about: Mapping[str, Any]
 ) -> str:
     """The card, in Markdown, of the run in `folder`; `about` is program.json."""
     results = folder.results() if folder.results_path.exists() else Results()

@@ -1,23 +1,37 @@
 """A finished classifier on labelled texts: metrics, speed and errors."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from jaxattn.classifier.load import Classifier
-from jaxattn.classifier.text_classifier import CHUNK, TextClassifier
-from jaxattn.config import Config, replace
-from jaxattn.data.corpora.splits import Examples, LabelledCorpus
-from jaxattn.errors import InputError
+from jaxattn.classifier.classifier import Classifier
+from jaxattn.config import Config
+from jaxattn.data.corpora.splits import (
+    Examples,
+    LabelledCorpus,
+    data_hash,
+    load_labelled,
+    load_labelled_file,
+    texts_hash,
+)
+from jaxattn.errors import InputError, did_you_mean
 from jaxattn.evaluate.calibration import calibration
-from jaxattn.evaluate.corpus import Read, cut_reader
+from jaxattn.evaluate.corpus import report_on_test
 from jaxattn.evaluate.intervals import macro_f1_interval
-from jaxattn.evaluate.metrics import per_class
-from jaxattn.runs.predictions import read_predictions
+from jaxattn.evaluate.metrics import classification_metrics, confusion, per_class
+from jaxattn.files import write_json
+from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.predictions import read_predictions, write_predictions
+from jaxattn.runs.publish import log_evaluation
 from jaxattn.stages import machine
+
+PREDICTIONS = "evaluation_test.csv"
+
+SPLITS = ("train", "validation", "test")
 
 BATCH_SIZES = (1, 32)
 """At which latency and throughput are told."""
@@ -26,37 +40,75 @@ MOST_BATCHES = 32
 """Of each size are timed."""
 
 
-def reader(classifier: Classifier, config: Config) -> Callable[[Sequence[str]], Read]:
-    """Reads the texts of a corpus as `predict.long` says."""
-    if config.predict.long == "truncate":
-        return cut_reader(config, classifier.predictor, classifier.trained, classifier.tokenizer)
-    # The corpus has taken mark-up out already.
-    plain = replace(config, {"data.clean": "none"})
-    whole = TextClassifier(plain, classifier.label_names, classifier.tokenizer, classifier.trained)
-
-    def read(texts: Sequence[str]) -> Read:
-        starts = range(0, len(texts), CHUNK)
-        parts = [whole.classify(list(texts[start : start + CHUNK])) for start in starts]
-        found, long = (np.concatenate(each) for each in zip(*parts, strict=True))
-        return Read(found, float(long.mean()))
-
-    return read
+def evaluate_splits(folder: RunFolder, classifier: Classifier) -> dict[str, Any]:
+    """The report on validation and test; writes evaluation.json and `PREDICTIONS` in the run."""
+    config = classifier.config
+    corpus = _corpus(config, classifier.label_names)
+    report = report_on_test(folder, corpus, classifier.read, PREDICTIONS)
+    report["long"] = config.predict.long
+    report |= _described(classifier, folder.path / PREDICTIONS, corpus.test.texts)
+    report["data_hash"] = data_hash(corpus)
+    write_json(folder.path / "evaluation.json", report)
+    log_evaluation(folder, config.log, "test", report["test"])
+    return report
 
 
-def described(classifier: Classifier, path: Path, texts: Sequence[str]) -> dict[str, Any]:
+def evaluate_texts(
+    folder: RunFolder, classifier: Classifier, file: str, split: str
+) -> tuple[str, dict[str, Any]]:
+    """Name and report of the texts in `file`, or where that is empty in a split of the data.
+
+    Writes evaluation_<name>.json and .csv, beside those of the test split, where name is the split,
+    or file_ and the file's name.
+
+    Raises:
+      InputError: no such file or split, or a file, text or label that cannot be read.
+    """
+    config, names = classifier.config, classifier.label_names
+    if file:
+        path = Path(file)
+        if not path.is_file():
+            raise InputError(f"--input: {path}: no such file")
+        name = "file_" + re.sub(r"[^\w.-]", "_", path.stem)
+        examples = load_labelled_file(path, config.data, names)
+    else:
+        if split not in SPLITS:
+            hint = did_you_mean(split, SPLITS)
+            raise InputError(f"--split: found {split!r}, allowed: {', '.join(SPLITS)}{hint}")
+        name = split
+        examples = getattr(_corpus(config, names), split)
+    probabilities, long_share = classifier.read(examples.texts)
+    predictions = folder.path / f"evaluation_{name}.csv"
+    write_predictions(predictions, names, examples.labels, probabilities)
+    labels = " ".join(map(str, examples.labels))
+    report: dict[str, Any] = {
+        "texts": len(examples.texts),
+        "long": config.predict.long,
+        "long_share": long_share,
+        **classification_metrics(probabilities, examples.labels),
+        "confusion": confusion(probabilities, examples.labels),
+        **_described(classifier, predictions, examples.texts),
+        "data_hash": texts_hash(examples.texts, [*names, labels]),
+    }
+    write_json(predictions.with_suffix(".json"), report)
+    log_evaluation(folder, config.log, name, report)
+    return name, report
+
+
+def _described(classifier: Classifier, path: Path, texts: Sequence[str]) -> dict[str, Any]:
     """Classes, interval and calibration of the predictions in `path`, and the speed on `texts`."""
     predictions = read_predictions(path)
-    sure = macro_f1_interval((predictions,))
+    interval = macro_f1_interval((predictions,))
     return {
         "per_class": per_class(predictions.labels, predictions.predicted, classifier.label_names),
-        "macro_f1_interval": [sure.low, sure.high],
+        "macro_f1_interval": [interval.low, interval.high],
         "calibration_error": calibration(predictions).error,
-        "speed": speed(classifier, texts),
+        "speed": _speed(classifier, texts),
         "device": machine.device_name(),
     }
 
 
-def speed(classifier: Classifier, texts: Sequence[str]) -> list[dict[str, float | int]]:
+def _speed(classifier: Classifier, texts: Sequence[str]) -> list[dict[str, float | int]]:
     """What a classification takes at each of `BATCH_SIZES`, of token ids to probabilities.
 
     `median_ms` is of a batch, `texts_per_second` of all together, `texts` how many were timed:
@@ -66,7 +118,7 @@ def speed(classifier: Classifier, texts: Sequence[str]) -> list[dict[str, float 
     rows = []
     for size in BATCH_SIZES:
         count = min(len(texts), MOST_BATCHES * size)
-        chosen = [texts[place] for place in rng.permutation(len(texts))[:count]]
+        chosen = [texts[index] for index in rng.permutation(len(texts))[:count]]
         seconds, held = classifier.batch_seconds(chosen, size)
         rows.append(
             {
@@ -79,8 +131,9 @@ def speed(classifier: Classifier, texts: Sequence[str]) -> list[dict[str, float 
     return rows
 
 
-def _relabelled(corpus: LabelledCorpus, names: tuple[str, ...]) -> LabelledCorpus:
-    """`corpus` with its labels numbered as the classifier numbers them."""
+def _corpus(config: Config, names: tuple[str, ...]) -> LabelledCorpus:
+    """The corpus with its labels numbered as the classifier numbers them."""
+    corpus = load_labelled(config.data)
     if corpus.label_names == names:
         return corpus
     unknown = sorted(set(corpus.label_names) - set(names))
@@ -89,10 +142,8 @@ def _relabelled(corpus: LabelledCorpus, names: tuple[str, ...]) -> LabelledCorpu
             f"unknown label {unknown[0]!r} in the data; the classifier knows: {', '.join(names)}"
         )
     index = np.array([names.index(name) for name in corpus.label_names], np.int32)
-
-    def renumbered(examples: Examples) -> Examples:
-        return Examples(examples.texts, index[examples.labels])
-
-    return LabelledCorpus(
-        renumbered(corpus.train), renumbered(corpus.validation), renumbered(corpus.test), names
+    train, validation, test = (
+        Examples(split.texts, index[split.labels])
+        for split in (corpus.train, corpus.validation, corpus.test)
     )
+    return LabelledCorpus(train, validation, test, names)

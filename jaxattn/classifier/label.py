@@ -6,36 +6,56 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from jaxattn.classifier.classifier import CHUNK
 from jaxattn.classifier.labelled_rows import CsvWriter, JsonWriter, Labelled, ParquetWriter
+from jaxattn.classifier.text_classifier import TextClassifier
+from jaxattn.console import say
 from jaxattn.data.read.stream import Record, Records
 from jaxattn.errors import InputError
-
-CHUNK = 1024
-"""Rows held in memory at a time."""
+from jaxattn.files import whole
 
 _SHOWN = 20
 
 _SECONDS_BETWEEN_LINES = 5.0
 
 
+def label_rows(
+    classifier: TextClassifier, records: Records, output: str, out_format: str, *, stop: bool
+) -> None:
+    """Writes all rows to the file `output`, whole or not at all, or to standard output ("").
+
+    Args:
+      classifier: of the texts.
+      records: the rows.
+      output: the file.
+      out_format: one of `labelled_rows.FORMATS`.
+      stop: whether the first row that cannot be read ends it.
+
+    Raises:
+      InputError: not one row can be read; or, with `stop`, one cannot.
+    """
+    job = _Job(classifier, records, stop)
+    if output:
+        with whole(Path(output)) as temporary:
+            job.write(out_format, temporary)
+    else:
+        job.write(out_format, None)
+    job.report(output)
+
+
 class _Job:
     """One file from beginning to end, and what is to be said of it."""
 
-    def __init__(self, classifier: Any, records: Records, stop: bool) -> None:
+    def __init__(self, classifier: TextClassifier, records: Records, stop: bool) -> None:
         self._classifier, self._records, self._stop = classifier, records, stop
         self._rows = self._bad = self._long = 0
         self._began = self._said = time.monotonic()
 
     def write(self, out_format: str, path: Path | None) -> None:
-        """Writes all rows to a file, or to standard output.
-
-        Raises:
-          InputError: not one row can be read; or, with --on_bad_row=stop, one cannot.
-        """
+        """Writes all rows to a file, or to standard output."""
         chunks = self._labelled()
         # Nothing is written before the first rows have been read: all of them may be bad.
         first = next(chunks, [])
@@ -74,15 +94,17 @@ class _Job:
                 if record.error:
                     self._tell(record)
             good = [record for record in chunk if not record.error]
-            found, long = self._classifier.classify([record.text for record in good])
+            probabilities, long = self._classifier.classify([record.text for record in good])
             self._rows += len(chunk)
             self._long += int(np.count_nonzero(long))
-            of_row = dict(zip(map(id, good), found, strict=True))
-            yield [self._row(record, of_row.get(id(record))) for record in chunk]
+            of_good = iter(probabilities)
+            yield [self._row(row, None if row.error else next(of_good)) for row in chunk]
 
-    def _row(self, record: Record, found: np.ndarray | None) -> Labelled:
-        label = "" if found is None else str(self._classifier.classes_[found.argmax()])
-        return Labelled(record.number, record.cells, label, found, record.error)
+    def _row(self, record: Record, probabilities: np.ndarray | None) -> Labelled:
+        label = ""
+        if probabilities is not None:
+            label = str(self._classifier.classes_[probabilities.argmax()])
+        return Labelled(record.number, record.cells, label, probabilities, record.error)
 
     def _tell(self, record: Record) -> None:
         sentence = f"{self._records.unit} {record.number}: {record.error}"
@@ -91,9 +113,9 @@ class _Job:
         if not self._bad:
             self._first_bad = sentence
         if self._bad < _SHOWN:
-            _say(f"{self._records.name}, {sentence}")
+            say(f"{self._records.name}, {sentence}")
         elif self._bad == _SHOWN:
-            _say("further bad rows are counted, and have their error in the output")
+            say("further bad rows are counted, and have their error in the output")
         self._bad += 1
 
     def _progress(self) -> None:
@@ -105,19 +127,15 @@ class _Job:
         share = self._records.share
         if share:
             line += f", {100 * share:.0f} % read, {seconds * (1 / share - 1):,.0f} s left"
-        _say(line)
+        say(line)
 
     def report(self, output: str) -> None:
         """Says what was written, and what was not as it should be."""
         if output:
-            _say(f"written: {output} ({self._rows:,} rows)")
+            say(f"written: {output} ({self._rows:,} rows)")
         if self._long:
             config = self._classifier.config
             how = "read in windows" if config.predict.long == "window" else "cut"
-            _say(f"longer than {config.data.max_length} tokens, and {how}: {self._long:,} texts")
+            say(f"longer than {config.data.max_length} tokens, and {how}: {self._long:,} texts")
         if self._bad:
-            _say(f"{self._bad:,} of {self._rows:,} rows have no label: they could not be read")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+            say(f"{self._bad:,} of {self._rows:,} rows have no label: they could not be read")

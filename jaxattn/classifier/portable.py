@@ -1,21 +1,18 @@
 """A classifier as StableHLO programs that run with jax alone, for any number of rows."""
 
-import shutil
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array, export
 
+from jaxattn.classifier.classifier import Classifier
 from jaxattn.classifier.serving import serving_lengths
-from jaxattn.config import Config, replace
-from jaxattn.data.tokens.arrays import special_ids
+from jaxattn.config import replace
 from jaxattn.errors import InputError
 from jaxattn.evaluate.predict import Trained, with_draws
-from jaxattn.files import write_json
 from jaxattn.model.heads import ClassifierModel, class_logits
 from jaxattn.ops.trees import flat_names, nested
 
@@ -36,9 +33,25 @@ class Portable(NamedTuple):
     program: bytes
 
 
-def portable(
-    model: nn.Module, weights: Weights, trained: Trained, lengths: tuple[int, ...]
-) -> list[Portable]:
+def classifier_programs(classifier: Classifier) -> list[Portable]:
+    """The programs of all lengths that the classifier may be asked for."""
+    # The forms that run on every platform; that of the exact attention leaves the length free.
+    plain = replace(
+        classifier.config,
+        {
+            "attention.sdpa.implementation": "xla",
+            "attention.performer_favor.implementation": "xla",
+            "train.remat": "none",
+        },
+    )
+    vocab_size = classifier.tokenizer.get_vocab_size()
+    model = ClassifierModel(plain, vocab_size, len(classifier.label_names))
+    # Drawn features as constants: another machine need not have the library that makes them.
+    trained = with_draws(plain, classifier.trained)
+    return portable(model, trained, serving_lengths(plain.data.max_length))
+
+
+def portable(model: ClassifierModel, trained: Trained, lengths: tuple[int, ...]) -> list[Portable]:
     """One program for all lengths where the attention can be written so, else one for each.
 
     The number of rows is free in any case. Where an attention divides its work by it, rows are
@@ -46,11 +59,14 @@ def portable(
 
     Args:
         model: the classifier.
-        weights: path of each parameter ("encoder/...") -> array.
-        trained: whose key of hashes and features, or what was drawn from it, becomes part of the
-            program.
+        trained: whose parameters are the weights, and whose key of hashes and features, or what was
+            drawn from it, becomes part of the program.
         lengths: rising; the last one is the longest text.
+
+    Raises:
+        InputError: the attention cannot be written so.
     """
+    weights = flat_names(trained.params)
 
     def together(weights: Weights, ids: Array, mask: Array) -> Array:
         batch = {"ids": ids, "mask": mask}
@@ -63,16 +79,18 @@ def portable(
         return jax.lax.map(one, (ids, mask))
 
     for function in (together, row_by_row):
-        whole = _exported(function, weights, "b, n", (f"n <= {lengths[-1]}", "n >= 2"))
-        if whole is not None:
-            return [Portable(None, whole)]
+        program = _exported(function, weights, "b, n", (f"n <= {lengths[-1]}", "n >= 2"))
+        if program is not None:
+            return [Portable(None, program)]
     for function in (together, row_by_row):
-        found = [_exported(function, weights, f"b, {length}", ()) for length in lengths[:1]]
-        if found[0] is not None:
-            rest = [_exported(function, weights, f"b, {length}", ()) for length in lengths[1:]]
-            programs = [each for each in (*found, *rest) if each is not None]
-            if len(programs) == len(lengths):
-                return [Portable(*each) for each in zip(lengths, programs, strict=True)]
+        programs: list[Portable] = []
+        for length in lengths:
+            program = _exported(function, weights, f"b, {length}", ())
+            if program is None:
+                break
+            programs.append(Portable(length, program))
+        else:
+            return programs
     raise InputError(
         "--mode=export: this attention cannot be written as StableHLO for any number of rows"
     )
@@ -86,9 +104,9 @@ def _exported(
     shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in weights.items()}
     ids, mask = (jax.ShapeDtypeStruct(sizes, kind) for kind in (jnp.int32, jnp.bool_))
     try:
-        return bytes(
-            export.export(jax.jit(function), platforms=PLATFORMS)(shapes, ids, mask).serialize()
-        )
+        with _no_source_paths():
+            program = export.export(jax.jit(function), platforms=PLATFORMS)(shapes, ids, mask)
+            return bytes(program.serialize())
     except Exception as error:
         # A size that is used as a number raises errors of several types, with no common one.
         if "RESOURCE_EXHAUSTED" in str(error):
@@ -96,53 +114,16 @@ def _exported(
         return None
 
 
-SCRIPT = Path(__file__).parents[1] / "classifier" / "standalone.py"
-"""It is copied, and runs in that folder."""
+@contextmanager
+def _no_source_paths() -> Iterator[None]:
+    """Programs say of every operation its name, but not in which files of this machine it stands.
 
-
-def write_programs(
-    folder: Path, config: Config, label_names: tuple[str, ...], tokenizer: Any, trained: Any
-) -> dict[str, Any]:
-    """Writes the StableHLO programs, what is to be known of them, and a script that runs them."""
-    lengths = serving_lengths(config.data.max_length)
-    # The forms that run on every platform; that of the exact attention leaves the length free.
-    plain = replace(
-        config,
-        {
-            "attention.sdpa.implementation": "xla",
-            "attention.performer_favor.implementation": "xla",
-            "train.remat": "none",
-        },
-    )
-    model = ClassifierModel(plain, tokenizer.get_vocab_size(), len(label_names))
-    weights = flat_names(trained.params)
-    programs = []
-    # Drawn features as constants: another machine need not have the library that makes them.
-    for length, program in portable(model, weights, with_draws(plain, trained), lengths):
-        name = "model.stablehlo" if length is None else f"model_{length}.stablehlo"
-        (folder / name).write_bytes(program)
-        programs.append({"file": name, "length": length})
-    special = special_ids(tokenizer)
-    about = {
-        "inputs": "weights by name as in model.safetensors, ids int32 [b, n], mask bool [b, n]",
-        "output": "logits float32 [b, classes]",
-        "platforms": list(PLATFORMS),
-        "written_with": f"jax {jax.__version__}",
-        "programs": programs,
-        "classes": list(label_names),
-        "max_length": config.data.max_length,
-        "pad_id": special.pad,
-        "cls_id": special.cls,
-        "sep_id": special.sep,
-    }
-    write_json(folder / "program.json", about)
-    shutil.copyfile(SCRIPT, folder / "classify.py")
-    return about
-
-
-def how_lengths(about: dict[str, Any]) -> str:
-    """Which lengths the programs take, in words."""
-    lengths = [str(each["length"]) for each in about["programs"]]
-    if lengths == ["None"]:
-        return f"any length up to {about['max_length']} tokens in one program"
-    return f"one program for each length ({', '.join(lengths)})"
+    The paths tell strangers about this machine, and they are a sixth of the program.
+    """
+    option = "jax_traceback_in_locations_limit"
+    before = getattr(jax.config, option)
+    jax.config.update(option, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(option, before)

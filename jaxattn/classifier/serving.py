@@ -1,22 +1,18 @@
-"""Class probabilities of any number of texts: few compiled programs, few rows and tokens in vain.
+"""How a classifier in use is run: few compiled programs, few rows and tokens in vain.
 
 A batch of evaluation always has the same number of rows, because that is one program for each
 length. A classifier that is being used is asked for one text, for five, or for a million: here
 batches have one of a few sizes and the rows are cut to fit them.
 """
 
-from collections.abc import Mapping
-from typing import Any
+import functools
 
-import flax.linen as nn
 import jax
 import numpy as np
 
-from jaxattn.data.batches.order import classification_batch
-from jaxattn.data.tokens.arrays import TokenRows
-from jaxattn.evaluate.predict import Trained
-from jaxattn.model.heads import class_logits
-from jaxattn.ops.programs import Programs
+from jaxattn.config import Config, replace
+from jaxattn.evaluate.predict import Batches, Predictor
+from jaxattn.model.heads import ClassifierModel
 
 SIZES = (1, 8, 32)
 """Rows of a batch. On a CPU a row takes as long in any of them, so a batch is never filled up with
@@ -26,8 +22,34 @@ CPU_TOKENS = 2048
 """Padded tokens of a batch of several rows, at most, on a CPU. Of more, what layers hand on leaves
 the cache: 8 x 512 took a third longer than eight times 1 x 512 (BERT_SMALL, two cores)."""
 
-_IN_FLIGHT = 4
-"""Batches whose result may be outstanding."""
+_DENSE_TOKENS = 512
+"""On a CPU, exact attention up to this length has all its scores at once: forward it is faster."""
+
+
+def serving_predictor(config: Config, vocab_size: int, classes: int, pad_id: int) -> Predictor:
+    """The predictor of texts in any number, on the device that is here."""
+    lengths = serving_lengths(config.data.max_length)
+    models = {n: ClassifierModel(served(config, n), vocab_size, classes) for n in lengths}
+    # A GPU takes as long for one row as for many.
+    fill = jax.default_backend() != "cpu"
+    order = functools.partial(serving_batches, padded=lengths, fill=fill)
+    return Predictor(models, order, pad_id=pad_id)
+
+
+def served(config: Config, length: int) -> Config:
+    """`config` as it is run at this padded length; it gives the same results.
+
+    A classifier that was trained with cuDNN or with fused kernels runs on a CPU too.
+    """
+    if jax.default_backend() != "cpu":
+        return config
+    if config.attention.performer_favor.implementation == "fused":
+        return replace(config, {"attention.performer_favor.implementation": "xla"})
+    chosen = config.attention.sdpa.implementation in ("auto", "cudnn")
+    if config.attention.type != "sdpa" or not chosen:
+        return config
+    how = "xla" if length <= _DENSE_TOKENS else "blockwise"
+    return replace(config, {"attention.sdpa.implementation": how})
 
 
 def serving_lengths(max_length: int) -> tuple[int, ...]:
@@ -39,9 +61,7 @@ def serving_lengths(max_length: int) -> tuple[int, ...]:
     return (*(each for each in lengths if each < max_length), max_length)
 
 
-def serving_batches(
-    lengths: np.ndarray, padded: tuple[int, ...], *, fill: bool
-) -> list[tuple[int, np.ndarray]]:
+def serving_batches(lengths: np.ndarray, padded: tuple[int, ...], *, fill: bool) -> Batches:
     """Every row once: (padded length, int64 [size] row numbers, -1: empty), longest first.
 
     Args:
@@ -50,11 +70,11 @@ def serving_batches(
         fill: fill the last batch of a length with empty rows instead of cutting it into smaller
             ones: what a device wants that takes as long for one row as for many.
     """
-    where = np.searchsorted(np.asarray(padded), lengths, side="left")
+    bucket_n = np.searchsorted(np.asarray(padded), lengths, side="left")
     batches = []
-    for place in np.unique(where)[::-1]:
-        rows = np.flatnonzero(where == place)
-        fitting = [size for size in SIZES if size == 1 or size * padded[place] <= CPU_TOKENS]
+    for bucket in np.unique(bucket_n)[::-1]:
+        rows = np.flatnonzero(bucket_n == bucket)
+        fitting = [size for size in SIZES if size == 1 or size * padded[bucket] <= CPU_TOKENS]
         while len(rows):
             if fill:
                 size = min((each for each in SIZES if each >= len(rows)), default=SIZES[-1])
@@ -63,58 +83,5 @@ def serving_batches(
             taken, rows = rows[:size], rows[size:]
             indices = np.full(size, -1, np.int64)
             indices[: len(taken)] = taken
-            batches.append((padded[place], indices))
+            batches.append((padded[bucket], indices))
     return batches
-
-
-class Server:
-    """A trained model that answers for rows in any number."""
-
-    def __init__(
-        self,
-        model_of_length: Mapping[int, nn.Module],
-        trained: Trained,
-        *,
-        classes: int,
-        pad_id: int,
-    ) -> None:
-        """`model_of_length`: padded length, rising -> the model that runs it; all the same one but
-        for how their attention is computed.
-        """
-
-        def programs(model: nn.Module) -> Programs:
-            def logits(trained: Trained, batch: dict[str, jax.Array]) -> jax.Array:
-                return class_logits(model, trained.params, batch, trained.rngs, deterministic=True)
-
-            return Programs(logits, donate=False)
-
-        by_model = {model: programs(model) for model in set(model_of_length.values())}
-        self._programs = {n: by_model[model] for n, model in model_of_length.items()}
-        self._trained, self._classes, self._pad_id = trained, classes, pad_id
-
-    @property
-    def programs(self) -> int:
-        """Programs compiled so far."""
-        return sum(each.count for each in set(self._programs.values()))
-
-    def probabilities(self, tokens: TokenRows) -> np.ndarray:
-        """Softmax over classes, float64 [len(tokens), classes], in the order of `tokens`."""
-        logits_nC = np.zeros((len(tokens), self._classes), np.float64)
-        waiting: list[tuple[np.ndarray, Any]] = []
-
-        def fetch() -> None:
-            indices, found = waiting.pop(0)
-            real = indices >= 0
-            logits_nC[indices[real]] = np.asarray(found)[real]
-
-        fill = jax.default_backend() != "cpu"
-        for length, indices in serving_batches(tokens.lengths, tuple(self._programs), fill=fill):
-            batch = classification_batch(tokens, None, indices, length, self._pad_id)
-            inputs = {"ids": batch["ids"], "mask": batch["mask"]}
-            waiting.append((indices, self._programs[length](self._trained, inputs)))
-            if len(waiting) > _IN_FLIGHT:
-                fetch()
-        while waiting:
-            fetch()
-        shifted = np.exp(logits_nC - logits_nC.max(axis=1, keepdims=True, initial=-np.inf))
-        return shifted / shifted.sum(axis=1, keepdims=True)

@@ -3,23 +3,11 @@
 import itertools
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
-import jax
 import numpy as np
 
-from jaxattn.classifier.serving import Server, serving_lengths
-from jaxattn.config import Config, replace
-from jaxattn.data.tokens.encode import TextReader
+from jaxattn.classifier.classifier import CHUNK, Classifier
 from jaxattn.errors import InputError
-from jaxattn.evaluate.predict import Trained
-from jaxattn.model.heads import ClassifierModel
-
-CHUNK = 1024
-"""Texts that are read, sorted by length and run together."""
-
-_DENSE_TOKENS = 512
-"""On a CPU, exact attention up to this length has all its scores at once: forward it is faster."""
 
 
 class TextClassifier:
@@ -30,24 +18,12 @@ class TextClassifier:
       config: the options it was trained with.
     """
 
-    def __init__(
-        self, config: Config, label_names: Iterable[str], tokenizer: Any, trained: Trained
-    ) -> None:
-        """Use `jaxattn.load`. `config.predict` says what is done with long texts."""
-        self.config = config
-        self.classes_ = np.array(list(label_names))
-        self.tokenizer, self.trained = tokenizer, jax.device_put(trained)
-        self._reader = TextReader(tokenizer, config.data, config.predict)
-        vocabulary = tokenizer.get_vocab_size()
-        self._server = Server(
-            {
-                length: ClassifierModel(served(config, length), vocabulary, len(self.classes_))
-                for length in serving_lengths(config.data.max_length)
-            },
-            self.trained,
-            classes=len(self.classes_),
-            pad_id=self._reader.special.pad,
-        )
+    def __init__(self, classifier: Classifier) -> None:
+        """Use `jaxattn.load`. Raises InputError where windows would not get on."""
+        self._classifier, self.config = classifier, classifier.config
+        self.classes_ = np.array(classifier.label_names)
+        # Built now: a length and an overlap that do not fit are told before the first text.
+        _ = classifier.reader
         # Two threads would compile the same program twice, or mix up what the tokenizer remembers.
         self._lock = threading.Lock()
 
@@ -60,7 +36,8 @@ class TextClassifier:
 
     def predict(self, texts: Iterable[str]) -> np.ndarray:
         """The most probable class of each text, str [n]."""
-        return self.classes_[self.predict_proba(texts).argmax(axis=1)]
+        labels: np.ndarray = self.classes_[self.predict_proba(texts).argmax(axis=1)]
+        return labels
 
     def predict_proba(self, texts: Iterable[str]) -> np.ndarray:
         """Probabilities, float64 [n, classes], in the order of `classes_`.
@@ -92,32 +69,7 @@ class TextClassifier:
     def classify(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities float64 [n, classes]; bool [n], texts that were cut or read in windows."""
         with self._lock:
-            rows, text_r, long = self._reader.read(texts)
-            found = self._server.probabilities(rows)
-        if len(rows) == len(texts):
-            return found, long
-        # A text without tokens has one row, of [CLS] and [SEP].
-        weights = np.maximum(rows.lengths - 2.0, 1.0)
-        total = np.zeros((len(texts), found.shape[1]))
-        np.add.at(total, text_r, found * weights[:, None])
-        return total / total.sum(axis=1, keepdims=True), long
-
-
-def served(config: Config, length: int) -> Config:
-    """`config` as it is run at this padded length; it gives the same results.
-
-    A classifier that was trained with cuDNN or with fused kernels runs on a CPU too.
-    """
-    if (
-        jax.default_backend() == "cpu"
-        and config.attention.performer_favor.implementation == "fused"
-    ):
-        return replace(config, {"attention.performer_favor.implementation": "xla"})
-    chosen = config.attention.sdpa.implementation in ("auto", "cudnn")
-    if config.attention.type != "sdpa" or not chosen or jax.default_backend() != "cpu":
-        return config
-    how = "xla" if length <= _DENSE_TOKENS else "blockwise"
-    return replace(config, {"attention.sdpa.implementation": how})
+            return self._classifier.serve(self._classifier.cleaned(texts))
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -130,15 +82,15 @@ def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _checked_chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    source, done = iter(texts), 0
+    source, start = iter(texts), 0
     while chunk := list(itertools.islice(source, CHUNK)):
-        for place, text in enumerate(chunk, done):
+        for index, text in enumerate(chunk, start):
             if not isinstance(text, str):
                 raise InputError(
-                    f"texts[{place}]: found {text!r} ({type(text).__name__}), expected a string"
+                    f"texts[{index}]: found {text!r} ({type(text).__name__}), expected a string"
                 )
             if not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):
-                raise InputError(f"texts[{place}]: holds half of a surrogate pair")
+                raise InputError(f"texts[{index}]: holds half of a surrogate pair")
         # A NumPy array of strings holds a subclass that tokenizers do not take.
         yield [str(text) for text in chunk]
-        done += len(chunk)
+        start += len(chunk)

@@ -10,7 +10,7 @@ from jaxattn.data.corpora.splits import LabelledCorpus
 from jaxattn.data.tokens.encode import encode
 from jaxattn.data.tokens.tokenise import cache_folder
 from jaxattn.evaluate.metrics import classification_metrics, confusion
-from jaxattn.evaluate.predict import ClassPredictor, Trained
+from jaxattn.evaluate.predict import Predictor, Trained
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.predictions import write_predictions
 
@@ -26,9 +26,10 @@ class Read(NamedTuple):
     long_share: float
 
 
-def cut_reader(
-    config: Config, predictor: ClassPredictor, trained: Trained, tokenizer: Any
-) -> Callable[[Sequence[str]], Read]:
+Reader = Callable[[Sequence[str]], Read]
+
+
+def cut_reader(config: Config, predictor: Predictor, trained: Trained, tokenizer: Any) -> Reader:
     """Reads the texts of a corpus as training did: long ones are cut."""
 
     def read(texts: Sequence[str]) -> Read:
@@ -44,7 +45,7 @@ def cut_reader(
 def report_on_test(
     folder: RunFolder,
     corpus: LabelledCorpus,
-    read: Callable[[Sequence[str]], Read],
+    read: Reader,
     predictions_file: str,
 ) -> dict[str, Any]:
     """Metrics on validation and test; writes the predictions on test into the run folder."""

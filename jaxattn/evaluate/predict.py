@@ -1,10 +1,11 @@
 """Runs of a trained model over many texts: class probabilities, and the MLM's loss."""
 
+import functools
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import numpy as np
 
@@ -22,7 +23,13 @@ Placement = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """Puts the arrays of a batch on the devices."""
 
 Batches = list[tuple[int, np.ndarray]]
-"""Padded length and row numbers of each batch, as `batches_in_order` gives them."""
+"""Padded length and row numbers (int64, -1: an empty row) of each batch."""
+
+Order = Callable[[np.ndarray], Batches]
+"""Tokens of each row, int [n], to batches that have every row once."""
+
+_IN_FLIGHT = 4
+"""Batches whose logits may be outstanding."""
 
 
 class Trained(NamedTuple):
@@ -41,37 +48,60 @@ class Trained(NamedTuple):
         return {"attention": self.attention_key, "draws": self.draws}
 
 
-class ClassPredictor:
-    """Class probabilities; every length bucket is compiled once, whatever the parameters."""
+class Predictor:
+    """Class probabilities of rows in any number; a shape of batch is compiled once."""
 
     def __init__(
         self,
-        model: nn.Module,
+        models: Mapping[int, ClassifierModel],
+        order: Order,
         *,
-        buckets: tuple[int, ...],
-        batch_size: int,
         pad_id: int,
         place: Placement | None = None,
     ) -> None:
-        """`place` puts a batch on several devices, over which parameters lie then; None: on one."""
+        """Compiles nothing yet.
 
-        def logits(trained: Trained, batch: dict[str, jax.Array]) -> jax.Array:
-            return class_logits(model, trained.params, batch, trained.rngs, deterministic=True)
+        Args:
+            models: padded length, rising -> the model that runs it; all the same one but for how
+                their attention is computed.
+            order: cuts rows into batches of these lengths.
+            pad_id: id of [PAD].
+            place: puts a batch on several devices, over which parameters lie then; None: on one.
+        """
 
-        self.programs = Programs(logits, donate=False, place=place)
-        self._buckets, self._batch_size, self._pad_id = buckets, batch_size, pad_id
+        def program(model: ClassifierModel) -> Programs:
+            def logits(trained: Trained, batch: dict[str, jax.Array]) -> jax.Array:
+                return class_logits(model, trained.params, batch, trained.rngs, deterministic=True)
+
+            return Programs(logits, donate=False, place=place)
+
+        by_model = {model: program(model) for model in set(models.values())}
+        self._programs = {length: by_model[model] for length, model in models.items()}
+        self._classes = next(iter(by_model)).num_classes
+        self._order, self._pad_id = order, pad_id
+
+    @property
+    def count(self) -> int:
+        """Programs compiled so far."""
+        return sum(programs.count for programs in set(self._programs.values()))
 
     def probabilities(self, trained: Trained, tokens: TokenRows) -> np.ndarray:
         """Softmax over classes, float64 [len(tokens), classes], in the order of `tokens`."""
-        results: list[tuple[np.ndarray, jax.Array]] = [
-            (indices, self.programs(trained, self._inputs(tokens, length, indices)))
-            for length, indices in self._batches(tokens)
-        ]
-        classes = results[0][1].shape[-1]
-        logits_nC = np.empty((len(tokens), classes), np.float64)
-        for indices, batch_logits in results:
+        logits_nC = np.zeros((len(tokens), self._classes), np.float64)
+        waiting: deque[tuple[np.ndarray, jax.Array]] = deque()
+
+        def fetch() -> None:
+            indices, logits_BC = waiting.popleft()
             real = indices >= 0
-            logits_nC[indices[real]] = np.asarray(batch_logits)[real]
+            logits_nC[indices[real]] = np.asarray(logits_BC)[real]
+
+        for length, indices in self._order(tokens.lengths):
+            inputs = self._inputs(tokens, length, indices)
+            waiting.append((indices, self._programs[length](trained, inputs)))
+            if len(waiting) > _IN_FLIGHT:
+                fetch()
+        while waiting:
+            fetch()
         shifted = np.exp(logits_nC - logits_nC.max(axis=1, keepdims=True))
         return shifted / shifted.sum(axis=1, keepdims=True)
 
@@ -82,24 +112,27 @@ class ClassPredictor:
 
         Programs are compiled and run once before; logits are waited for and fetched.
         """
-        plan = batches_in_order(tokens.lengths, buckets=self._buckets, batch_size=batch_size)
-        inputs = [self._inputs(tokens, length, rows) for length, rows in plan]
-        for batch in {each["ids"].shape: each for each in inputs}.values():
-            np.asarray(self.programs(trained, batch))
+        plan = batches_in_order(
+            tokens.lengths, buckets=tuple(self._programs), batch_size=batch_size
+        )
+        inputs = [(length, self._inputs(tokens, length, rows)) for length, rows in plan]
+
+        def run(length: int, batch: dict[str, np.ndarray]) -> None:
+            np.asarray(self._programs[length](trained, batch))
+
+        for length, batch in dict(inputs).items():
+            run(length, batch)
         seconds = []
-        for batch in inputs:
+        for length, batch in inputs:
             began = time.perf_counter()
-            np.asarray(self.programs(trained, batch))
+            run(length, batch)
             seconds.append(time.perf_counter() - began)
         return seconds, [int((rows >= 0).sum()) for _, rows in plan]
 
     def compile(self, trained: Trained, tokens: TokenRows) -> None:
         """Compiles what `probabilities` will need for these tokens."""
-        for length, indices in first_of_each(self._batches(tokens)):
-            self.programs.prepare(trained, self._inputs(tokens, length, indices))
-
-    def _batches(self, tokens: TokenRows) -> Batches:
-        return batches_in_order(tokens.lengths, buckets=self._buckets, batch_size=self._batch_size)
+        for length, indices in first_of_each(self._order(tokens.lengths)):
+            self._programs[length].prepare(trained, self._inputs(tokens, length, indices))
 
     def _inputs(self, tokens: TokenRows, length: int, indices: np.ndarray) -> dict[str, np.ndarray]:
         batch = classification_batch(tokens, None, indices, length, self._pad_id)
@@ -124,7 +157,7 @@ class MlmEvaluator:
         masking: Masking,
         place: Placement | None = None,
     ) -> None:
-        """`tokens`: the validation pieces; `place`: as of `ClassPredictor`."""
+        """`tokens`: the validation pieces; `place`: as of `Predictor`."""
 
         def sums(trained: Trained, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
             rngs = trained.rngs
@@ -166,15 +199,12 @@ class MlmEvaluator:
 
 def make_predictor(
     config: Config, model: ClassifierModel, pad_id: int, place: Placement | None = None
-) -> ClassPredictor:
-    """The predictor of a model."""
-    return ClassPredictor(
-        model,
-        buckets=config.data.buckets,
-        batch_size=config.train.eval_batch_size or config.train.batch_size,
-        pad_id=pad_id,
-        place=place,
-    )
+) -> Predictor:
+    """The predictor of a corpus' splits: the batches of training's lengths, all of one size."""
+    lengths = config.data.buckets
+    size = config.train.eval_batch_size or config.train.batch_size
+    order = functools.partial(batches_in_order, buckets=lengths, batch_size=size)
+    return Predictor(dict.fromkeys(lengths, model), order, pad_id=pad_id, place=place)
 
 
 def trained_by(config: Config, params: Any, step: int) -> Trained:

@@ -39,7 +39,7 @@ def run(request: Request) -> None:
     for name, rows in splits.items():
         gold = _gold(rows, classifier.label_names)
         texts, ids = list(rows.texts), row_ids(rows)
-        predicted = np.argmax(classifier.probabilities(texts), axis=1)
+        predicted = classifier.cut(texts).probabilities.argmax(axis=1)
         if ids is None:
             path = target / f"{task}-{name}-output.txt"
             write_by_text(path, texts, predicted)

@@ -1,18 +1,12 @@
 """--mode=predict: labels and probabilities for texts from a file or standard input."""
 
-import os
 from pathlib import Path
 
-from jaxattn.classifier.label import _Job
 from jaxattn.classifier.labelled_rows import FORMATS
 from jaxattn.data.read.stream import Records
 from jaxattn.errors import InputError
 from jaxattn.request import Request
-from jaxattn.runs.folder import RunFolder
 from jaxattn.startup import collector_paused
-
-OPTIONS = ("predict.long", "predict.overlap", "data.text_column")
-"""That can be given here; all others are the run's."""
 
 ON_BAD_ROW = ("keep", "stop")
 
@@ -39,35 +33,19 @@ def run(request: Request) -> None:
         raise InputError(f"--output: {request.output} is a folder; give a file name")
     if out_format == "parquet" and not request.output:
         raise InputError("--format=parquet needs --output=<file>; standard output takes jsonl, csv")
-    options = request.flagged_options(OPTIONS)
-    folder = classifier_folder(request)
+    # A flag that is refused need not wait for jax.
     with collector_paused():
-        from jaxattn.classifier.load import open_classifier
+        from jaxattn.classifier.label import label_rows
+        from jaxattn.classifier.load import CHANGEABLE, classifier_folder, open_classifier
+        from jaxattn.classifier.text_classifier import TextClassifier
 
-        classifier = open_classifier(folder, options)
+        options = request.flagged_options(CHANGEABLE)
+        exp = "" if request.run else request.needed("exp", "imdb_lsh")
+        folder = classifier_folder(request.runs, request.run, exp)
+        classifier = TextClassifier(open_classifier(folder, options))
     records = Records(source, classifier.config.data.text_column)
-    job = _Job(classifier, records, request.on_bad_row == "stop")
-    if not request.output:
-        job.write(out_format, None)
-    else:
-        temporary = Path(f"{request.output}.{os.getpid()}.tmp")
-        try:
-            job.write(out_format, temporary)
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, request.output)
-        finally:
-            temporary.unlink(missing_ok=True)
-    job.report(request.output)
-
-
-def classifier_folder(request: Request) -> Path:
-    """The run that --exp names, or the folder that --run names (of a run, or exported)."""
-    if request.run:
-        return Path(request.run)
-    folder = RunFolder(request.runs, "finetune", request.needed("exp", "imdb_lsh"))
-    folder.must_exist()
-    return folder.path
+    stop = request.on_bad_row == "stop"
+    label_rows(classifier, records, request.output, out_format, stop=stop)
 
 
 def _format_of(output: str) -> str:

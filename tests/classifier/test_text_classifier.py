@@ -1,6 +1,7 @@
 """A classifier in use, from Python and exported: one answer, however it is asked."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +11,17 @@ import numpy as np
 import pytest
 
 import jaxattn
-from jaxattn.classifier.load import write_model
-from jaxattn.classifier.portable import write_programs
-from jaxattn.classifier.text_classifier import TextClassifier, served
+from jaxattn.classifier.classifier import Classifier
+from jaxattn.classifier.exported import write_model, write_programs
+from jaxattn.classifier.serving import served
+from jaxattn.classifier.text_classifier import TextClassifier
 from jaxattn.config import ATTENTION_TYPES, Config, replace
 from jaxattn.data.tokens.vocabularies import byte_tokenizer
 from jaxattn.errors import InputError
 from jaxattn.evaluate.predict import Trained
 from jaxattn.model.heads import ClassifierModel, init_classifier
+
+ROOT = Path(jaxattn.__file__).parents[1]
 
 SMALL = {
     "model.num_layers": 1,
@@ -33,14 +37,18 @@ NAMES = ("no", "yes", "perhaps")
 TEXTS = ["a", "", "some more words, and some more", "x" * 30, "é", "long " * 40]
 
 
-def classifier(attention: str, **options: object) -> TextClassifier:
+def parts(attention: str, **options: object) -> Classifier:
     config = replace(Config(), SMALL | {"attention.type": attention} | options)
     tokenizer = byte_tokenizer()
     model = ClassifierModel(config, tokenizer.get_vocab_size(), len(NAMES))
     params = init_classifier(model, 0)
     # The last layer begins with small weights; probabilities should differ.
     params = jax.tree.map(lambda x: 2.0 * x, params)
-    return TextClassifier(config, NAMES, tokenizer, Trained(params, jax.random.key(3)))
+    return Classifier(config, NAMES, tokenizer, Trained(params, jax.random.key(3)))
+
+
+def classifier(attention: str, **options: object) -> TextClassifier:
+    return TextClassifier(parts(attention, **options))
 
 
 @pytest.fixture(scope="module")
@@ -147,13 +155,18 @@ print(json.dumps(found.tolist()))
 
 @pytest.mark.parametrize("attention", ATTENTION_TYPES)
 def test_an_export_gives_the_same_with_jaxattn_and_without(attention: str, tmp_path: Path) -> None:
-    own = classifier(attention, **{"data.path": "/home/me/secret"})
-    write_model(tmp_path, own.config, NAMES, own.tokenizer, own.trained)
-    about = write_programs(tmp_path, own.config, NAMES, own.tokenizer, own.trained)
+    written = parts(attention, **{"data.path": "/home/me/secret"})
+    write_model(tmp_path, written)
+    about = write_programs(tmp_path, written)
     free = [each["length"] for each in about["programs"]] == [None]
     assert free == (attention != "reformer_lsh")
     assert "secret" not in (tmp_path / "config.yaml").read_text()
-    expected = own.predict_proba(TEXTS)
+    for file in tmp_path.iterdir():
+        # Neither of the user's home nor of the sources that the program was traced through.
+        paths = re.findall(rb"[\w.-]*/[\w./-]+\.py\b", file.read_bytes())
+        assert not paths, file.name
+        assert str(ROOT).encode() not in file.read_bytes()
+    expected = TextClassifier(written).predict_proba(TEXTS)
     loaded = jaxattn.load(tmp_path)
     np.testing.assert_array_equal(loaded.predict_proba(TEXTS), expected)
     assert loaded.classes_.tolist() == list(NAMES)

@@ -1,5 +1,7 @@
 """Predictions keep the order of the texts, whatever their lengths and batches."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,9 @@ import pytest
 
 from jaxattn.config import ATTENTION_TYPES, Config, replace
 from jaxattn.data.batches.masking import Masking
+from jaxattn.data.batches.order import batches_in_order
 from jaxattn.data.tokens.arrays import SpecialIds, TokenArray
-from jaxattn.evaluate.predict import ClassPredictor, MlmEvaluator, Trained
+from jaxattn.evaluate.predict import MlmEvaluator, Predictor, Trained
 from jaxattn.model.heads import ClassifierModel, MlmModel
 
 SMALL = {
@@ -31,6 +34,12 @@ def texts(count: int) -> TokenArray:
     return TokenArray.from_rows(rng.integers(5, 40, n).astype(np.int32) for n in lengths)
 
 
+def predictor_of(model: ClassifierModel, *lengths: int) -> Predictor:
+    """Runs batches of four rows, padded to these lengths."""
+    order = functools.partial(batches_in_order, buckets=lengths, batch_size=4)
+    return Predictor(dict.fromkeys(lengths, model), order, pad_id=0)
+
+
 @pytest.mark.parametrize("attention", ATTENTION_TYPES)
 def test_batches_give_what_each_text_gives_alone(attention: str) -> None:
     config = replace(Config(), SMALL | {"attention.type": attention})
@@ -38,9 +47,9 @@ def test_batches_give_what_each_text_gives_alone(attention: str) -> None:
     tokens = texts(23)
     ids, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
     params = model.init({"params": KEY, "attention": KEY}, ids, mask, deterministic=True)["params"]
-    predictor = ClassPredictor(model, buckets=(8, 16, 32), batch_size=4, pad_id=0)
+    predictor = predictor_of(model, 8, 16, 32)
     found = predictor.probabilities(Trained(params, KEY), tokens)
-    assert predictor.programs.count <= 3
+    assert predictor.count <= 3
     np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-12)
 
     @jax.jit
@@ -59,12 +68,12 @@ def test_every_text_is_timed_once_in_batches_of_the_size_asked_for() -> None:
     model = ClassifierModel(config, 40, 3)
     ids, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
     params = model.init({"params": KEY, "attention": KEY}, ids, mask, deterministic=True)["params"]
-    predictor = ClassPredictor(model, buckets=(32,), batch_size=4, pad_id=0)
+    predictor = predictor_of(model, 32)
     for size, batches in ((1, [1] * 23), (8, [8, 8, 7])):
         seconds, held = predictor.batch_seconds(Trained(params, KEY), texts(23), size)
         assert held == batches and len(seconds) == len(held)
         assert min(seconds) > 0
-    assert predictor.programs.count == 2
+    assert predictor.count == 2
 
 
 def test_mlm_metrics_do_not_depend_on_the_batch_size() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from jaxattn import cli
 from jaxattn.config import Config, replace
+from jaxattn.evaluate.corpus import Read
 from jaxattn.modes import minbert
 
 TEXTS = ["a good film", 'a "bad" film', "no film", "films , films"]
@@ -21,9 +22,9 @@ class StandIn:
         values = {"data.name": "cfimdb", "data.path": str(folder), "data.file_part": "cfimdb"}
         self.config, self.label_names = replace(Config(), values), NAMES
 
-    def probabilities(self, texts: list[str]) -> np.ndarray:
+    def cut(self, texts: list[str]) -> Read:
         positive = np.array(["oo" in text for text in texts], float)
-        return np.stack([1 - positive, positive], axis=1)
+        return Read(np.stack([1 - positive, positive], axis=1), 0.0)
 
 
 def write_course_table(path: Path, labels: list[int] | None) -> None:

@@ -12,8 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxattn.config.checked import did_you_mean
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from jaxattn.config import DataConfig, PredictConfig
-from jaxattn.data.read.columns import CLEANERS
 from jaxattn.data.tokens.arrays import CutRows, SpecialIds, TokenArray, special_ids
 from jaxattn.data.tokens.fast import TextEncoder
 from jaxattn.data.tokens.tokenise import tokenised
@@ -185,13 +184,13 @@ class TextReader:
                 f"predict.overlap: found {predict.overlap}, allowed: less than the "
                 f"{data.max_length - 2} tokens of text that a window holds"
             )
-        self._clean, self._data, self._predict = CLEANERS[data.clean], data, predict
+        self._data, self._predict = data, predict
         self.special = special_ids(tokenizer)
         self._encoder = TextEncoder(tokenizer.to_str(), np.dtype(np.int32).name)
 
     def read(self, texts: Sequence[str]) -> Reading:
-        """The rows of these texts; they are held in memory."""
-        found = self._encoder.encode([self._clean(text) for text in texts])
+        """The rows of these texts, without mark-up already; they are held in memory."""
+        found = self._encoder.encode(list(texts))
         flat = TokenArray.from_rows([np.frombuffer(raw, np.int32) for raw in found])
         length = self._data.max_length
         if self._predict.long == "window":
