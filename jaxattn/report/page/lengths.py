@@ -4,13 +4,17 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from jaxattn.console import MIB
 from jaxattn.errors import InputError
-from jaxattn.pictures import OTHER_STYLE, STYLES
 from jaxattn.report.page.markup import Markup, figure, joined, table, tag
-from jaxattn.report.page.svg import inline_svg, svg_style
+from jaxattn.report.page.plot import style
+from jaxattn.report.page.svg import added_chart
 from jaxattn.runs.results import number, read_json, text, whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 WHAT = {
     "forward": "attention, forward",
@@ -19,8 +23,6 @@ WHAT = {
 }
 
 _CHARTED = ("forward_backward", "step")
-
-MIB = 2**20
 
 _COLUMNS = (("seconds", 1e3, "time (ms)"), ("temporary_bytes", 1 / MIB, "temporary memory (MiB)"))
 
@@ -134,14 +136,15 @@ def _point(row: Mapping[str, Any]) -> Point | None:
     return Point(attention, implementation, what, length, *values)
 
 
-def _charts(profile: Profile, salt: str) -> list[str]:
-    charts = []
+def _charts(profile: Profile, salt: str) -> list[Markup]:
+    charts: list[Markup] = []
     for what in _CHARTED:
-        own = [point for point in profile.points if point.what == what]
+        points = [point for point in profile.points if point.what == what]
         for column, factor, title in _COLUMNS:
-            if any(_positive(getattr(point, column)) for point in own):
-                with svg_style(f"{salt}{what}{column}"):
-                    charts.append(_chart(own, column, factor, f"{WHAT[what]}: {title}"))
+            if any(_positive(getattr(point, column)) for point in points):
+                with added_chart(charts, f"{salt}{what}{column}") as axes:
+                    _draw(axes, points, column, factor)
+                    axes.set_title(f"{WHAT[what]}: {title}", fontsize=10)
     return charts
 
 
@@ -149,12 +152,9 @@ def _positive(value: float | None) -> bool:
     return value is not None and math.isfinite(value) and value > 0
 
 
-def _chart(points: Sequence[Point], column: str, factor: float, title: str) -> str:
-    from matplotlib.figure import Figure
+def _draw(axes: "Axes", points: Sequence[Point], column: str, factor: float) -> None:
     from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-    drawing = Figure(figsize=(5.4, 3.9), layout="constrained")
-    axes = drawing.add_subplot()
     for name in dict.fromkeys(point.name for point in points):
         curve = sorted(
             (point.length, factor * getattr(point, column))
@@ -162,7 +162,7 @@ def _chart(points: Sequence[Point], column: str, factor: float, title: str) -> s
             if point.name == name and _positive(getattr(point, column))
         )
         attention, _, way = name.partition(" ")
-        colour, marker = STYLES.get(attention, OTHER_STYLE)
+        colour, marker = style(attention)
         axes.plot(
             [x for x, _ in curve], [y for _, y in curve], color=colour, marker=marker,
             linestyle=_LINES.get(way, "-"), markersize=5, linewidth=1.4, label=name,
@@ -175,7 +175,4 @@ def _chart(points: Sequence[Point], column: str, factor: float, title: str) -> s
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_formatter("")
     axes.set_xlabel("length (tokens)")
-    axes.set_title(title, fontsize=10)
-    axes.grid(alpha=0.25)
     axes.legend(fontsize=9, loc="best")
-    return inline_svg(drawing)
