@@ -1,138 +1,44 @@
-"""The command line: flags, one mode, one sentence for an error the user can mend.
+"""The command line: one mode with its flags, its help, and one sentence for an error to mend.
 
-Usage: jaxattn --mode=MODE [--config=FILE [--config.SECTION.OPTION=VALUE ...]] [flags]
-
-Modes, each with an example (`python launch.py` is the same program as `jaxattn`):
-
-  study     the main job: pretrain and fine-tune with every attention, baseline, comparison
-              jaxattn --mode=study --config=configs/pydocs_quick.py
-  recipe    pretrain -> tapt -> finetune under one name, each stage once
-              jaxattn --mode=recipe --config=configs/pydocs_quick.py --exp=quick
-  sweep     a grid of runs side by side, started again where it stopped; --dry_run lists them
-              jaxattn --mode=sweep --config=configs/sweeps/quick.py --config.sweep.parallel=2
-  new       write the options of a pretraining, commented, to edit; then --mode=pretrain --exp=mine
-              jaxattn --mode=new --exp=mine --config=configs/lsh_small.py
-  pretrain  train a vocabulary and an encoder on text alone (masked language model)
-              jaxattn --mode=pretrain --config=configs/lsh_small.py --exp=wiki_lsh
-  tapt      go on with the MLM on a task's training texts, from a pretrained encoder
-              jaxattn --mode=tapt --config=configs/imdb.py --exp=imdb_lsh --pretrain=wiki_lsh
-  finetune  train a classifier from a pretrained encoder (--pretrain=none: from random weights;
-            --pretrain=tapt/imdb_lsh: from a TAPT run; --pretrain=wiki_lsh@900: from that step)
-              jaxattn --mode=finetune --config=configs/imdb.py --exp=imdb_lsh --pretrain=wiki_lsh
-  import    a Hugging Face BERT folder as a run to start from: --pretrain=bert
-              jaxattn --mode=import --input=bert-base-uncased --exp=bert
-  export_bert  encoder and MLM head of a run (or with --exp its classifier) for transformers
-              jaxattn --mode=export_bert --pretrain=tapt/imdb --output=my-bert
-  baseline  TF-IDF + logistic regression on the same data
-              jaxattn --mode=baseline --config=configs/imdb.py --exp=imdb_tfidf
-  eval      metrics, calibration, speed and predictions of a finished classifier, on its own data,
-            on one split of them (--split=train) or on a file with labels
-              jaxattn --mode=eval --exp=imdb_lsh
-              jaxattn --mode=eval --exp=imdb_lsh --input=new_reviews.csv
-  predict   labels and probabilities for texts from a file or standard input; --run=<folder> for an
-            exported classifier
-              jaxattn --mode=predict --exp=imdb_lsh --input=reviews.csv --output=labels.csv
-  merge     fold what LoRA (or the head alone) has learned into a run of ordinary parameters
-              jaxattn --mode=merge --exp=imdb_lora
-  minbert   a classifier's predictions on dev and test as the minBERT course wants them
-              jaxattn --mode=minbert --exp=sst --output=predictions
-  export    a folder that predicts without the run: weights, tokenizer, StableHLO, model card
-              jaxattn --mode=export --exp=imdb_lsh --output=imdb_model
-  compare   which attention to use: a page, tables and a plot of every run
-              jaxattn --mode=compare --runs=runs
-  replay    run a run again from its saved configuration, and compare
-              jaxattn --mode=replay --run=runs/finetune/imdb_lsh
-  data      what a run would read: splits, classes, lengths, duplicates, batches in words
-              jaxattn --mode=data --config=configs/imdb.py --config.data.path=my_folder
-  verify    repeat steps of a finished run from a checkpoint to the next: are they bitwise the same?
-              jaxattn --mode=verify --run=runs/finetune/imdb_lsh --steps=200
-  plan      what a run will need: memory, devices it fits on, time; checked against the run later
-              jaxattn --mode=plan --config=configs/lsh_small.py
-  profile   time and memory of the attentions by length, where they cross, their error on a run
-              jaxattn --mode=profile --config=configs/profile_quick.py
-
-Any option of jaxattn/config/ can be overridden: --config.train.learning_rate=3e-4
+Which modes and flags there are stands in `jaxattn.modes`.
 """
 
+import dataclasses
 import gc
 import importlib
 import os
+import shutil
 import sys
+import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 
-from absl import flags
-
-from jaxattn.config.checked import did_you_mean
+from jaxattn.config import Config, allowed, declared
 from jaxattn.config.flags import config_dict
-from jaxattn.errors import InputError
-from jaxattn.request import Request, settle
-from jaxattn.runs.kinds import STAGES
+from jaxattn.errors import InputError, did_you_mean
+from jaxattn.modes import FLAGS, MODES
+from jaxattn.request import Mode, Request, settle
 from jaxattn.startup import collector_paused, use_huge_pages
 
-MODES = {
-    "study": "study",
-    "recipe": "recipe",
-    "sweep": "sweep",
-    "new": "new",
-    "pretrain": "pretrain",
-    "tapt": "tapt",
-    "finetune": "finetune",
-    "import": "import_bert",
-    "export_bert": "export_bert",
-    "baseline": "baseline",
-    "eval": "evaluate",
-    "predict": "predict",
-    "merge": "merge",
-    "minbert": "minbert",
-    "export": "export",
-    "compare": "compare",
-    "replay": "replay",
-    "data": "data",
-    "verify": "verify",
-    "plan": "plan",
-    "profile": "profile",
-}
-"""Name of the mode -> module in jaxattn.modes."""
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(Request)}
 
-FLAG_TEXTS = {
-    "mode": f"What to do: {', '.join(MODES)}.",
-    "exp": "Name of the experiment.",
-    "pretrain": "tapt, finetune, recipe, sweep, data, plan, profile, export_bert: the run to start "
-    "from, name[@step] of a pretraining, tapt/name[@step] of a TAPT, or none.",
-    "stage": f"data, plan: which training of --config: {', '.join(STAGES)}; default: pretrain, "
-    "with --pretrain finetune.",
-    "run": "replay, verify, plan: the run's folder; replay: a report's folder for all its runs; "
-    "predict, export: a run's folder instead of --exp; predict: an exported one too.",
-    "input": "predict: a file, or - for standard input; eval: a file with labels; import: a "
-    "Hugging Face folder.",
-    "output": "predict: a file, empty: standard output; export, export_bert: a new folder; "
-    "minbert: a folder, empty: the run's; merge: name of the new run, empty: <exp>_merged.",
-    "format": "predict: jsonl, csv or parquet; empty: as --output ends.",
-    "on_bad_row": "predict: keep (default: in the output without a label) or stop.",
-    "split": "eval: only this split of the data: train, validation or test.",
+SWITCHES = [name for name, default in DEFAULTS.items() if isinstance(default, bool)]
+
+CONFIG_TEXTS = {
+    "needed": "the configuration file; it has to be given",
+    "optional": "a configuration file",
+    "data": "a configuration file whose data are read, lengths excepted",
+    "options or data": "a configuration file whose data are read instead, lengths excepted",
 }
 
+FURTHER = (
+    "Every option of a configuration can be changed, as --config.train.learning_rate=3e-4. "
+    "Sections: {sections}. `jaxattn new --exp=mine` writes all with their descriptions."
+)
 
-def _flags() -> flags.FlagValues:
-    """The flags of one call; made anew each time, so that no value outlives its call."""
-    values = flags.FlagValues()
-    for name, text in FLAG_TEXTS.items():
-        flags.DEFINE_string(name, "", text, flag_values=values)
-    flags.DEFINE_string("runs", "runs", "Folder of all runs.", flag_values=values)
-    flags.DEFINE_bool("resume", False, "Continue an existing experiment.", flag_values=values)
-    flags.DEFINE_bool("dry_run", False, "sweep: only list the cells.", flag_values=values)
-    flags.DEFINE_bool("trace", False, "profile: record a trace too.", flag_values=values)
-    flags.DEFINE_bool(
-        "compilation_cache", True, "Keep compiled programs for later runs.", flag_values=values
-    )
-    flags.DEFINE_integer(
-        "steps", 0, "verify: steps to repeat at most; 0: as few as can be.", 0, flag_values=values
-    )
-    for name in ("helpshort", "help"):
-        flags.DEFINE_bool(name, False, "Show this help.", flag_values=values)
-    return values
+YES, NO = ("true", "t", "1", "yes", "y"), ("false", "f", "0", "no", "n")
 
 
 def main() -> None:
@@ -150,12 +56,16 @@ def run(argv: Sequence[str]) -> int:
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # reads two of six arguments
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
+        if not argv:
+            print(overview(), file=sys.stderr)
+            return 2
         request = parse(argv)
-        if request is not None:
-            settle(request)
-            with collector_paused():
-                mode = importlib.import_module(f"jaxattn.modes.{MODES[request.mode]}")
-            return mode.run(request) or 0
+        if request is None:
+            return 0
+        settle(request)
+        with collector_paused():
+            mode = importlib.import_module(f"jaxattn.modes.{request.mode.file}")
+        return mode.run(request) or 0
     except InputError as error:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
@@ -175,7 +85,6 @@ def run(argv: Sequence[str]) -> int:
         if type(error).__name__ == "NonFiniteError":
             return _fail(f"the run failed: {error}", 1)
         raise
-    return 0
 
 
 def _fail(sentence: str, code: int) -> int:
@@ -188,52 +97,194 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: object) -
         print(f"warning: {message}", file=sys.stderr)
 
 
+class _Line(NamedTuple):
+    """A command line in parts: --name=value, the same of --config, and words without dashes."""
+
+    flags: dict[str, str]
+    config: list[str]
+    words: list[str]
+
+
 def parse(argv: Sequence[str]) -> Request | None:
-    """The request of a command line; None after showing the help.
+    """The request of a command line; None after showing what was asked of the program itself.
 
     Raises:
-      InputError: unknown mode, flag or option, missing or broken configuration file, bad value.
+      InputError: unknown mode, flag or option, a flag that the mode does not take, missing or
+        broken configuration file, bad value.
     """
-    config_args = [arg for arg in argv if arg.split("=")[0].split(".")[0] == "--config"]
-    rest = [arg for arg in argv if arg not in config_args]
-    values = _flags()
-    try:
-        positional = values(["jaxattn", *rest])[1:]
-    except flags.UnrecognizedFlagError as error:
-        hint = did_you_mean(error.flagname, ["config", *values])
-        raise InputError(f"unknown flag --{error.flagname}{hint}") from None
-    except flags.Error as error:
-        raise InputError(" ".join(str(error).split())) from None
-    if values.help or values.helpshort:
-        print((__doc__ or "").partition("\n\n")[2])
-        print("Flags:\n" + values.get_help("  ").partition(":\n")[2])
+    line = _split(argv)
+    asked = line.words + ([line.flags["mode"]] if "mode" in line.flags else [])
+    if "version" in line.flags:
+        print(f"jaxattn {_version()}")
         return None
-    if positional:
-        raise InputError(f"unexpected argument {positional[0]!r}; flags have the form --name=value")
-    if values.mode not in MODES:
+    if "help" in line.flags and not (asked and asked[0] in MODES):
+        print(overview())
+        return None
+    if not asked or asked[0] not in MODES:
+        name = asked[0] if asked else ""
+        hint = did_you_mean(name, list(MODES))
+        raise InputError(f"--mode: found {name!r}, allowed: {', '.join(MODES)}{hint}")
+    mode = MODES[asked[0]]
+    if "help" in line.flags:
+        print(help_of(mode))
+        return None
+    if len(asked) > 1:
+        raise InputError(f"unexpected argument {asked[1]!r}; flags have the form --name=value")
+    given = {name: text for name, text in line.flags.items() if name != "mode"}
+    _check(mode, given, line.config)
+    config = None
+    if line.config:
+        file_needed = not mode.config.startswith("options")
+        config = config_dict(line.config, _settings(mode, given), file_needed=file_needed)
+    values: dict[str, Any] = {name: _value(name, text) for name, text in given.items()}
+    return Request(mode=mode, config=config, config_args=tuple(line.config), **values)
+
+
+def _split(argv: Sequence[str]) -> _Line:
+    line, rest = _Line({}, [], []), list(argv)
+    while rest:
+        arg = rest.pop(0)
+        name, equals, value = arg.lstrip("-").partition("=")
+        if not arg.startswith("-"):
+            line.words.append(arg)
+        elif name in ("h", "help", "helpshort", "version"):
+            line.flags["version" if name == "version" else "help"] = ""
+        elif name in SWITCHES or (name.removeprefix("no") in SWITCHES and not equals):
+            line.flags[name.removeprefix("no")] = value if equals else str(name in SWITCHES)
+        else:
+            of_config = name == "config" or name.startswith("config.")
+            if not (of_config or name in FLAGS or name == "mode"):
+                _unknown(name, value)
+            if not equals:
+                if not rest or rest[0].startswith("--"):
+                    raise InputError(f"--{name}: needs a value, as --{name}=<value>")
+                value = rest.pop(0)
+            if of_config:
+                line.config.append(f"--{name}={value}")
+            else:
+                line.flags[name] = value
+    return line
+
+
+def _unknown(name: str, value: str) -> NoReturn:
+    """Raises InputError for a flag that is none, but perhaps an option without its --config."""
+    options = [option for option in declared(Config) if f".{option}".endswith(f".{name}")]
+    if options:
+        known = " or ".join(f"--config.{option}={value or '<value>'}" for option in options)
+        raise InputError(f"unknown flag --{name}; an option of the configuration: {known}")
+    paths = [f"config.{option}" for option in declared(Config)] if "." in name else []
+    hint = did_you_mean(f"config.{name}" if paths else name, [*paths, "config", "mode", *FLAGS])
+    raise InputError(f"unknown flag --{name}{hint}")
+
+
+def _check(mode: Mode, given: Mapping[str, str], config: Sequence[str]) -> None:
+    """Raises InputError for flags that the mode does not take, and for a configuration it lacks."""
+    takes = _taken(mode)
+    for name in [*given, *(["config"] if config else [])]:
+        if name not in takes:
+            others = [m.name for m in MODES.values() if name in _taken(m)]
+            raise InputError(
+                f"--mode={mode.name} does not take --{name} (modes that do: {', '.join(others)}); "
+                f"it takes {', '.join(f'--{flag}' for flag in takes)}"
+            )
+    if mode.config == "options" and any(arg.startswith("--config=") for arg in config):
         raise InputError(
-            f"--mode: found {values.mode!r}, allowed: {', '.join(MODES)}"
-            f"{did_you_mean(values.mode, list(MODES))}"
+            f"--mode={mode.name} takes no file as --config: its options are those of the run; "
+            f"change single ones, as --config.{mode.own_options()[0]}=<value>"
         )
-    return Request(
-        mode=values.mode,
-        config=config_dict(config_args, _stage(values)) if config_args else None,
-        config_args=tuple(config_args),
-        resume=values.resume,
-        dry_run=values.dry_run,
-        trace=values.trace,
-        compilation_cache=values.compilation_cache,
-        steps=values.steps,
-        runs=Path(values.runs),
-        **{name: getattr(values, name) for name in FLAG_TEXTS if name != "mode"},
+    if mode.config == "needed" and not config:
+        raise mode.needs_config()
+
+
+def _taken(mode: Mode) -> list[str]:
+    return [*([] if mode.config == "none" else ["config"]), *mode.flags]
+
+
+def _settings(mode: Mode, given: Mapping[str, str]) -> str:
+    """The mode whose settings a configuration file is asked for."""
+    if "stage" in mode.flags:
+        return given.get("stage") or ("finetune" if given.get("pretrain") else "pretrain")
+    return mode.settings or mode.name
+
+
+def _value(name: str, text: str) -> str | int | bool | Path:
+    """What a flag says, as the type of its default."""
+    default, choices = DEFAULTS[name], FLAGS[name].choices
+    if isinstance(default, bool):
+        if text.lower() not in YES + NO:
+            raise InputError(f"--{name}: found {text!r}, allowed: true, false")
+        return text.lower() in YES
+    if isinstance(default, int):
+        if not text.isdecimal():
+            raise InputError(f"--{name}: found {text!r}, allowed: a whole number, at least 0")
+        return int(text)
+    if text and choices and text not in choices:
+        hint = did_you_mean(text, choices)
+        raise InputError(f"--{name}: found {text!r}, allowed: {', '.join(choices)}{hint}")
+    return Path(text) if isinstance(default, Path) else text
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("jaxattn")
+    except PackageNotFoundError:
+        return "of a checkout that is not installed"
+
+
+def overview() -> str:
+    """The help of the program: every mode in a line."""
+    return "\n".join(
+        [
+            "usage: jaxattn MODE [--config=FILE] [--config.SECTION.OPTION=VALUE] [--FLAG=VALUE]",
+            *(f"  {mode.name:13}{mode.help}" for mode in MODES.values()),
+            "",
+            "jaxattn MODE --help: its flags and options, and examples; jaxattn --version",
+        ]
     )
 
 
-def _stage(values: flags.FlagValues) -> str:
-    """The mode whose settings a configuration file is asked for: here that of a training."""
-    if values.stage not in ("", *STAGES):
-        hint = did_you_mean(values.stage, STAGES)
-        raise InputError(f"--stage: found {values.stage!r}, allowed: {', '.join(STAGES)}{hint}")
-    if values.mode in ("data", "plan"):
-        return values.stage or ("finetune" if values.pretrain else "pretrain")
-    return "pretrain" if values.mode in ("profile", "new") else values.mode
+def help_of(mode: Mode) -> str:
+    """The help of one mode: examples, its flags and its options."""
+    lines = [f"jaxattn {mode.name}: {mode.help}", ""]
+    lines += [f"  jaxattn {mode.name} {example}" for example in mode.examples]
+    rows = []
+    if mode.config in CONFIG_TEXTS:
+        rows.append(("--config=FILE", CONFIG_TEXTS[mode.config]))
+    for name, text in mode.flags.items():
+        flag = FLAGS[name]
+        choices = f" [{', '.join(flag.choices)}]" if flag.choices else ""
+        rows.append((f"--{name}" + (f"={flag.value}" if flag.value else ""), text + choices))
+    lines += ["", "Flags (--name=value or --name value):", *_table(rows)]
+    if mode.options:
+        lines += ["", "Options:", *_table(map(_option_row, mode.own_options()))]
+    if mode.config in ("needed", "optional"):
+        sections = ", ".join(field.name for field in dataclasses.fields(Config))
+        lines += ["", *_wrapped(FURTHER.format(sections=sections))]
+    return "\n".join(lines)
+
+
+def _option_row(option: str) -> tuple[str, str]:
+    node = Config()
+    *sections, leaf = option.split(".")
+    for section in sections:
+        node = getattr(node, section)
+    field = next(field for field in dataclasses.fields(node) if field.name == leaf)
+    values = allowed(field)
+    return f"--config.{option}", f"{field.metadata['doc']}" + (f" [{values}]" if values else "")
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> list[str]:
+    """Two columns, the second one wrapped to the width of the terminal."""
+    lines = []
+    for name, text in rows:
+        first, *more = _wrapped(text, 30)
+        lines.append(f"  {name:28}{first}" if len(name) < 28 else f"  {name}")
+        lines += [f"{'':30}{line}" for line in ([] if len(name) < 28 else [first]) + more]
+    return lines
+
+
+def _wrapped(text: str, indent: int = 0) -> list[str]:
+    width = min(100, shutil.get_terminal_size().columns)
+    return textwrap.wrap(text, max(30, width - indent)) or [""]

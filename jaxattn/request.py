@@ -2,17 +2,15 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from jaxattn.config import Config, replace
-from jaxattn.config.flags import from_config_dict
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config import Config, declared, flatten, from_config_dict, replace, to_plain
 from jaxattn.data.corpora.known import filled_in
 from jaxattn.errors import InputError
-from jaxattn.runs.folder import RunFolder, given_run, is_report
-from jaxattn.stages.origin import SCRATCH
+from jaxattn.runs.folder import NAME, RunFolder, given_run, is_report
+from jaxattn.runs.kinds import SCRATCH
 from jaxattn.startup import DETERMINISTIC, _keep_programs
 
 if TYPE_CHECKING:
@@ -20,41 +18,84 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
+class Mode:
+    """What is known of a mode before it runs; `jaxattn.modes.MODES` has them all.
+
+    Attributes:
+      name: as in --mode=<name>.
+      help: what it is for, in one line.
+      examples: the flags of calls that a person would make.
+      flags: name of every flag it takes, --config excepted -> what that says.
+      config: whether it takes --config=<file>; "data": only the data of it are read; "options": no
+        file, single options of the run it works on are changed; "options or data": either.
+      options: sections or single options of its own; no others can be given where `config` is
+        "data", "options" or "options or data".
+      run: kind of the run that --exp names, whose saved configuration counts where none is given.
+      settings: the mode whose settings a configuration file is asked for; "": its own.
+      module: its file in jaxattn/modes/; "": as it is called.
+      cached: whether compiled programs are kept. A mode that tells how long compiling takes and
+        what a program needs has to compile.
+    """
+
+    name: str
+    help: str
+    examples: tuple[str, ...]
+    flags: Mapping[str, str]
+    config: Literal["needed", "optional", "data", "options", "options or data", "none"] = "optional"
+    options: tuple[str, ...] = ()
+    run: str = ""
+    settings: str = ""
+    module: str = ""
+    cached: bool = True
+
+    @property
+    def file(self) -> str:
+        """Its module in jaxattn/modes/."""
+        return self.module or self.name
+
+    def own_options(self) -> list[str]:
+        """The options that `options` names, sections taken apart."""
+        return [
+            n for own in self.options for n in declared(Config) if f"{n}.".startswith(f"{own}.")
+        ]
+
+    def needs_config(self) -> InputError:
+        """What is said where --config is missing."""
+        flags = [flag for example in self.examples for flag in example.split()]
+        files = [flag.partition("=")[2] for flag in flags if flag.startswith("--config=")]
+        example = files[0] if files else "configs/sdpa_small.py"
+        return InputError(f"--mode={self.name} needs --config=<file>, for example {example}")
+
+
+@dataclasses.dataclass(frozen=True)
 class Request:
     """The flags of one call, already parsed.
 
     Attributes:
-      mode: the name given as --mode.
+      mode: what is to be done.
       config: the ConfigDict of --config with its overrides, or None.
-      config_args: those flags as they were given, to hand on to another process.
-      exp, pretrain, stage, run, input, output, format, on_bad_row, split: the flags of these
-        names; "" when not given.
-      resume: whether to continue an existing experiment.
-      dry_run: whether only to list what would be run.
-      trace: whether to record a trace.
-      compilation_cache: whether compiled programs are kept for later runs.
-      steps: how many to verify at most; 0: as few as can be.
-      runs: the folder of all runs.
+      config_args: those flags as --name=value, to hand on to another process.
+      others: the flags of these names, or their defaults.
     """
 
-    mode: str
-    config: "ConfigDict | None"
-    config_args: tuple[str, ...]
-    exp: str
-    pretrain: str
-    stage: str
-    run: str
-    input: str
-    output: str
-    format: str
-    on_bad_row: str
-    split: str
-    resume: bool
-    dry_run: bool
-    trace: bool
-    compilation_cache: bool
-    steps: int
-    runs: Path
+    mode: Mode
+    config: "ConfigDict | None" = None
+    config_args: tuple[str, ...] = ()
+    exp: str = ""
+    pretrain: str = ""
+    stage: str = ""
+    run: str = ""
+    input: str = ""
+    output: str = ""
+    format: str = ""
+    on_bad_row: str = ""
+    split: str = ""
+    resume: bool = False
+    dry_run: bool = False
+    trace: bool = False
+    compilation_cache: bool = True
+    steps: int = 0
+    runs: Path = Path("runs")
 
     def resolved(self, inherited: Config | None = None) -> Config:
         """The checked configuration, with what is known of a corpus by its name filled in.
@@ -62,15 +103,13 @@ class Request:
         Raises InputError when --config was not given.
         """
         if self.config is None:
-            raise InputError(
-                f"--mode={self.mode} needs --config=<file>, for example configs/sdpa_small.py"
-            )
+            raise self.mode.needs_config()
         return filled_in(from_config_dict(self.config, inherited), self._given())
 
     @property
     def has_file(self) -> bool:
         """Whether --config=<file> was given; flags alone change options of a finished run."""
-        return "--config" in self._given()
+        return bool(self.config_file)
 
     def names(self, option: str) -> bool:
         """Whether a flag names this option, as "data.path"."""
@@ -113,16 +152,30 @@ class Request:
         for name in found:
             if name not in allowed:
                 raise InputError(
-                    f"--mode={self.mode}: found an option {name}, "
+                    f"--mode={self.mode.name}: found an option {name}, "
                     f"allowed: {', '.join([*also, *allowed])}; all others are those of the run"
                 )
 
     def needed(self, flag: str, example: str) -> str:
         """The value of a flag that this mode cannot do without."""
-        value = getattr(self, flag)
+        value: str = getattr(self, flag)
         if not value:
-            raise InputError(f"--mode={self.mode} needs --{flag}, for example --{flag}={example}")
+            mode = self.mode.name
+            raise InputError(f"--mode={mode} needs --{flag}, for example --{flag}={example}")
         return value
+
+    def exp_or(self, otherwise: str) -> str:
+        """--exp, or what stands for it: a name that other names can begin with."""
+        name = self.exp or otherwise
+        if not NAME.fullmatch(name):
+            raise InputError(f"--exp: found {name!r}, allowed: letters, digits, '_', '.', '-'")
+        return name
+
+    @property
+    def config_file(self) -> str:
+        """The file given as --config; "" where none is."""
+        files = [arg for arg in self.config_args if arg.startswith("--config=")]
+        return files[-1].partition("=")[2] if files else ""
 
 
 def run_folder_of(request: Request) -> RunFolder:
@@ -133,21 +186,6 @@ def run_folder_of(request: Request) -> RunFolder:
             f"--exp={SCRATCH}: this name means 'not pretrained' in --pretrain={SCRATCH}"
         )
     return RunFolder(request.runs, "pretrain", exp)
-
-
-UNCACHED_MODES = ("plan", "profile")
-"""They tell how long compiling takes and what a program needs, so they compile."""
-
-RUN_OF_MODE = {
-    "pretrain": "pretrain",
-    "finetune": "finetune",
-    "baseline": "baseline",
-    "eval": "finetune",
-    "predict": "finetune",
-    "minbert": "finetune",
-    "export": "finetune",
-}
-"""Mode -> kind of the run that --exp names."""
 
 
 def settle(request: Request, environment: MutableMapping[str, str] = os.environ) -> None:
@@ -162,7 +200,7 @@ def settle(request: Request, environment: MutableMapping[str, str] = os.environ)
     # A flag that XLA does not know ends the process, so only this one is used.
     if DETERMINISTIC not in flags and deterministic(request):
         environment["XLA_FLAGS"] = f"{flags} --{DETERMINISTIC}=true".strip()
-    if not request.compilation_cache or request.mode in UNCACHED_MODES or request.dry_run:
+    if not request.compilation_cache or not request.mode.cached or request.dry_run:
         # The processes that a study starts inherit it.
         environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
         return
@@ -172,11 +210,11 @@ def settle(request: Request, environment: MutableMapping[str, str] = os.environ)
 def deterministic(request: Request) -> bool:
     """`train.deterministic` of --config, else of the saved run that the request names."""
     if request.config is not None and request.has_file:
-        given: Any = request.config.train.deterministic
+        given: object = request.config.train.deterministic
         if given is not None:
             # Anything else is refused, with its name, when the configuration is checked.
             return given is not False
-    if request.mode == "replay" and is_report(Path(request.run)):
+    if request.mode.name == "replay" and is_report(Path(request.run)):
         # Its runs are replayed by processes that each settle what their run needs.
         return False
     folder = _saved_run(request)
@@ -188,8 +226,7 @@ def _saved_run(request: Request) -> RunFolder | None:
     if request.run:
         exported = (Path(request.run) / "model.safetensors").is_file()
         return None if exported else given_run(request.run)
-    kind = RUN_OF_MODE.get(request.mode)
-    if kind is None or not request.exp:
+    if not request.mode.run or not request.exp:
         return None
-    folder = RunFolder(request.runs, kind, request.exp)
+    folder = RunFolder(request.runs, request.mode.run, request.exp)
     return folder if folder.config_path.exists() else None

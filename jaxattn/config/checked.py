@@ -1,13 +1,43 @@
-"""Dataclasses whose fields are checked as they are built: what `jaxattn.config` is written in."""
+"""What options are declared with: dataclasses whose fields are checked as they are built."""
 
 import dataclasses
-import difflib
+import enum
+import functools
 import types
 import typing
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, did_you_mean
+
+MAX_SEQ_LEN = 16384
+
+
+class Scope(enum.Flag):
+    """What an option means to a run; scopes of a section are those of all its options too.
+
+    What resuming, inheriting, comparing, planning and exporting do with an option follows from it.
+    """
+
+    RESULT = 0
+    """Where nothing else is said: it is part of what a run computes, and costs something."""
+    BOOKKEEPING = enum.auto()
+    """Nothing that a run computes depends on it: it may change when the run goes on, and runs
+    that differ in it are alike."""
+    EXACTNESS = enum.auto()
+    """How exactly a run can be repeated; it may change when the run goes on."""
+    SEED = enum.auto()
+    """Runs that differ in it alone repeat each other."""
+    MACHINE = enum.auto()
+    """Where files lie on this machine: left out of exports; not compared, unless it is `STAGE`."""
+    INHERITED = enum.auto()
+    """Architecture: a later stage takes it from the stage before and may not change it."""
+    STAGE = enum.auto()
+    """Each stage's own, in a section that is otherwise inherited."""
+    TUNED = enum.auto()
+    """May be chosen anew for each attention: what a step costs can still be compared."""
+    COST_FREE = enum.auto()
+    """Neither time nor memory of a step depends on it."""
 
 
 def option(
@@ -17,15 +47,61 @@ def option(
     low: float | None = None,
     high: float | None = None,
     choices: Sequence[str] | None = None,
+    distinct: bool = False,
+    scope: Scope = Scope.RESULT,
 ) -> Any:
-    """A dataclass field with its description and its allowed values (bounds are inclusive)."""
-    metadata = {"doc": doc, "low": low, "high": high, "choices": choices}
+    """A dataclass field that is an option.
+
+    Args:
+      default: its value where none is given.
+      doc: its description.
+      low: the smallest value allowed.
+      high: the largest value allowed.
+      choices: the values allowed.
+      distinct: whether a list has to have values, each once.
+      scope: what it means.
+    """
+    metadata = {
+        "doc": doc, "low": low, "high": high, "choices": choices, "distinct": distinct,
+        "scope": scope,
+    }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def section(kind: type, doc: str) -> Any:
+def section(kind: type, doc: str, *, scope: Scope = Scope.RESULT) -> Any:
     """A dataclass field that holds a nested section of options."""
-    return dataclasses.field(default_factory=kind, metadata={"doc": doc})
+    return dataclasses.field(default_factory=kind, metadata={"doc": doc, "scope": scope})
+
+
+class Declared(NamedTuple):
+    """An option as it is declared: its annotated type, and its scope with that of its sections."""
+
+    type: Any
+    scope: Scope
+
+
+@functools.cache
+def declared(kind: type) -> Mapping[str, Declared]:
+    """Dotted name -> every option of a section, or of all, in their order."""
+    options: dict[str, Declared] = {}
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        scope, hint = field.metadata["scope"], hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            for name, (inner, narrower) in declared(hint).items():  # type: ignore[arg-type]
+                options[f"{field.name}.{name}"] = Declared(inner, scope | narrower)
+        else:
+            options[field.name] = Declared(hint, scope)
+    return options
+
+
+def of_scope(kind: type, *scopes: Scope) -> tuple[str, ...]:
+    """Dotted names of the options that have one of these scopes, in their order."""
+    return tuple(
+        name
+        for name, option in declared(kind).items()
+        if any(scope in option.scope for scope in scopes)
+    )
 
 
 def allowed(field: dataclasses.Field) -> str:
@@ -38,10 +114,49 @@ def allowed(field: dataclasses.Field) -> str:
     return f"at least {low}" if high is None else f"{low} to {high}"
 
 
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """'' or "; did you mean 'x'?" for a misspelt `name`."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+class Checked:
+    """Checks the types and ranges of a section as it is built; subclasses add rules in `_rules`."""
+
+    PATH: ClassVar[str]
+
+    def __init_subclass__(cls, path: str = "") -> None:
+        """`path` stands before the names of the options, as messages tell them: "train."."""
+        cls.PATH = path
+
+    def __post_init__(self) -> None:
+        """Converts and checks every field, then the rules between them."""
+        kind: type = type(self)
+        options = declared(kind)
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
+            if field.name in options:
+                value = self._checked_value(field, options[field.name].type)
+                object.__setattr__(self, field.name, value)
+        self._rules()
+
+    def _checked_value(self, field: dataclasses.Field, annotation: Any) -> Any:
+        name, given = self.PATH + field.name, getattr(self, field.name)
+        low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
+        try:
+            value = _converted(given, annotation)
+        except TypeError:
+            wanted = _type_name(annotation)
+            raise InputError(
+                f"{name}: found {given!r} ({type(given).__name__}), expected {wanted}"
+            ) from None
+        for item in value if isinstance(value, tuple) else (value,):
+            if choices is not None and item not in choices:
+                hint = did_you_mean(str(item), choices)
+                raise InputError(f"{name}: found {item!r}, allowed: {allowed(field)}{hint}")
+            # `not (low <= item)` rather than `item < low`: NaN must be refused too.
+            if not (low is None or low <= item) or not (high is None or item <= high):
+                raise InputError(f"{name}: found {item!r}, allowed: {allowed(field)}")
+        if field.metadata["distinct"] and (not value or len(set(value)) != len(value)):
+            what = f"ones of {allowed(field)}" if choices else "values"
+            raise InputError(f"{name}: found {list(value)}, allowed: one or more different {what}")
+        return value
+
+    def _rules(self) -> None:
+        """Conditions between fields; raises InputError."""
 
 
 def _converted(value: Any, annotation: Any) -> Any:
@@ -69,45 +184,4 @@ def _type_name(annotation: Any) -> str:
         return f"a list of {typing.get_args(annotation)[0].__name__}"
     if isinstance(annotation, types.UnionType):
         return " or ".join(member.__name__ for member in typing.get_args(annotation))
-    return annotation.__name__
-
-
-class Checked:
-    """Checks the types and ranges of a section as it is built; subclasses add rules in `_rules`."""
-
-    PATH: ClassVar[str] = ""
-
-    def __post_init__(self) -> None:
-        """Converts and checks every field, then the rules between them."""
-        hints = typing.get_type_hints(type(self))
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
-            if dataclasses.is_dataclass(hints[field.name]):
-                continue
-            value = self._checked_value(field, hints[field.name])
-            object.__setattr__(self, field.name, value)
-        self._rules()
-
-    def _checked_value(self, field: dataclasses.Field, annotation: Any) -> Any:
-        name, found = self.PATH + field.name, getattr(self, field.name)
-        low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
-        try:
-            value = _converted(found, annotation)
-        except TypeError:
-            wanted = _type_name(annotation)
-            raise InputError(
-                f"{name}: found {found!r} ({type(found).__name__}), expected {wanted}"
-            ) from None
-        for item in value if isinstance(value, tuple) else (value,):
-            if choices is not None and item not in choices:
-                hint = did_you_mean(str(item), choices)
-                raise InputError(f"{name}: found {item!r}, allowed: {allowed(field)}{hint}")
-            # `not (low <= item)` rather than `item < low`: NaN must be refused too.
-            if not (low is None or low <= item) or not (high is None or item <= high):
-                raise InputError(f"{name}: found {item!r}, allowed: {allowed(field)}")
-        return value
-
-    def _rules(self) -> None:
-        """Conditions between fields; raises InputError."""
-
-
-MAX_SEQ_LEN = 16384
+    return str(annotation.__name__)

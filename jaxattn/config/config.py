@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxattn.config.attention import AttentionConfig
-from jaxattn.config.checked import Checked, did_you_mean, section
-from jaxattn.config.data import DataConfig, TokenizerConfig, default_buckets
+from jaxattn.config.checked import Checked, Scope, declared, section
+from jaxattn.config.data import DataConfig, TokenizerConfig
 from jaxattn.config.model import HeadConfig, ModelConfig
 from jaxattn.config.tools import (
     BaselineConfig,
@@ -29,33 +29,36 @@ from jaxattn.config.train import (
     PeftConfig,
     TrainConfig,
 )
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(Checked):
     """Everything a run depends on."""
 
-    model: ModelConfig = section(ModelConfig, "the encoder")
-    attention: AttentionConfig = section(AttentionConfig, "the attention")
+    model: ModelConfig = section(ModelConfig, "the encoder", scope=Scope.INHERITED)
+    attention: AttentionConfig = section(AttentionConfig, "the attention", scope=Scope.INHERITED)
     head: HeadConfig = section(HeadConfig, "the classification head")
-    tokenizer: TokenizerConfig = section(TokenizerConfig, "the vocabulary")
+    tokenizer: TokenizerConfig = section(TokenizerConfig, "the vocabulary", scope=Scope.INHERITED)
     data: DataConfig = section(DataConfig, "the corpus")
     train: TrainConfig = section(TrainConfig, "optimisation")
-    finetune: FinetuneConfig = section(FinetuneConfig, "fine-tuning")
+    finetune: FinetuneConfig = section(FinetuneConfig, "fine-tuning", scope=Scope.COST_FREE)
     peft: PeftConfig = section(PeftConfig, "which parameters fine-tuning trains")
-    checkpoint: CheckpointConfig = section(CheckpointConfig, "saving")
-    log: LogConfig = section(LogConfig, "logging")
-    baseline: BaselineConfig = section(BaselineConfig, "TF-IDF + logistic regression")
-    study: StudyConfig = section(StudyConfig, "comparison")
-    recipe: RecipeConfig = section(RecipeConfig, "the stages of a recipe")
-    sweep: SweepConfig = section(SweepConfig, "running a grid")
-    predict: PredictConfig = section(PredictConfig, "using the classifier")
-    plan: PlanConfig = section(PlanConfig, "looking ahead")
-    profile: ProfileConfig = section(ProfileConfig, "measuring costs")
+    checkpoint: CheckpointConfig = section(CheckpointConfig, "saving", scope=Scope.BOOKKEEPING)
+    log: LogConfig = section(LogConfig, "logging", scope=Scope.BOOKKEEPING)
+    baseline: BaselineConfig = section(
+        BaselineConfig, "TF-IDF + logistic regression", scope=Scope.BOOKKEEPING
+    )
+    study: StudyConfig = section(StudyConfig, "comparison", scope=Scope.BOOKKEEPING)
+    recipe: RecipeConfig = section(RecipeConfig, "the stages of a recipe", scope=Scope.BOOKKEEPING)
+    sweep: SweepConfig = section(SweepConfig, "running a grid", scope=Scope.BOOKKEEPING)
+    predict: PredictConfig = section(PredictConfig, "using the classifier", scope=Scope.BOOKKEEPING)
+    plan: PlanConfig = section(PlanConfig, "looking ahead", scope=Scope.BOOKKEEPING)
+    profile: ProfileConfig = section(ProfileConfig, "measuring costs", scope=Scope.BOOKKEEPING)
 
     def _rules(self) -> None:
-        self.attention.options.keywords(self.model.head_width)
+        if self.attention.type == "performer_favor":
+            self.attention.performer_favor.count(self.model.head_width)
         if self.data.max_length > self.model.max_seq_len:
             raise InputError(
                 f"data.max_length: found {self.data.max_length}, allowed: at most "
@@ -104,6 +107,18 @@ class Config(Checked):
                 )
 
 
+def scope_of(name: str) -> Scope:
+    """The scope of an option by its dotted name; of one that no longer exists that of its section.
+
+    Of what stands beside the options of a saved configuration it is RESULT.
+    """
+    options = declared(Config)
+    if name in options:
+        return options[name].scope
+    section = Config.__dataclass_fields__.get(name.partition(".")[0])
+    return section.metadata["scope"] if section and "." in name else Scope.RESULT
+
+
 def replace(config: Config, values: Mapping[str, Any]) -> Config:
     """`config` with the options of `values` ('section.option' -> value) exchanged."""
     tree: dict[str, Any] = {}
@@ -132,8 +147,3 @@ def _replaced(node: Any, values: Mapping[str, Any], path: str) -> Any:
             raise InputError(f"{where}: found a section of options, expected one value")
         changes[name] = value
     return dataclasses.replace(node, **changes)
-
-
-def buckets(config: Config) -> tuple[int, ...]:
-    """The lengths that batches are padded to."""
-    return config.data.length_buckets or default_buckets(config.data.max_length)

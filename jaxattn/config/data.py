@@ -1,24 +1,26 @@
 """Options of the data and of their tokens."""
 
 import dataclasses
-from typing import ClassVar
 
-from jaxattn.config.checked import MAX_SEQ_LEN, Checked, option
+from jaxattn.config.checked import MAX_SEQ_LEN, Checked, Scope, option
 from jaxattn.errors import InputError
+
+_SMALLEST_BUCKET = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class TokenizerConfig(Checked):
+class TokenizerConfig(Checked, path="tokenizer."):
     """The vocabulary."""
 
-    PATH: ClassVar[str] = "tokenizer."
     kind: str = option(
         "wordpiece",
         "what a token is, unless tokenizer.path says it: a word piece, a byte, or a word between "
         "blanks",
         choices=("wordpiece", "bytes", "words"),
     )
-    path: str = option("", "an existing tokenizer.json or vocab.txt; empty: train one")
+    path: str = option(
+        "", "an existing tokenizer.json or vocab.txt; empty: train one", scope=Scope.MACHINE
+    )
     vocab_size: int = option(
         8192, "largest size of a trained vocabulary; bytes are always 261", low=100, high=1_000_000
     )
@@ -31,25 +33,28 @@ class TokenizerConfig(Checked):
     extend: int = option(
         0, "TAPT and fine-tuning: add up to so many tokens, learned on the task's training texts, "
         "to the inherited WordPiece vocabulary; for this stage only, later ones inherit the result",
-        low=0, high=100_000,
+        low=0, high=100_000, scope=Scope.STAGE,
     )  # fmt: skip
     extra_tokens: str = option(
-        "", "TAPT and fine-tuning: a file of words and ##subwords to add, one a line"
+        "",
+        "TAPT and fine-tuning: a file of words and ##subwords to add, one a line",
+        scope=Scope.STAGE | Scope.MACHINE,
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig(Checked):
+class DataConfig(Checked, path="data."):
     """What is read, how it is split, and how it is batched."""
 
-    PATH: ClassVar[str] = "data."
     name: str = option(
         "pydocs",
         "the corpus: pydocs or listops (built in), one of jaxattn/data/corpora/known.py, whose "
         "entry then fills in what is left at its default here, or a name of your own",
     )
     path: str = option(
-        "", "a file or folder of Parquet, CSV, JSONL or texts; empty: built in, or the hub"
+        "",
+        "a file or folder of Parquet, CSV, JSONL or texts; empty: built in, or the hub",
+        scope=Scope.MACHINE,
     )
     file_part: str = option(
         "", "read only files with this part in their name (sst: sst_train, sst_dev); empty: all"
@@ -95,8 +100,9 @@ class DataConfig(Checked):
         low=0.001, high=0.5,
     )  # fmt: skip
     split_seed: int = option(
-        0, "seed of that hold-out; the same for every run compared", low=0, high=2**32 - 1
-    )
+        0, "seed of that hold-out; the same for every run compared",
+        low=0, high=2**32 - 1, scope=Scope.COST_FREE,
+    )  # fmt: skip
     max_examples: int = option(0, "use only this many examples a split; 0: all", low=0)
     max_length: int = option(
         512, "tokens per example, [CLS] and [SEP] included", low=3, high=MAX_SEQ_LEN
@@ -116,6 +122,16 @@ class DataConfig(Checked):
     )  # fmt: skip
     cache: bool = option(True, "keep tokenised texts in the user's cache folder")
 
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        """The lengths that batches are padded to."""
+        if self.length_buckets:
+            return self.length_buckets
+        doubled = [_SMALLEST_BUCKET]
+        while doubled[-1] < self.max_length:
+            doubled.append(2 * doubled[-1])
+        return (*doubled[:-1], self.max_length)
+
     def _rules(self) -> None:
         buckets = self.length_buckets
         if buckets and (list(buckets) != sorted(set(buckets)) or buckets[-1] != self.max_length):
@@ -123,16 +139,3 @@ class DataConfig(Checked):
                 f"data.length_buckets: found {list(buckets)}, allowed: increasing lengths of which "
                 f"the last is data.max_length = {self.max_length}"
             )
-
-
-_SMALLEST_BUCKET = 32
-
-
-def default_buckets(max_length: int) -> tuple[int, ...]:
-    """Powers of two from 32 on, below `max_length`, and `max_length` itself as the last."""
-    buckets = []
-    length = _SMALLEST_BUCKET
-    while length < max_length:
-        buckets.append(length)
-        length *= 2
-    return (*buckets, max_length)

@@ -1,23 +1,23 @@
 """Options of the encoder and of its heads."""
 
 import dataclasses
-from typing import ClassVar
 
-from jaxattn.config.checked import MAX_SEQ_LEN, Checked, option
+from jaxattn.config.checked import MAX_SEQ_LEN, Checked, Scope, option
 from jaxattn.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig(Checked):
+class ModelConfig(Checked, path="model."):
     """The encoder. Defaults: BERT_SMALL ("Well-Read Students Learn Better")."""
 
-    PATH: ClassVar[str] = "model."
     num_layers: int = option(4, "encoder blocks", low=1, high=128)
     hidden_dim: int = option(512, "hidden width D", low=1)
     mlp_dim: int = option(2048, "width of the feed-forward layer", low=1)
     num_heads: int = option(8, "attention heads H", low=1)
     qkv_dim: int = option(512, "width of queries, keys and values over all heads", low=1)
-    max_seq_len: int = option(512, "longest input, in tokens", low=1, high=MAX_SEQ_LEN)
+    max_seq_len: int = option(
+        512, "longest input, in tokens", low=1, high=MAX_SEQ_LEN, scope=Scope.TUNED
+    )
     positions: str = option(
         "rope",
         "how positions enter",
@@ -26,7 +26,7 @@ class ModelConfig(Checked):
     extend_positions: str = option(
         "none", "TAPT and fine-tuning: how a learned table is made longer where model.max_seq_len "
         "is above that of the stage before: tile repeats it; for this stage only",
-        choices=("none", "tile"),
+        choices=("none", "tile"), scope=Scope.STAGE,
     )  # fmt: skip
     token_types: int = option(
         0, "kinds of text with an embedding each (BERT: 2, the first and second of a pair); texts "
@@ -50,7 +50,9 @@ class ModelConfig(Checked):
     attention_output_dropout: float = option(
         0.1, "dropout on the attention layer's output", low=0.0, high=0.99
     )
-    attention_dropout: float = option(0.0, "dropout on attention weights", low=0.0, high=0.99)
+    attention_dropout: float = option(
+        0.0, "dropout on attention weights", low=0.0, high=0.99, scope=Scope.TUNED
+    )
 
     @property
     def head_width(self) -> int:
@@ -85,10 +87,15 @@ class ModelConfig(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class HeadConfig(Checked):
+class HeadConfig(Checked, path="head."):
     """The classification head."""
 
-    PATH: ClassVar[str] = "head."
-    pooling: str = option("mean", "how tokens become one vector", choices=("cls", "mean", "max"))
+    pooling: str = option(
+        "mean", "how tokens become one vector",
+        choices=("cls", "mean", "max"), scope=Scope.COST_FREE,
+    )  # fmt: skip
     pooler: str = option("none", "dense + tanh after pooling", choices=("bert", "none"))
-    dropout: float = option(0.1, "dropout before the last linear layer", low=0.0, high=0.99)
+    dropout: float = option(
+        0.1, "dropout before the last linear layer",
+        low=0.0, high=0.99, scope=Scope.TUNED | Scope.COST_FREE,
+    )  # fmt: skip

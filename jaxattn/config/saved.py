@@ -2,12 +2,12 @@
 
 import contextlib
 import dataclasses
-import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxattn.config.config import Config, replace
+from jaxattn.config.checked import Scope, declared
+from jaxattn.config.config import Config, replace, scope_of
 from jaxattn.errors import InputError
 from jaxattn.files import write_text
 
@@ -34,16 +34,10 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def option_types(kind: type = Config, prefix: str = "") -> dict[str, Any]:
-    """Dotted name -> annotated type of every option."""
-    found: dict[str, Any] = {}
-    hints = typing.get_type_hints(kind)
-    for field in dataclasses.fields(kind):
-        if dataclasses.is_dataclass(hints[field.name]):
-            found |= option_types(hints[field.name], f"{prefix}{field.name}.")
-        else:
-            found[prefix + field.name] = hints[field.name]
-    return found
+def binding_options(config: Config) -> dict[str, Any]:
+    """The flat options, as YAML types, on which depends what a run computes."""
+    flat = flatten(to_plain(config))
+    return {name: flat[name] for name in flat if Scope.BOOKKEEPING not in scope_of(name)}
 
 
 def write_yaml(path: Path, tree: Mapping[str, Any]) -> None:
@@ -59,14 +53,14 @@ def read_yaml(path: Path) -> tuple[Config, dict[str, Any]]:
     Raises:
       InputError: missing or unreadable file, or an option this version does not know.
     """
-    kinds = option_types()
-    sections = {name.split(".")[0] for name in kinds}
+    known = declared(Config)
+    sections = {name.split(".")[0] for name in known}
     flat = flatten(read_tree(path))
     extra = {name: value for name, value in flat.items() if name.split(".")[0] not in sections}
     options = {name: value for name, value in flat.items() if name not in extra}
     for name, value in options.items():
         # To YAML 3e-4 is a text, since it has no point.
-        if kinds.get(name) is float and isinstance(value, str):
+        if isinstance(value, str) and name in known and known[name].type is float:
             with contextlib.suppress(ValueError):
                 options[name] = float(value)
     try:
@@ -84,10 +78,10 @@ def read_tree(path: Path) -> Mapping[str, Any]:
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), loader)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected the saved configuration") from None
+        raise InputError(f"{path}: missing; expected the saved configuration") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         first_line = " ".join(str(error).split())
-        raise InputError(f"{path}: not a readable YAML file ({first_line})") from None
+        raise InputError(f"{path}: not readable YAML ({first_line})") from None
     if not isinstance(tree, Mapping):
         raise InputError(f"{path}: found no options, expected 'section.option: value' lines")
     return tree

@@ -2,68 +2,49 @@
 
 import dataclasses
 import re
-from typing import ClassVar
 
 from jaxattn.config.attention import ATTENTION_TYPES
-from jaxattn.config.checked import MAX_SEQ_LEN, Checked, option
+from jaxattn.config.checked import MAX_SEQ_LEN, Checked, Scope, option
 from jaxattn.errors import InputError
 
 
-def _require_distinct(path: str, attentions: tuple[str, ...]) -> None:
-    if not attentions or len(set(attentions)) != len(attentions):
-        raise InputError(
-            f"{path}attentions: found {list(attentions)}, allowed: one or more different ones of "
-            f"{', '.join(ATTENTION_TYPES)}"
-        )
-
-
 @dataclasses.dataclass(frozen=True)
-class BaselineConfig(Checked):
+class BaselineConfig(Checked, path="baseline."):
     """TF-IDF and logistic regression, chosen on validation macro-F1."""
 
-    PATH: ClassVar[str] = "baseline."
     features: tuple[int, ...] = option(
-        (20_000, 50_000), "most frequent words and word pairs that are kept, to choose from", low=1
-    )
+        (20_000, 50_000), "most frequent words and word pairs that are kept, to choose from",
+        low=1, distinct=True,
+    )  # fmt: skip
     strengths: tuple[float, ...] = option(
-        (1.0, 10.0), "inverse regularisation (C), to choose from", low=1e-6, high=1e6
-    )
+        (1.0, 10.0), "inverse regularisation (C), to choose from",
+        low=1e-6, high=1e6, distinct=True,
+    )  # fmt: skip
     words: int = option(0, "words read of each text, from its beginning; 0: all", low=0)
-
-    def _rules(self) -> None:
-        for name in ("features", "strengths"):
-            values = getattr(self, name)
-            if not values or len(set(values)) != len(values):
-                raise InputError(
-                    f"baseline.{name}: found {list(values)}, allowed: one or more different values"
-                )
 
 
 @dataclasses.dataclass(frozen=True)
-class StudyConfig(Checked):
+class StudyConfig(Checked, path="study."):
     """What `--mode=study` compares."""
 
-    PATH: ClassVar[str] = "study."
     attentions: tuple[str, ...] = option(
-        ATTENTION_TYPES, "attentions to compare", choices=ATTENTION_TYPES
+        ATTENTION_TYPES, "attentions to compare", choices=ATTENTION_TYPES, distinct=True
     )
     tapt: bool = option(False, "TAPT between pretraining and fine-tuning")
 
-    def _rules(self) -> None:
-        _require_distinct(self.PATH, self.attentions)
-
 
 @dataclasses.dataclass(frozen=True)
-class RecipeConfig(Checked):
+class RecipeConfig(Checked, path="recipe."):
     """What `--mode=recipe` runs."""
 
-    PATH: ClassVar[str] = "recipe."
     stages: tuple[str, ...] = option(
         ("pretrain", "tapt", "finetune"), "stages to run, each from the one before",
         choices=("pretrain", "tapt", "finetune"),
     )  # fmt: skip
     pretrain_path: str = option(
-        "", "data.path of the pretraining, where it reads other files than the later stages"
+        "",
+        "data.path of the pretraining, where it reads other files than the later stages",
+        scope=Scope.MACHINE,
     )
 
     def _rules(self) -> None:
@@ -80,10 +61,9 @@ DEVICE = re.compile(r"cpu:\d+(-\d+)?(,\d+(-\d+)?)*|[A-Za-z0-9][\w.-]*(,[\w.-]+)*
 
 
 @dataclasses.dataclass(frozen=True)
-class SweepConfig(Checked):
+class SweepConfig(Checked, path="sweep."):
     """How `--mode=sweep` runs the cells of a grid; `get_sweep` of the file says which they are."""
 
-    PATH: ClassVar[str] = "sweep."
     parallel: int = option(1, "cells that run side by side", low=1, high=1024)
     devices: tuple[str, ...] = option(
         (), "what the cells running side by side are bound to, one entry each and in turn: GPUs as "
@@ -107,10 +87,9 @@ class SweepConfig(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class PredictConfig(Checked):
+class PredictConfig(Checked, path="predict."):
     """How a finished classifier reads texts (`--mode=predict`, `jaxattn.load`)."""
 
-    PATH: ClassVar[str] = "predict."
     long: str = option(
         "truncate",
         "a text of more than data.max_length tokens: cut as data.truncate says, or read whole in "
@@ -123,10 +102,9 @@ class PredictConfig(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class PlanConfig(Checked):
+class PlanConfig(Checked, path="plan."):
     """How `--mode=plan` looks ahead."""
 
-    PATH: ClassVar[str] = "plan."
     memory_gb: float = option(
         0.0, "memory of a further device to plan for, in GB; 0: none", low=0.0, high=100_000.0
     )
@@ -143,13 +121,12 @@ class PlanConfig(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class ProfileConfig(Checked):
+class ProfileConfig(Checked, path="profile."):
     """What `--mode=profile` measures."""
 
-    PATH: ClassVar[str] = "profile."
     attentions: tuple[str, ...] = option(
         ATTENTION_TYPES, "attentions to measure; the exact one in all ways it can be computed",
-        choices=ATTENTION_TYPES,
+        choices=ATTENTION_TYPES, distinct=True,
     )  # fmt: skip
     lengths: tuple[int, ...] = option(
         (), "tokens of a row; empty: 512 to 4096 on a CPU, to 16384 elsewhere",
@@ -167,7 +144,6 @@ class ProfileConfig(Checked):
     texts: int = option(4, "validation texts that show the error on a checkpoint", low=1, high=64)
 
     def _rules(self) -> None:
-        _require_distinct(self.PATH, self.attentions)
         if list(self.lengths) != sorted(set(self.lengths)):
             raise InputError(
                 f"profile.lengths: found {list(self.lengths)}, allowed: increasing lengths"

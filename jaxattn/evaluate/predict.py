@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from jaxattn.config import Config
-from jaxattn.config.config import buckets
 from jaxattn.data.batches.masking import Masking, num_slots
 from jaxattn.data.batches.order import batches_in_order, classification_batch, mlm_batch, singly
 from jaxattn.data.tokens.arrays import TokenRows
@@ -171,7 +170,7 @@ def make_predictor(
     """The predictor of a model."""
     return ClassPredictor(
         model,
-        buckets=buckets(config),
+        buckets=config.data.buckets,
         batch_size=config.train.eval_batch_size or config.train.batch_size,
         pad_id=pad_id,
         place=place,

@@ -7,10 +7,9 @@ from typing import Any
 from jaxattn.classifier.evaluation import _relabelled, described, reader
 from jaxattn.classifier.load import Classifier, load_classifier
 from jaxattn.config import Config, replace
-from jaxattn.config.checked import did_you_mean
 from jaxattn.console import print_table
 from jaxattn.data.corpora.splits import data_hash, load_labelled, load_labelled_file, texts_hash
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, did_you_mean
 from jaxattn.evaluate.corpus import report_on_test
 from jaxattn.evaluate.metrics import classification_metrics, confusion
 from jaxattn.files import write_json

@@ -7,10 +7,11 @@ plan is written to runs/plan/<kind>/<exp>/plan.json.
 
 from typing import Any
 
+from jaxattn.config import binding_options
 from jaxattn.console import say
 from jaxattn.errors import InputError
 from jaxattn.files import entry, read_json, write_json
-from jaxattn.plan.plan import _device, binding_options, check, make_plan
+from jaxattn.plan.plan import _device, check, make_plan
 from jaxattn.plan.show import print_check, print_plan
 from jaxattn.plan.workload import Subject, subject_of
 from jaxattn.request import Request

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from jaxattn.files import read_json
 from jaxattn.request import Request
 from jaxattn.runs.folder import given_run, is_report
 from jaxattn.stages import baseline, mlm
@@ -43,7 +42,7 @@ def run(request: Request) -> int:
     if original.state != "finished":
         print(f"replayed into {copy.path}; the original is {original.state}, nothing to compare")
         return 0
-    old, new = (read_json(folder.path / "results.json") for folder in (original, copy))
+    old, new = original.results(), copy.results()
     differing = list(_differences(old, new))
     for line in differing:
         print(line)

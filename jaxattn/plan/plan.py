@@ -6,15 +6,13 @@ from typing import Any
 
 import jax
 
-from jaxattn.config import Config
-from jaxattn.config.config import buckets
-from jaxattn.config.saved import flatten, to_plain
-from jaxattn.files import entry, read_json
+from jaxattn.config import Config, binding_options
 from jaxattn.ops.trees import count_parameters
 from jaxattn.plan.programs import Bench, Timing, other_batch
 from jaxattn.plan.workload import Subject, workload_of
 from jaxattn.profile.memory import DEVICES, GIB, Device, largest_batch, usable_share
-from jaxattn.runs.folder import UNBOUND, RunFolder
+from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.results import Cost
 from jaxattn.stages import machine
 from jaxattn.stages.batches import total_steps
 from jaxattn.train.precision import has_bfloat16_units
@@ -22,12 +20,6 @@ from jaxattn.train.state import frozen_of
 
 _TIMING_SHARE = 0.6
 """Share of `plan.seconds` for timing; the rest is for compiling the largest batches."""
-
-
-def binding_options(config: Config) -> dict[str, Any]:
-    """The flat options that decide what a run computes."""
-    flat = flatten(to_plain(config))
-    return {name: value for name, value in flat.items() if name.split(".")[0] not in UNBOUND}
 
 
 def _device() -> str:
@@ -38,7 +30,7 @@ def make_plan(subject: Subject) -> dict[str, Any]:
     """The plan as it is written to plan.json. Times are in seconds, memory in bytes."""
     config = subject.config
     workload = workload_of(subject)
-    lengths = list(workload.steps or buckets(config))
+    lengths = list(workload.steps or config.data.buckets)
     batch, longest = config.train.batch_size, lengths[-1]
     bench = Bench(config, subject.task, workload)
     program = bench.program(longest, batch)
@@ -187,16 +179,15 @@ def check(plan: dict[str, Any], folder: RunFolder, options: dict[str, Any]) -> d
             f"not compared: the run has {name} = {options[name]!r}, the plan {planned!r}"
         ]
         return checked
-    path = folder.path / "results.json"
-    results = read_json(path)
-    cost = entry(results, "cost", dict, path)
+    results = folder.results()
+    cost = results.cost or Cost()
     unlike = set()
-    if results.get("device") != plan["device"]:
+    if results.device != plan["device"]:
         unlike.add("time")
         checked["notes"].append(
-            f"times are not compared: planned on {plan['device']}, run on {results.get('device')}"
+            f"times are not compared: planned on {plan['device']}, run on {results.device}"
         )
-    if cost.get("peak_memory_kind") != "device":
+    if cost.peak_memory_kind != "device":
         unlike.add("memory")
         checked["notes"].append(
             "memory is not compared: on a CPU a run records the resident memory of its whole "
@@ -205,7 +196,7 @@ def check(plan: dict[str, Any], folder: RunFolder, options: dict[str, Any]) -> d
     if not plan["workload"]["counted"]:
         checked["notes"].append(f"the plan's steps are estimates: {plan['workload']['origin']}")
     for name, planned_at, recorded_at, depends in _FIGURES:
-        predicted, recorded = _found(plan, planned_at), _found(results, recorded_at)
+        predicted, recorded = _found(plan, planned_at), results.value(recorded_at)
         if depends == "memory" and predicted is not None:
             predicted /= 2**20
         ratio = None

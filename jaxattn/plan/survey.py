@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxattn.config import Config
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config import Config, flatten, to_plain
 from jaxattn.data.batches.order import BatchPlan, singly
 from jaxattn.data.batches.packing import PackedPlan
 from jaxattn.data.corpora.splits import LabelledCorpus, load_labelled, load_texts
@@ -15,8 +14,8 @@ from jaxattn.data.tokens.encode import UNKNOWN_LIMIT, encode, encode_pieces
 from jaxattn.errors import InputError
 from jaxattn.plan.workload import spread
 from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.kinds import SCRATCH
 from jaxattn.stages.batches import bucket_plan, mlm_plan
-from jaxattn.stages.origin import SCRATCH
 from jaxattn.stages.vocabulary import inherited_tokenizer, make_tokenizer
 
 VOCABULARY_CHARACTERS = 8_000_000

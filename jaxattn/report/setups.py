@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
+from jaxattn.config import Scope, scope_of
 from jaxattn.evaluate.intervals import (
     Interval,
     comparable,
@@ -15,27 +16,6 @@ from jaxattn.evaluate.intervals import (
 )
 from jaxattn.report.record import RunRecord
 from jaxattn.runs.predictions import Predictions
-
-# Options that are no part of what is measured, or say the same thing in another way.
-_BOOKKEEPING = (
-    "log.", "checkpoint.", "study.", "recipe.", "plan.", "profile.", "baseline.", "attention.",
-    "peft.",
-)  # fmt: skip
-
-_NOT_THE_SETUP = ("train.seed", "data.path", "tokenizer.path")
-
-# Options that may be chosen anew for each attention without changing what a step costs.
-_FREE_PER_ATTENTION = (
-    "model.max_seq_len",
-    "train.epochs",
-    "train.max_steps",
-    "train.learning_rate",
-    "train.warmup_ratio",
-    "train.min_lr_ratio",
-    "train.weight_decay",
-    "head.dropout",
-    "model.attention_dropout",
-)
 
 Key = tuple[object, ...]
 
@@ -204,14 +184,11 @@ def ratio(value: float | None, reference: float | None) -> float | None:
 
 
 def _setup_key(record: RunRecord, headings: Mapping[Path, str], origin: object) -> Key:
-    def kept(path: str) -> bool:
-        return not path.startswith(_BOOKKEEPING) and path not in _NOT_THE_SETUP
-
     return (
         *_measured_on(record, headings),
         record.attention,
         origin,
-        _options(record, kept),
+        _options(record, _in_setup),
         tuple(sorted((name, repr(value)) for name, value in record.attention_options.items())),
         _method(record),
     )
@@ -219,12 +196,21 @@ def _setup_key(record: RunRecord, headings: Mapping[Path, str], origin: object) 
 
 def _shape_key(record: RunRecord, headings: Mapping[Path, str]) -> Key:
     def kept(path: str) -> bool:
-        free = (*_NOT_THE_SETUP, *_FREE_PER_ATTENTION)
-        return not path.startswith(_BOOKKEEPING) and path not in free
+        return _in_setup(path) and Scope.TUNED not in scope_of(path)
 
     # A classifier that had TAPT is no yardstick for one that had none.
     origin = record.pretrain and record.pretrain.startswith("tapt/")
     return *_measured_on(record, headings), origin, _options(record, kept), _method(record)
+
+
+def _in_setup(path: str) -> bool:
+    """Whether an option is part of what is measured."""
+    scope = scope_of(path)
+    # The record tells those of the attention and of the method that were used.
+    told = path.startswith(("attention.", "peft."))
+    # Where texts and vocabulary lie is no part of it; what a stage adds to them is.
+    elsewhere = Scope.MACHINE in scope and Scope.STAGE not in scope
+    return not (told or elsewhere or scope & (Scope.BOOKKEEPING | Scope.SEED))
 
 
 def _reference(record: RunRecord) -> str:

@@ -12,6 +12,7 @@ from jaxattn.config import Config
 from jaxattn.errors import InputError
 from jaxattn.ops.trees import path_names
 from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.results import Results
 from jaxattn.stages.finetune import finetune
 from jaxattn.stages.mlm import pretrain, tapt
 
@@ -26,10 +27,11 @@ def _names(runs: Path, kind: str, exp: str) -> Iterator[RunFolder]:
         number += 1
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+def _differences(old: Results, new: Results) -> Iterator[str]:
     for name in SAME:
-        if old.get(name) != new.get(name):
-            yield f"{name}: {old.get(name)} before, {new.get(name)} now"
+        before, now = getattr(old, name), getattr(new, name)
+        if before != now:
+            yield f"{name}: {before} before, {now} now"
 
 
 VERSIONS = ("jaxattn", "jax", "jaxlib", "flax", "optax", "numpy")

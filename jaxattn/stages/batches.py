@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from jaxattn.config import Config
-from jaxattn.config.config import buckets
 from jaxattn.data.batches.masking import Masking, num_slots
 from jaxattn.data.batches.order import BatchPlan, mlm_batch, singly
 from jaxattn.data.batches.packing import PackedPlan
@@ -17,7 +16,7 @@ from jaxattn.train.feed import NumpyBatch
 def bucket_plan(config: Config, lengths: np.ndarray) -> BatchPlan:
     """The batches of training on rows of these int [n] lengths."""
     size, seed = config.train.batch_size, config.train.seed
-    return BatchPlan(lengths, buckets=buckets(config), batch_size=size, seed=seed)
+    return BatchPlan(lengths, buckets=config.data.buckets, batch_size=size, seed=seed)
 
 
 def mlm_plan(config: Config, lengths: np.ndarray) -> BatchPlan | PackedPlan:

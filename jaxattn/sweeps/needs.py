@@ -8,27 +8,20 @@ import dataclasses
 import time
 from collections.abc import Hashable
 
-from jaxattn.config import Config, replace
-from jaxattn.config.config import buckets
+from jaxattn.config import Config, Scope, binding_options, replace, scope_of
 from jaxattn.console import duration, print_table, say
 from jaxattn.errors import InputError
-from jaxattn.plan.plan import binding_options, epoch_seconds, length_rows
+from jaxattn.plan.plan import epoch_seconds, length_rows
 from jaxattn.plan.programs import Bench
 from jaxattn.plan.workload import Subject, Workload, workload_of
 from jaxattn.profile.memory import GIB
+from jaxattn.runs.kinds import SCRATCH
 from jaxattn.stages.batches import total_steps
-from jaxattn.stages.origin import SCRATCH, source_of
+from jaxattn.stages.origin import source_of
 from jaxattn.stages.precision import settled
 from jaxattn.sweeps.cells import Cells
 from jaxattn.sweeps.grid import Cell
 from jaxattn.sweeps.schedule import FINISHED
-
-FREE = (
-    "train.seed", "train.learning_rate", "train.schedule", "train.warmup_ratio",
-    "train.min_lr_ratio", "train.weight_decay", "train.beta1", "train.beta2", "train.epsilon",
-    "train.clip_norm", "head.dropout", "head.pooling", "data.split_seed",
-)  # fmt: skip
-"""Options on which neither time nor memory of a step depends; those of `finetune` are others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +74,7 @@ def plan_key(cells: Cells, cell: Cell) -> Hashable:
     kept = (
         (name, str(value))
         for name, value in options.items()
-        if name not in FREE and not name.startswith("finetune.")
+        if Scope.COST_FREE not in scope_of(name)
     )
     return cell.kind, _start(cells, cell), tuple(kept)
 
@@ -119,7 +112,7 @@ def plan_all(cells: Cells) -> dict[Hashable, Need]:
 def _need(subject: Subject, workload: Workload) -> Need:
     """As a plan has it, without looking for the largest batch."""
     config = subject.config
-    lengths = list(workload.steps or buckets(config))
+    lengths = list(workload.steps or config.data.buckets)
     bench = Bench(config, subject.task, workload)
     memory = bench.program(lengths[-1], config.train.batch_size).memory.total
     timings = bench.timings(lengths, 1.0)

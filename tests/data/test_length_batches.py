@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from jaxattn.config.data import default_buckets
+from jaxattn.config import DataConfig
 from jaxattn.data.batches.masking import Masking, mask_tokens, num_slots
 from jaxattn.data.batches.order import (
     BatchPlan,
@@ -26,18 +26,20 @@ def log_normal_lengths(count, seed=0):
 
 
 def plan(lengths, **changes):
-    options = {"buckets": default_buckets(512), "batch_size": 32, "seed": 0}
+    options = {"buckets": DataConfig().buckets, "batch_size": 32, "seed": 0}
     return BatchPlan(lengths, **{**options, **changes})
 
 
 def in_order(lengths, batch_size=32):
-    return batches_in_order(lengths, buckets=default_buckets(512), batch_size=batch_size)
+    return batches_in_order(
+        lengths, buckets=DataConfig(max_length=512).buckets, batch_size=batch_size
+    )
 
 
 def test_default_buckets():
-    assert default_buckets(512) == (32, 64, 128, 256, 512)
-    assert default_buckets(500) == (32, 64, 128, 256, 500)
-    assert default_buckets(32) == (32,) and default_buckets(10) == (10,)
+    assert DataConfig(max_length=512).buckets == (32, 64, 128, 256, 512)
+    assert DataConfig(max_length=500).buckets == (32, 64, 128, 256, 500)
+    assert DataConfig(max_length=32).buckets == (32,) and DataConfig(max_length=10).buckets == (10,)
 
 
 @pytest.mark.parametrize("count", [1, 31, 32, 33, 1000, 1024])

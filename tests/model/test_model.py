@@ -192,7 +192,9 @@ def test_remat_of_the_attention_saves_what_it_keeps() -> None:
         program = compiled(jax.jit(jax.grad(loss)).lower(params))
         return program.memory_analysis().temp_size_in_bytes
 
-    assert temporaries("attention") < 0.8 * temporaries("none")
+    # The last block's are alive while its backward pass runs; those of one block at least are not.
+    block = 4 * 2 * 128 * 512 * 4
+    assert temporaries("none") - temporaries("attention") > block
 
 
 @pytest.mark.parametrize("attention", ATTENTION_TYPES)

@@ -449,7 +449,7 @@ def test_what_is_shown_of_a_running_cell(
     assert str(found) == "step 31/90, loss 3.2500, 12,345 tokens/s, 20 min left"
 
     states = {c.id: Progress("waiting") for c in cells.all}
-    monkeypatch.setattr("jaxattn.modes.sweep_view.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("jaxattn.sweeps.view.LINE_SECONDS", 0.0)
     with View(cells, states) as view:
         states[cell.id] = Progress("running")
         for _ in range(3):

@@ -6,9 +6,8 @@ import re
 import numpy as np
 
 from jaxattn.config import DataConfig
-from jaxattn.config.checked import did_you_mean
 from jaxattn.data.read.rows import Label, Rows
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, did_you_mean
 
 _SHOWN = 20
 

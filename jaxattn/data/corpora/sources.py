@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jaxattn.config import DataConfig
-from jaxattn.config.checked import did_you_mean
 from jaxattn.data.corpora import listops, pydocs
 from jaxattn.data.corpora.known import CORPORA
 from jaxattn.data.read.columns import read_table, without_columns
@@ -20,7 +19,7 @@ from jaxattn.data.read.text_files import (
     split_folders,
     text_files,
 )
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, did_you_mean
 from jaxattn.files import default_cache
 
 

@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from jaxattn.config.checked import did_you_mean
 from jaxattn.data.read.columns import joined_text, text_columns
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, did_you_mean
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 """Of tables; any other file holds one text a line."""

@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxattn.config.checked import did_you_mean
 from jaxattn.data.read.rows import Rows, checked_rows, joined
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, did_you_mean
 
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 

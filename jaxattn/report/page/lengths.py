@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from jaxattn.console import MIB
 from jaxattn.errors import InputError
+from jaxattn.files import read_object
 from jaxattn.report.page.markup import Markup, figure, joined, table, tag
 from jaxattn.report.page.plot import style
 from jaxattn.report.page.svg import added_chart
-from jaxattn.runs.results import number, read_json, text, whole
+from jaxattn.runs.values import number, text, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +64,7 @@ def read_profiles(runs: Path) -> list[Profile]:
     found = []
     for path in sorted((runs / "profile").glob("*/profile.json")):
         try:
-            found.append(_profile(path.parent.name, read_json(path)))
+            found.append(_profile(path.parent.name, read_object(path)))
         except InputError:
             continue
     return found
