@@ -8,6 +8,7 @@ hence the column PASS_WNF.
 """
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 from jaxattn.evaluate.intervals import Interval
@@ -22,14 +23,25 @@ EXACT_BASELINES = {
 }
 """How the exact attention that is compared with was computed -> its name in the report."""
 
-TIME_LIMIT = {"performer_favor": 0.80, "reformer_lsh": 0.85}
-"""Largest time per epoch as a share of the exact attention's."""
 
-MEMORY_LIMIT = {"performer_favor": 0.70, "reformer_lsh": 0.75}
-"""Largest peak memory as a share of the exact attention's; either limit suffices."""
+class Limits(NamedTuple):
+    """What is asked of an attention.
 
-MARGIN_PP = {"sdpa": 5.0, "performer_favor": 3.0, "reformer_lsh": 3.0}
-"""Smallest lead in macro-F1 over TF-IDF + logistic regression, percentage points."""
+    `time` and `memory`: the largest time per epoch and peak memory as shares of the exact
+    attention's, of which one suffices; `margin_pp`: the smallest lead in macro-F1 over TF-IDF +
+    logistic regression, percentage points.
+    """
+
+    margin_pp: float
+    time: float = math.inf
+    memory: float = math.inf
+
+
+LIMITS = {
+    "sdpa": Limits(5.0),
+    "performer_favor": Limits(3.0, time=0.80, memory=0.70),
+    "reformer_lsh": Limits(3.0, time=0.85, memory=0.75),
+}
 
 LOSS_PP = 1.0
 """Largest macro-F1 lost against the exact attention, percentage points."""
@@ -82,7 +94,7 @@ def judge(setup: Setup, exact: Setup | None, baseline: Setup | None) -> list[Cri
       exact: the comparable exact attention.
       baseline: the TF-IDF + logistic regression run on the same data.
     """
-    if setup.attention not in MARGIN_PP:
+    if setup.attention not in LIMITS:
         return []  # an attention that was added later: the user has set no limits for it
     judged = {"quality: lead over baseline": _lead(setup, baseline)}
     if setup.attention != "sdpa":
@@ -124,9 +136,9 @@ def _if_long(setup: Setup, judged: _Judged) -> _Judged:
 
 
 def _saved(setup: Setup, exact: Setup | None) -> _Judged:
-    time_limit, memory_limit = TIME_LIMIT[setup.attention], MEMORY_LIMIT[setup.attention]
+    asked = LIMITS[setup.attention]
     limit = (
-        f"time/epoch <= {time_limit:.2f} x or peak memory <= {memory_limit:.2f} x "
+        f"time/epoch <= {asked.time:.2f} x or peak memory <= {asked.memory:.2f} x "
         f"{_exact_name(exact)}"
     )
     if not setup.finished or exact is None:
@@ -148,7 +160,7 @@ def _saved(setup: Setup, exact: Setup | None) -> _Judged:
     measured = f"{', '.join(parts)} ({_seeds(setup)}, sdpa {_seeds(exact)})"
     passed = [
         value <= bound + _EPSILON
-        for value, bound in ((time, time_limit), (memory, memory_limit))
+        for value, bound in ((time, asked.time), (memory, asked.memory))
         if value is not None
     ]
     if any(passed):
@@ -173,7 +185,7 @@ def _lost(setup: Setup, exact: Setup | None) -> _Judged:
 
 
 def _lead(setup: Setup, baseline: Setup | None) -> _Judged:
-    margin = MARGIN_PP[setup.attention]
+    margin = LIMITS[setup.attention].margin_pp
     limit = f">= {margin:g} pp above TF-IDF+LogReg"
     ours = setup.mean("test_macro_f1")
     theirs = baseline.mean("test_macro_f1") if baseline is not None else None

@@ -1,6 +1,5 @@
 """Quality against cost, and learning curves, of a group of comparable runs."""
 
-import csv
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from jaxattn.report.page.plot import (
     style,
     with_cost,
 )
+from jaxattn.report.page.provenance import metrics_rows
 from jaxattn.report.page.svg import added_chart
 from jaxattn.report.setups import best_on_validation
 
@@ -73,20 +73,16 @@ def learning_charts(group: Group, salt: str) -> list[Markup]:
 def learning_curves(path: Path) -> dict[tuple[str, str], list[tuple[float, float]]]:
     """(split, metric) -> points (epoch, value) of a metrics.csv, at most about 300 of each.
 
-    Rows and cells that are no numbers are left out; empty if the file cannot be read.
+    Rows and cells that are no numbers are left out.
     """
     curves: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                for name in ("loss", "macro_f1"):
-                    try:
-                        point = float(row["epoch"]), float(row[name])
-                    except (KeyError, TypeError, ValueError):
-                        continue
-                    curves[str(row.get("split")), name].append(point)
-    except (OSError, ValueError, csv.Error):
-        return {}
+    for row in metrics_rows(path):
+        for name in ("loss", "macro_f1"):
+            try:
+                point = float(row["epoch"]), float(row[name])
+            except (KeyError, TypeError, ValueError):
+                continue
+            curves[str(row.get("split")), name].append(point)
     return {key: points[:: max(1, len(points) // _POINTS)] for key, points in curves.items()}
 
 

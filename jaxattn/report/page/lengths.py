@@ -50,24 +50,24 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """A profile as the report shows it. `crossings`: attention, baseline, what, a sentence."""
+    """A profile as the report shows it. `crossings` are rows of a table."""
 
     name: str
     device: str
     shape: str
     points: tuple[Point, ...]
-    crossings: tuple[tuple[str, str, str, str], ...]
+    crossings: tuple[tuple[str, ...], ...]
 
 
 def read_profiles(runs: Path) -> list[Profile]:
     """Those in runs/profile, by name; what cannot be read is left out."""
-    found = []
+    profiles = []
     for path in sorted((runs / "profile").glob("*/profile.json")):
         try:
-            found.append(_profile(path.parent.name, read_object(path)))
+            profiles.append(_profile(path.parent.name, read_object(path)))
         except InputError:
             continue
-    return found
+    return profiles
 
 
 def lengths_section(profiles: Sequence[Profile]) -> Markup:
@@ -77,18 +77,15 @@ def lengths_section(profiles: Sequence[Profile]) -> Markup:
             tag("h3", f"Profile {profile.name}"),
             tag("p", f"{profile.device}, {profile.shape}; random data", class_="small"),
             figure(
-                _charts(profile, f"n{place}"),
+                _charts(profile, f"n{index}"),
                 "Time and temporary memory against the length of the texts, both logarithmic.",
             ),
             table(
                 ("measured", "attention", "against", "faster"),
-                [
-                    (WHAT.get(what, what), attention, baseline, sentence)
-                    for attention, baseline, what, sentence in profile.crossings
-                ],
+                profile.crossings,
             ),
         )
-        for place, profile in enumerate(profiles)
+        for index, profile in enumerate(profiles)
         if profile.points
     ]
     if not parts:
@@ -97,35 +94,28 @@ def lengths_section(profiles: Sequence[Profile]) -> Markup:
 
 
 def _profile(name: str, tree: Mapping[str, Any]) -> Profile:
-    config = tree.get("config")
-    model = config.get("model") if isinstance(config, Mapping) else None
-    shape = ""
-    if isinstance(model, Mapping):
-        layers, heads = whole(model, "num_layers"), whole(model, "num_heads")
-        width = whole(model, "qkv_dim")
-        if layers and heads and width:
-            shape = f"{layers} layers, {heads} heads of {width // heads}"
+    layers, heads, width = (
+        whole(tree, f"config.model.{option}") for option in ("num_layers", "num_heads", "qkv_dim")
+    )
+    known = layers and heads and width
+    shape = f"{layers} layers, {heads} heads of {width // heads}" if known else ""
     rows = _mappings(tree.get("rows"))
     kinds = {text(row, "dtype") for row in rows} - {None}
+    crossings = [
+        [text(row, name) or "" for name in ("what", "attention", "baseline", "sentence")]
+        for row in _mappings(tree.get("crossovers"))
+    ]
     return Profile(
         name,
         text(tree, "environment.device") or "unknown device",
         ", ".join([shape, *sorted(str(kind) for kind in kinds)]).strip(", "),
         tuple(point for row in rows if (point := _point(row)) is not None),
-        tuple(
-            (
-                text(row, "attention") or "",
-                text(row, "baseline") or "",
-                text(row, "what") or "",
-                text(row, "sentence") or "",
-            )
-            for row in _mappings(tree.get("crossovers"))
-        ),
+        tuple((WHAT.get(what, what), *rest) for what, *rest in crossings),
     )
 
 
-def _mappings(found: Any) -> list[Mapping[str, Any]]:
-    return [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
+def _mappings(rows: object) -> list[Mapping[str, Any]]:
+    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
 
 
 def _point(row: Mapping[str, Any]) -> Point | None:

@@ -1,5 +1,6 @@
 """The parts of the page about what each run was, and about runs that did not finish."""
 
+import contextlib
 import csv
 import json
 import shlex
@@ -58,15 +59,19 @@ def last_saved_step(folder: Path) -> str | None:
 
 def last_logged_step(folder: Path) -> str | None:
     """The step of the last whole row of metrics.csv, None without one."""
-    found = None
-    try:
-        with open(folder / "metrics.csv", newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                step = row.get("step") or ""
-                found = step if step.isdigit() and row.get("loss") else found
-    except (OSError, ValueError, csv.Error):
-        return found
-    return found
+    steps = [
+        row.get("step") or "" for row in metrics_rows(folder / "metrics.csv") if row.get("loss")
+    ]
+    return next((step for step in reversed(steps) if step.isdigit()), None)
+
+
+def metrics_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a metrics.csv up to the first that cannot be read."""
+    rows: list[dict[str, str]] = []
+    with contextlib.suppress(OSError, ValueError, csv.Error):
+        with open(path, newline="", encoding="utf-8") as file:
+            rows.extend(csv.DictReader(file))
+    return rows
 
 
 def _run(run: RunRecord, first: RunRecord, runs: Path) -> Markup:
