@@ -13,8 +13,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def _percent(value: float | None) -> str:
-    return shown(value, ",.2f", times=100)
+def _of(
+    field: str, heading: str, form: str = ",.0f", times: float = 1.0, ranked: bool = False
+) -> Column[Ranked]:
+    """A column of figures: a field of the run's record, or one that follows from ranking it."""
+    return Column(
+        heading,
+        lambda row: shown(getattr(row if ranked else row.record, field), form, times=times),
+        "right",
+    )
 
 
 def _text(value: object) -> str:
@@ -22,25 +29,23 @@ def _text(value: object) -> str:
 
 
 _COLUMNS: tuple[Column[Ranked], ...] = (
-    Column("rank", lambda row: _text(row.rank), "right"),
+    _of("rank", "rank", ranked=True),
     Column("run", lambda row: row.record.exp, "left"),
     Column("attention", lambda row: _text(row.record.attention), "left"),
     Column("seed", lambda row: _text(row.record.seed), "right"),
     Column("MLM\nloss", lambda row: _loss(row), "right"),
-    Column("macro-F1\n%", lambda row: _percent(row.record.test_macro_f1), "right"),
-    Column("std\npp", lambda row: _percent(row.test_macro_f1_std), "right"),
-    Column("accuracy\n%", lambda row: _percent(row.record.test_accuracy), "right"),
-    Column("AUROC\n%", lambda row: _percent(row.record.test_auroc), "right"),
-    Column("s/epoch", lambda row: shown(row.record.seconds_per_epoch, ",.1f"), "right"),
-    Column("tokens/s", lambda row: shown(row.record.tokens_per_second, ",.0f"), "right"),
-    Column("device\nmemory MiB", lambda row: shown(row.record.device_memory_mib, ",.0f"), "right"),
-    Column(
-        "resident\nmemory MiB", lambda row: shown(row.record.resident_memory_mib, ",.0f"), "right"
-    ),
-    Column("kJ/epoch", lambda row: shown(row.record.joules_per_epoch, ",.2f", times=1e-3), "right"),
-    Column("time\n/ sdpa", lambda row: shown(row.time_vs_sdpa, ",.2f"), "right"),
-    Column("memory\n/ sdpa", lambda row: shown(row.memory_vs_sdpa, ",.2f"), "right"),
-    Column("parameters", lambda row: shown(row.record.parameters, ",.0f"), "right"),
+    _of("test_macro_f1", "macro-F1\n%", ",.2f", 100),
+    _of("test_macro_f1_std", "std\npp", ",.2f", 100, ranked=True),
+    _of("test_accuracy", "accuracy\n%", ",.2f", 100),
+    _of("test_auroc", "AUROC\n%", ",.2f", 100),
+    _of("seconds_per_epoch", "s/epoch", ",.1f"),
+    _of("tokens_per_second", "tokens/s"),
+    _of("device_memory_mib", "device\nmemory MiB"),
+    _of("resident_memory_mib", "resident\nmemory MiB"),
+    _of("joules_per_epoch", "kJ/epoch", ",.2f", 1e-3),
+    _of("time_vs_sdpa", "time\n/ sdpa", ",.2f", ranked=True),
+    _of("memory_vs_sdpa", "memory\n/ sdpa", ",.2f", ranked=True),
+    _of("parameters", "parameters"),
     Column("PASS_WNF", lambda row: row.pass_wnf or "-", "left"),
 )
 

@@ -97,8 +97,9 @@ def _profile(name: str, tree: Mapping[str, Any]) -> Profile:
     layers, heads, width = (
         whole(tree, f"config.model.{option}") for option in ("num_layers", "num_heads", "qkv_dim")
     )
-    known = layers and heads and width
-    shape = f"{layers} layers, {heads} heads of {width // heads}" if known else ""
+    shape = ""
+    if layers and heads and width:
+        shape = f"{layers} layers, {heads} heads of {width // heads}"
     rows = _mappings(tree.get("rows"))
     kinds = {text(row, "dtype") for row in rows} - {None}
     crossings = [

@@ -1,6 +1,5 @@
 """The parts of the page about what each run was, and about runs that did not finish."""
 
-import contextlib
 import csv
 import json
 import shlex
@@ -59,18 +58,19 @@ def last_saved_step(folder: Path) -> str | None:
 
 def last_logged_step(folder: Path) -> str | None:
     """The step of the last whole row of metrics.csv, None without one."""
-    steps = [
-        row.get("step") or "" for row in metrics_rows(folder / "metrics.csv") if row.get("loss")
-    ]
+    rows = metrics_rows(folder / "metrics.csv")
+    steps = [row.get("step") or "" for row in rows if row.get("loss")]
     return next((step for step in reversed(steps) if step.isdigit()), None)
 
 
 def metrics_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a metrics.csv up to the first that cannot be read."""
     rows: list[dict[str, str]] = []
-    with contextlib.suppress(OSError, ValueError, csv.Error):
+    try:
         with open(path, newline="", encoding="utf-8") as file:
             rows.extend(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error):
+        return rows
     return rows
 
 
