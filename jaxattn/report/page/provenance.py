@@ -85,7 +85,10 @@ def _run(run: RunRecord, first: RunRecord, runs: Path) -> Markup:
         ("stages", run.stages),
         ("seed", run.seed),
         ("device", run.device),
-        ("versions", ", ".join(f"{name} {found}" for name, found in versions.items() if found)),
+        (
+            "versions",
+            ", ".join(f"{name} {version}" for name, version in versions.items() if version),
+        ),
         ("source", _source(machine)),
         ("launched with", _command(machine)),
         ("replay", tag("code", _replay(run, runs))),
