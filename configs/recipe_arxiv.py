@@ -6,7 +6,7 @@ Not run yet: it is made for a GPU. Published for this recipe (one A100, BERT_SMA
 seed): test macro-F1 88.38 with exact attention (55 minutes an epoch), 87.40 with LSH of 4 hashes,
 86.53 with FAVOR+ of 256 features (35 minutes). The length of TAPT is not published; here pieces of
 512 tokens, as in pretraining.
-The hybrid of the field report (exact attention first, FAVOR+ afterwards: 86.23 at 40 % less time)
+The hybrid (exact attention first, FAVOR+ afterwards: published 86.23 at 40 % less time)
 goes on from a finished run of exact attention:
 
     python launch.py --mode=recipe --config=configs/recipe_arxiv.py --exp=arxiv_hybrid \

@@ -2,9 +2,8 @@
 
 import math
 
-from jaxattn.evaluate.intervals import macro_f1_interval
-from jaxattn.report.setups import Group, Setup, lead, ratio
-from jaxattn.runs.kinds import BASELINE_ATTENTION
+from jaxattn.report.comparison import Group
+from jaxattn.report.setups import Setup, ratio
 
 WITHIN_PP = 1.0
 """A cheaper configuration is preferred if it is shown to lose no more than this."""
@@ -16,12 +15,10 @@ def choice(group: Group) -> Setup | None:
     The best is chosen on validation. As good is one whose 95 % interval of the difference in test
     macro-F1 lies above -`WITHIN_PP` points. Cheap is a short epoch (of the baseline: its fit).
     """
-    entries = group.entries
-    if not entries:
+    if not group.entries:
         return None
-    best = entries[0]
-    fit = [setup for setup in entries if setup is best or _as_good(setup, best)]
-    return min(fit, key=_time)
+    best = group.entries[0]
+    return min((s for s in group.entries if s is best or _as_good(s, best)), key=_time)
 
 
 def answer(group: Group) -> list[str]:
@@ -29,39 +26,13 @@ def answer(group: Group) -> list[str]:
     entries, chosen = group.entries, choice(group)
     if chosen is None:
         return ["No run has finished."]
-    best = entries[0]
-    said = [f"Use {label(chosen, group)}: {figures(chosen)}."]
-    others = [setup for setup in entries if setup is not chosen]
-    if not others:
-        said.append("There is nothing to compare it with.")
-    elif chosen is not best:
-        said.append(
-            f"The best on validation is {label(best, group)} ({figures(best)}); against it the "
-            f"choice has {_difference(chosen, best)}{_times(chosen, best)}."
-        )
-    else:
-        cheaper = [setup for setup in others if _time(setup) < _time(chosen)]
-        if cheaper:
-            listed = "; ".join(
-                f"{label(setup, group)} has {_difference(setup, chosen)}{_times(setup, chosen)}"
-                for setup in cheaper[:4]
-            )
-            said.append(
-                "It is the best on validation, and nothing cheaper is shown to lose at most "
-                f"{WITHIN_PP:g} pp: {listed}."
-            )
-        else:
-            rest = max(others, key=lambda setup: setup.mean("test_macro_f1") or 0.0)
-            said.append(
-                "It is the best on validation and the cheapest; "
-                f"{label(rest, group)} has {_difference(rest, chosen)}{_times(rest, chosen)}."
-            )
-    if chosen in group.baselines and group.setups:
-        attention = next((setup for setup in entries if setup in group.setups), None)
-        if attention is not None:
-            said.append(
-                f"Of the attentions {label(attention, group)} is best: {figures(attention)}."
-            )
+    said = [
+        f"Use {group.label(chosen)}: {_figures(chosen)}.",
+        _alternatives(group, chosen, [setup for setup in entries if setup is not chosen]),
+    ]
+    attention = next((setup for setup in entries if setup in group.setups), None)
+    if chosen in group.baselines and attention is not None:
+        said.append(f"Of the attentions {group.label(attention)} is best: {_figures(attention)}.")
     if any(setup.seeds == 1 for setup in entries if setup in group.setups):
         said.append(
             "Some configurations ran with one seed only: their intervals hold the chance of the "
@@ -70,29 +41,41 @@ def answer(group: Group) -> list[str]:
     return said
 
 
-def label(setup: Setup, group: Group) -> str:
-    """The attention, with the experiment where the group has it more than once."""
-    same = [
-        other for other in (*group.setups, *group.baselines) if other.attention == setup.attention
-    ]
-    name = setup.attention.replace(BASELINE_ATTENTION, "TF-IDF + LogReg")
-    return name if len(same) == 1 else f"{name} ({setup.runs[0].exp})"
+def _alternatives(group: Group, chosen: Setup, others: list[Setup]) -> str:
+    """How the choice stands to the best, or the best to what is cheaper, or to the runner-up."""
+    best = group.entries[0]
+    if not others:
+        return "There is nothing to compare it with."
+    if chosen is not best:
+        return (
+            f"The best on validation is {group.label(best)} ({_figures(best)}); against it the "
+            f"choice has {_difference(chosen, best)}."
+        )
+    cheaper = [setup for setup in others if _time(setup) < _time(chosen)]
+    if not cheaper:
+        rest = max(others, key=_f1)
+        return (
+            "It is the best on validation and the cheapest; "
+            f"{group.label(rest)} has {_difference(rest, chosen)}."
+        )
+    listed = "; ".join(f"{group.label(s)} has {_difference(s, chosen)}" for s in cheaper[:4])
+    return (
+        "It is the best on validation, and nothing cheaper is shown to lose at most "
+        f"{WITHIN_PP:g} pp: {listed}."
+    )
 
 
-def figures(setup: Setup) -> str:
+def _figures(setup: Setup) -> str:
     """Test macro-F1 with its interval, time and memory in words."""
-    f1 = setup.mean("test_macro_f1") or 0.0
-    said = f"test macro-F1 {100 * f1:.2f} %"
-    if setup.predictions:
-        sure = macro_f1_interval(setup.predictions).scaled(100)
+    said = f"test macro-F1 {100 * _f1(setup):.2f} %"
+    if setup.interval is not None:
+        sure = setup.interval.scaled(100)
         said += f" (95 % interval {sure.low:.2f} to {sure.high:.2f})"
     else:
         said += " (no interval: no saved predictions)"
     time = setup.mean("seconds_per_epoch")
     if time is not None:
-        said += f", {time:,.1f} s " + (
-            "to fit" if setup.runs[0].kind == "baseline" else "per epoch"
-        )
+        said += f", {time:,.1f} s {'to fit' if setup.kind == 'baseline' else 'per epoch'}"
     for field, name in (
         ("device_memory_mib", "of device memory"),
         ("resident_memory_mib", "of main memory"),
@@ -103,8 +86,12 @@ def figures(setup: Setup) -> str:
     return said
 
 
+def _f1(setup: Setup) -> float:
+    return setup.mean("test_macro_f1") or 0.0
+
+
 def _as_good(setup: Setup, best: Setup) -> bool:
-    gap = lead(setup.predictions, best.predictions)
+    gap = setup.lead(best)
     return gap is not None and gap.low >= -WITHIN_PP
 
 
@@ -114,13 +101,11 @@ def _time(setup: Setup) -> float:
 
 
 def _difference(setup: Setup, other: Setup) -> str:
-    gap = lead(setup.predictions, other.predictions)
+    """Macro-F1 gained or lost, and the time it takes in multiples of the other's."""
+    gap = setup.lead(other)
     if gap is None:
-        value = 100 * ((setup.mean("test_macro_f1") or 0) - (other.mean("test_macro_f1") or 0))
-        return f"{value:+.2f} pp (no interval)"
-    return f"{gap.value:+.2f} pp (95 % interval {gap.low:+.2f} to {gap.high:+.2f})"
-
-
-def _times(setup: Setup, other: Setup) -> str:
+        said = f"{100 * (_f1(setup) - _f1(other)):+z.2f} pp (no interval)"
+    else:
+        said = f"{gap.value:+z.2f} pp (95 % interval {gap.low:+z.2f} to {gap.high:+z.2f})"
     factor = ratio(setup.mean("seconds_per_epoch"), other.mean("seconds_per_epoch"))
-    return "" if factor is None else f" at {factor:.2f} x its time"
+    return said if factor is None else f"{said} at {factor:.2f} x its time"

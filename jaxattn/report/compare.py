@@ -5,33 +5,34 @@ from pathlib import Path
 from jaxattn.config import LogConfig
 from jaxattn.errors import InputError
 from jaxattn.report.collect import collect
+from jaxattn.report.comparison import Comparison
+from jaxattn.report.csv_files import results_rows, summary_rows, write_rows
 from jaxattn.report.page.page import write_page
 from jaxattn.report.page.plot import quality_against_cost
-from jaxattn.report.table import print_criteria, print_tables, write_results_csv, write_summary_csv
+from jaxattn.report.terminal import print_comparison
 from jaxattn.runs.publish import publish_report
 
 
 def compare(runs: Path, log: LogConfig) -> None:
-    """Prints the tables, then writes results.csv, summary.csv, the pictures and index.html.
+    """Prints the comparison, then writes results.csv, summary.csv, the picture and index.html.
 
     `log` says whether all that goes to Weights & Biases too.
     """
     if not runs.is_dir():
         raise InputError(f"--runs={runs}: no such folder; train something first")
-    records = collect(runs)
-    if not any(record.kind in ("finetune", "baseline") for record in records):
+    comparison = Comparison(collect(runs))
+    if not any(run.kind in ("finetune", "baseline") for run in comparison.records):
         raise InputError(f"--runs={runs}: no fine-tuning or baseline run to compare")
     report = runs / "report"
     report.mkdir(exist_ok=True)
     results, picture = report / "results.csv", report / "quality_vs_cost.png"
     summary, page = report / "summary.csv", report / "index.html"
-    print_criteria(records)
-    print_tables(records)
-    write_results_csv(records, results)
-    write_summary_csv(records, summary)
+    print_comparison(comparison)
+    write_rows(results_rows(comparison), results)
+    write_rows(summary_rows(comparison), summary)
     print(f"tables:  {results}, {summary}")
-    if quality_against_cost(records, picture):
+    if quality_against_cost(comparison, picture):
         print(f"picture: {picture}")
-    write_page(records, page, runs)
+    write_page(comparison, page, runs)
     print(f"report:  {page}")
     publish_report(report, log)

@@ -2,21 +2,27 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
 from jaxattn.config import Scope, scope_of
-from jaxattn.evaluate.intervals import Interval, comparable, macro_f1_difference
+from jaxattn.evaluate.intervals import (
+    Interval,
+    comparable,
+    macro_f1_difference,
+    macro_f1_interval,
+)
 from jaxattn.report.record import RunRecord
 from jaxattn.runs.predictions import Predictions
 
 Key = tuple[object, ...]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Setup:
-    """Runs that differ by nothing but their seed, failed ones among them.
+    """Runs that differ by nothing but their seed, failed ones among them; or one baseline.
 
     `shape` is what a step computes, `budget` says in words what they were given to learn from.
     """
@@ -26,6 +32,16 @@ class Setup:
     shape: Key
     budget: tuple[str, ...]
     runs: tuple[RunRecord, ...]
+
+    @property
+    def kind(self) -> str:
+        """What made the runs: a stage or the baseline."""
+        return self.runs[0].kind
+
+    @property
+    def device(self) -> str:
+        """The device of all runs."""
+        return self.runs[0].device or "unknown device"
 
     @property
     def finished(self) -> tuple[RunRecord, ...]:
@@ -39,20 +55,41 @@ class Setup:
 
     def values(self, field: str) -> list[float]:
         """The values of a `RunRecord` field over the finished runs that have it."""
-        found = (getattr(run, field) for run in self.finished)
-        return [value for value in found if value is not None]
-
-    @property
-    def predictions(self) -> tuple[Predictions, ...]:
-        """Those of all finished runs; empty if one of them has none, or they are of other texts."""
-        found = [run.predictions for run in self.finished if run.predictions is not None]
-        whole = len(found) == len(self.finished)
-        return tuple(found) if found and whole and comparable(*found) else ()
+        values = (getattr(run, field) for run in self.finished)
+        return [value for value in values if value is not None]
 
     def mean(self, field: str) -> float | None:
         """The mean of a field over the finished runs, None if none has it."""
         values = self.values(field)
         return fmean(values) if values else None
+
+    @property
+    def best_run(self) -> RunRecord:
+        """The finished run with the highest validation macro-F1; of equals the first."""
+
+        def score(run: RunRecord) -> float:
+            return -1.0 if run.validation_macro_f1 is None else run.validation_macro_f1
+
+        return max(self.finished, key=score)
+
+    @cached_property
+    def predictions(self) -> tuple[Predictions, ...]:
+        """Those of all finished runs; empty if one of them has none, or they are of other texts."""
+        saved = [run.predictions for run in self.finished if run.predictions is not None]
+        whole = len(saved) == len(self.finished)
+        return tuple(saved) if saved and whole and comparable(*saved) else ()
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """Mean test macro-F1, over texts and seeds; None without `predictions`."""
+        return macro_f1_interval(self.predictions) if self.predictions else None
+
+    def lead(self, other: "Setup") -> Interval | None:
+        """Macro-F1 minus that of `other` in percentage points; None where they do not pair."""
+        ours, theirs = self.predictions, other.predictions
+        if not ours or not theirs or not comparable(*ours, *theirs):
+            return None
+        return macro_f1_difference(ours, theirs).scaled(100)
 
 
 def data_headings(records: Sequence[RunRecord]) -> dict[Path, str]:
@@ -62,9 +99,9 @@ def data_headings(records: Sequence[RunRecord]) -> dict[Path, str]:
     """
     hashes: dict[tuple[str, str | None], set[str]] = {}
     for record in records:
-        found = hashes.setdefault(_corpus(record), set())
+        known = hashes.setdefault(_corpus(record), set())
         if record.data_hash is not None:
-            found.add(record.data_hash)
+            known.add(record.data_hash)
     headings = {}
     for record in records:
         name = record.data or "unknown data"
@@ -79,13 +116,12 @@ def _corpus(record: RunRecord) -> tuple[str, str | None]:
     return record.kind if record.is_mlm else "", record.data
 
 
-def group_setups(records: Sequence[RunRecord]) -> list[Setup]:
+def group_setups(records: Sequence[RunRecord], headings: Mapping[Path, str]) -> list[Setup]:
     """The pretraining, TAPT and fine-tuning runs of known attention, by setup, in their order.
 
     Two runs that started from different runs are one setup only if those are one too, which is
     seen if they are among `records`.
     """
-    headings = data_headings(records)
     mlm = {_reference(record): record for record in records if record.is_mlm}
 
     def key(record: RunRecord, followed: tuple[str, ...] = ()) -> Key:
@@ -117,14 +153,18 @@ def sdpa_reference(setup: Setup, setups: Sequence[Setup]) -> Setup | None:
 
     Of several (another learning rate, say) the best on validation: never chosen by the test.
     """
-    candidates = [
+    return best_on_validation(
         other
         for other in setups
         if other.attention == "sdpa"
         and other.finished
         and (other.shape, other.budget) == (setup.shape, setup.budget)
-    ]
-    return max(candidates, key=validation_score) if candidates else None
+    )
+
+
+def best_on_validation(setups: Iterable[Setup]) -> Setup | None:
+    """The one with the best mean on validation; of equals the first, None of none."""
+    return max(setups, key=validation_score, default=None)
 
 
 def validation_score(setup: Setup) -> float:
@@ -136,32 +176,6 @@ def validation_score(setup: Setup) -> float:
     return -math.inf if score is None else score
 
 
-def best_baselines(records: Sequence[RunRecord]) -> dict[str, RunRecord]:
-    """Heading of the data -> its finished baseline; of several the best on validation."""
-    headings = data_headings(records)
-    found: dict[str, list[RunRecord]] = {}
-    for record in records:
-        if record.kind == "baseline" and record.finished:
-            found.setdefault(headings[record.folder], []).append(record)
-    return {heading: best_on_validation(runs) for heading, runs in found.items()}
-
-
-def best_on_validation(runs: Sequence[RunRecord]) -> RunRecord:
-    """The run with the highest validation macro-F1; of equals the first."""
-
-    def score(run: RunRecord) -> float:
-        return -1.0 if run.validation_macro_f1 is None else run.validation_macro_f1
-
-    return max(runs, key=score)
-
-
-def lead(ours: Sequence[Predictions], theirs: Sequence[Predictions]) -> Interval | None:
-    """Macro-F1 of `ours` minus `theirs` in percentage points; None where they cannot be paired."""
-    if not ours or not theirs or not comparable(*ours, *theirs):
-        return None
-    return macro_f1_difference(tuple(ours), tuple(theirs)).scaled(100)
-
-
 def ratio(value: float | None, reference: float | None) -> float | None:
     """`value / reference`, None where either is unknown or the reference is not positive."""
     if value is None or reference is None or reference <= 0:
@@ -169,9 +183,9 @@ def ratio(value: float | None, reference: float | None) -> float | None:
     return value / reference
 
 
-def _setup_key(record: RunRecord, headings: dict[Path, str], origin: object) -> Key:
+def _setup_key(record: RunRecord, headings: Mapping[Path, str], origin: object) -> Key:
     return (
-        *_place(record, headings),
+        *_measured_on(record, headings),
         record.attention,
         origin,
         _options(record, _in_setup),
@@ -180,13 +194,13 @@ def _setup_key(record: RunRecord, headings: dict[Path, str], origin: object) -> 
     )
 
 
-def _shape_key(record: RunRecord, headings: dict[Path, str]) -> Key:
+def _shape_key(record: RunRecord, headings: Mapping[Path, str]) -> Key:
     def kept(path: str) -> bool:
         return _in_setup(path) and Scope.TUNED not in scope_of(path)
 
     # A classifier that had TAPT is no yardstick for one that had none.
     origin = record.pretrain and record.pretrain.startswith("tapt/")
-    return *_place(record, headings), origin, _options(record, kept), _method(record)
+    return *_measured_on(record, headings), origin, _options(record, kept), _method(record)
 
 
 def _in_setup(path: str) -> bool:
@@ -204,7 +218,7 @@ def _reference(record: RunRecord) -> str:
     return record.exp if record.kind == "pretrain" else f"{record.kind}/{record.exp}"
 
 
-def _place(record: RunRecord, headings: dict[Path, str]) -> Key:
+def _measured_on(record: RunRecord, headings: Mapping[Path, str]) -> Key:
     return record.kind, headings[record.folder], record.device
 
 
@@ -247,68 +261,7 @@ def budget(run: RunRecord, mlm: Mapping[str, RunRecord]) -> tuple[str, ...]:
     while name and name not in followed:
         followed.add(name)
         origin = mlm.get(name)
-        kind = "tapt" if name.startswith("tapt/") else "pretrain"
         steps = f" of {origin.steps} steps" if origin and origin.steps else ""
-        before.append(f"{'TAPT' if kind == 'tapt' else 'pretraining'}{steps}")
+        before.append(("TAPT" if name.startswith("tapt/") else "pretraining") + steps)
         name = origin.pretrain if origin else None
     return (*said, "after " + " and ".join(reversed(before)) if before else "from random weights")
-
-
-@dataclasses.dataclass(frozen=True)
-class Group:
-    """Runs that may be compared.
-
-    `data` names the texts, `budget` says in words what all setups were given, `setups` hold
-    fine-tuning runs (unfinished ones too), `baselines` one TF-IDF run each.
-    """
-
-    data: str
-    device: str
-    budget: tuple[str, ...]
-    setups: tuple[Setup, ...]
-    baselines: tuple[Setup, ...]
-
-    @property
-    def conditions(self) -> str:
-        """Device and budget in words."""
-        return ", ".join((self.device, *self.budget))
-
-    @property
-    def runs(self) -> tuple[RunRecord, ...]:
-        """The finished runs, baselines last."""
-        return tuple(run for setup in (*self.setups, *self.baselines) for run in setup.finished)
-
-    @property
-    def entries(self) -> tuple[Setup, ...]:
-        """Setups and baselines with results, the best on validation first."""
-        found = [setup for setup in (*self.setups, *self.baselines) if setup.finished]
-        return tuple(sorted(found, key=validation_score, reverse=True))
-
-
-def comparable_groups(records: Sequence[RunRecord]) -> list[Group]:
-    """The groups that hold a finished run. A baseline is in every group of its data."""
-    headings = data_headings(records)
-    baselines: dict[str, list[Setup]] = {}
-    for run in records:
-        if run.kind == "baseline" and run.finished:
-            heading = headings[run.folder]
-            name = str(run.attention)
-            if words := run.config.get("baseline.words"):
-                name += f", first {words} words"
-            baselines.setdefault(heading, []).append(Setup(heading, name, (), (), (run,)))
-    gathered: dict[tuple[str, str, tuple[str, ...]], list[Setup]] = {}
-    for setup in group_setups(records):
-        first = setup.runs[0]
-        if first.kind == "finetune":
-            key = setup.data, first.device or "unknown device", setup.budget
-            gathered.setdefault(key, []).append(setup)
-    groups = [
-        Group(*key, tuple(setups), tuple(baselines.get(key[0], ())))
-        for key, setups in gathered.items()
-        if any(setup.finished for setup in setups)
-    ]
-    alone = set(baselines) - {group.data for group in groups}
-    for heading in sorted(alone):
-        runs = tuple(baselines[heading])
-        groups.append(Group(heading, runs[0].runs[0].device or "unknown device", (), (), runs))
-    return sorted(groups, key=lambda group: group.data)

@@ -1,27 +1,39 @@
-"""WNF-1 and WNF-2 at and around their limits."""
+"""The criteria of cost and of quality at and around their limits."""
 
 import dataclasses
 import html
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from jaxattn.evaluate.intervals import macro_f1
-from jaxattn.report.criteria import criteria, pass_wnf
+from jaxattn.report.comparison import Comparison
+from jaxattn.report.criteria import Criterion
 from jaxattn.report.page.sections import group_section
-from jaxattn.report.setups import comparable_groups
+from jaxattn.report.record import RunRecord
+from jaxattn.report.terminal import not_measured
+
+
+def criteria(records: Sequence[RunRecord]) -> Sequence[Criterion]:
+    return Comparison(records).criteria
+
+
+def pass_wnf(records: Sequence[RunRecord]) -> dict[str, str]:
+    """Experiment -> what its row says, for those that are judged."""
+    return {row.record.exp: row.pass_wnf for row in Comparison(records).ranking if row.pass_wnf}
 
 
 def verdicts(records, attention):
     """Criterion -> verdict of the one setup of an attention."""
-    rows = [row for row in criteria(records) if row.attention == attention]
-    assert len({row.runs for row in rows}) == 1
+    rows = [row for row in criteria(records) if row.setup.attention == attention]
+    assert len({row.setup for row in rows}) == 1
     return {row.criterion: row.verdict for row in rows}
 
 
-COST, LOST1, LOST2 = "WNF-1 time or memory", "WNF-1 macro-F1 lost", "WNF-2 macro-F1 lost"
-LEAD, SPREAD = "WNF-2 lead over baseline", "WNF-2 spread over 3 seeds"
-FAILURE = "WNF-2 no NaN, no OOM"
+COST, LOST1, LOST2 = "cost: time or memory", "cost: macro-F1 lost", "quality: macro-F1 lost"
+LEAD, SPREAD = "quality: lead over baseline", "quality: spread over 3 seeds"
+FAILURE = "quality: no NaN, no OOM"
 
 
 @pytest.mark.parametrize(
@@ -99,14 +111,17 @@ def test_a_failed_seed_fails_its_setup_and_is_left_out_of_the_means(record):
     runs = [record("s", "sdpa", 0.9), record("x", "reformer_lsh", 0.9, 80.0), lost]
     found = verdicts(runs, "reformer_lsh")
     assert (found[FAILURE], found[COST], found[LOST1]) == ("FAIL", "PASS", "PASS")
-    (row,) = [r for r in criteria(runs) if r.criterion == FAILURE and r.attention != "sdpa"]
-    assert row.measured == "x1: non-finite loss" and row.runs == ("x", "x1")
+    (row,) = [r for r in criteria(runs) if r.criterion == FAILURE and r.setup.attention != "sdpa"]
+    assert row.measured == "x1: non-finite loss" and [run.exp for run in row.setup.runs] == [
+        "x",
+        "x1",
+    ]
     only = verdicts([runs[0], lost], "reformer_lsh")
     assert only[FAILURE] == "FAIL" and only[COST] == only[LEAD] == "NOT MEASURED"
 
 
-def test_short_sequences_are_reported_but_not_judged_by_wnf_1(record):
-    """WNF-1 speaks of 512 tokens and longer; WNF-2 does not ask."""
+def test_short_sequences_are_reported_but_their_cost_is_not_judged(record):
+    """The cost is asked at 512 tokens and longer; the quality everywhere."""
     short = {"data.max_length": 511}
     runs = [
         record("s", "sdpa", 0.9, options=short),
@@ -136,7 +151,7 @@ def test_the_exact_run_is_chosen_on_validation_and_named(record):
                options={"train.learning_rate": 1e-4}),
         record("x", "performer_favor", 0.90, 80.0),
     ]  # fmt: skip
-    rows = [row for row in criteria(runs) if row.attention == "performer_favor"]
+    rows = [row for row in criteria(runs) if row.setup.attention == "performer_favor"]
     assert {row.criterion: row.verdict for row in rows}[COST] == "PASS"
     assert rows[0].limit.endswith("x sdpa (blockwise)")
 
@@ -160,12 +175,12 @@ def test_pass_wnf_sums_up(record):
     runs += [record(f"f{i}", "performer_favor", 0.90, 50.0, seed=i) for i in range(3)]
     runs += [record("l0", "reformer_lsh", 0.90, 50.0)]
     runs += [record("new", "linformer", 0.1)]
-    summary = {folder.name: verdict for folder, verdict in pass_wnf(runs).items()}
+    summary = pass_wnf(runs)
     assert summary == dict.fromkeys(["s0", "s1", "s2", "f0", "f1", "f2"], "PASS") | {
         "l0": "NOT MEASURED"
     }
     runs += [record("l1", "reformer_lsh", 0.85, 50.0, seed=1)]
-    assert {f.name: v for f, v in pass_wnf(runs).items()}["l0"] == "FAIL"
+    assert pass_wnf(runs)["l0"] == "FAIL"
 
 
 def test_an_interval_that_holds_the_limit_decides_nothing(record, guesses):
@@ -198,9 +213,9 @@ def test_inconclusive_is_told_after_what_failed_or_was_not_measured(record, gues
         runs.append(
             record(f"f{seed}", "performer_favor", 0.895, 50.0, seed=seed, predictions=close)
         )
-    summary = {folder.name: verdict for folder, verdict in pass_wnf(runs).items()}
+    summary = pass_wnf(runs)
     assert summary["s0"] == "PASS" and summary["f0"] == "INCONCLUSIVE"
-    assert {f.name: v for f, v in pass_wnf(runs[1:]).items()}["f0"] == "NOT MEASURED"
+    assert pass_wnf(runs[1:])["f0"] == "NOT MEASURED"
 
 
 def test_the_page_judges_seeds_together_as_the_table_does(record):
@@ -211,10 +226,22 @@ def test_the_page_judges_seeds_together_as_the_table_does(record):
             name = f"{attention}{seed}"
             runs.append(record(name, attention, None, kind="pretrain", seed=seed))
             runs.append(record(name, attention, f1 + seed / 1000, seed=seed, pretrain=name))
-    found = criteria(runs)
-    assert {len(row.runs) for row in found} == {3}
-    (group,) = comparable_groups(runs)
+    comparison = Comparison(runs)
+    found = comparison.criteria
+    assert {len(row.setup.runs) for row in found} == {3}
+    (group,) = comparison.groups
     shown = group_section(group, "x")
     for row in found:
         assert html.escape(row.measured) in shown
-    assert shown.count("WNF-1 time or memory") == 1
+    assert shown.count("cost: time or memory") == 1
+
+
+def test_what_was_not_measured_is_one_line(record) -> None:
+    """It counts the criteria; those with a verdict are rows of a table."""
+    rows = criteria([record("x", "performer_favor", 0.9)])
+    assert not_measured(rows) == (
+        "Not measured, 5 of 6 (the page says why): cost: time or memory (1), cost: macro-F1 lost "
+        "(1), quality: lead over baseline (1), quality: macro-F1 lost (1), quality: spread over 3 "
+        "seeds (1)."
+    )
+    assert not_measured([row for row in rows if row.criterion == FAILURE]) == ""

@@ -16,11 +16,12 @@ from jaxattn.evaluate.intervals import macro_f1
 from jaxattn.report.answer import answer, choice
 from jaxattn.report.collect import collect
 from jaxattn.report.compare import compare
+from jaxattn.report.comparison import Comparison
+from jaxattn.report.csv_files import summary_rows
 from jaxattn.report.page.charts import learning_curves
 from jaxattn.report.page.page import page
 from jaxattn.report.page.provenance import last_logged_step, last_saved_step
-from jaxattn.report.setups import comparable_groups
-from jaxattn.report.table import summary_rows
+from jaxattn.report.terminal import answers
 from jaxattn.runs.predictions import write_predictions
 
 EVIL = "<script>alert(1)</script>"
@@ -121,7 +122,7 @@ def test_the_answer_stands_first_with_its_interval(write_run, guesses, tmp_path)
         add_metrics(folder)
     add_predictions(write_run("t", "tfidf+logreg", kind="baseline"), guesses(0.7, 1))
     records = collect(tmp_path / "runs")
-    source = page(records, tmp_path / "runs")
+    source = page(Comparison(records), tmp_path / "runs")
     shown = " ".join("".join(checked(source).text).split())
     places = [
         shown.index(words)
@@ -130,7 +131,7 @@ def test_the_answer_stands_first_with_its_interval(write_run, guesses, tmp_path)
                       "bash reproduce.sh runs/finetune/f")
     ]  # fmt: skip
     assert places == sorted(places)
-    assert source == page(collect(tmp_path / "runs"), tmp_path / "runs")
+    assert source == page(Comparison(collect(tmp_path / "runs")), tmp_path / "runs")
     assert str(tmp_path) not in source
 
 
@@ -143,11 +144,19 @@ def test_devices_and_budgets_stand_apart_and_that_is_said(record, guesses):
         record("t", "tfidf+logreg", 0.8, kind="baseline"),
         record("d", "sdpa", 0.7, data="agnews", data_hash="bbbb"),
     ]
-    groups = comparable_groups(runs)
+    comparison = Comparison(runs)
+    groups = comparison.groups
     assert [sorted(run.exp for run in group.runs) for group in groups] == [
         ["d"], ["a", "t"], ["b", "t"], ["c", "t"],
     ]  # fmt: skip
-    shown = "".join(Reader(page(runs, Path("runs"))).text)
+    lines = [line.partition(": ")[0] for line in answers(comparison)]
+    assert lines == [
+        "agnews",
+        "imdb (cpu, 512 tokens, 3 epochs, from random weights)",
+        "imdb (H200, 512 tokens, 3 epochs, from random weights)",
+        "imdb (cpu, 512 tokens, 9 epochs, from random weights)",
+    ]
+    shown = "".join(Reader(page(comparison, Path("runs"))).text)
     assert "imdb are 3 groups that differ in device and budget. They are not compared" in shown
 
 
@@ -158,15 +167,15 @@ def test_the_cheapest_that_is_as_good_is_chosen(record, guesses):
     same = record("l", "reformer_lsh", macro_f1(exact), 50.0, predictions=exact,
                   validation_macro_f1=0.1)  # fmt: skip
     cheap = record("f", "performer_favor", macro_f1(worse), 10.0, predictions=worse)
-    (group,) = comparable_groups([best, same, cheap])
+    (group,) = Comparison([best, same, cheap]).groups
     assert choice(group).attention == "reformer_lsh"
     said = " ".join(answer(group))
     assert "Use reformer_lsh" in said and "+0.00 pp" in said and "0.50 x its time" in said
-    (group,) = comparable_groups([best, cheap])
+    (group,) = Comparison([best, cheap]).groups
     assert choice(group).attention == "sdpa"
     assert "nothing cheaper is shown to lose at most 1 pp" in " ".join(answer(group))
     unknown = record("f", "performer_favor", 0.99, 10.0, validation_macro_f1=0.1)
-    (group,) = comparable_groups([best, unknown])
+    (group,) = Comparison([best, unknown]).groups
     assert choice(group).attention == "sdpa"
 
 
@@ -189,13 +198,13 @@ def test_what_is_broken_is_listed_with_its_cause_and_last_step(write_run, guesse
     add_predictions(other, guesses(0.8))
     (other / "predictions_test.csv").write_text("row,label,predicted,p_a,p_b\n0,a,a,1,0\n")
     records = collect(tmp_path / "runs")
-    shown = "".join(checked(page(records, tmp_path / "runs")).text)
+    shown = "".join(checked(page(Comparison(records), tmp_path / "runs")).text)
     assert (last_saved_step(lost), last_logged_step(lost)) == ("140", "160")
     for words in ("non-finite loss at step 170", "results.json: not readable JSON",
                   "resolved_config.yaml: not readable YAML", "but results.json has"):  # fmt: skip
         assert words in shown
     assert len(learning_curves(lost / "metrics.csv")["train", "loss"]) == 8
-    rows = summary_rows(records)
+    rows = summary_rows(Comparison(records))
     assert [row["runs"] for row in rows] == ["good other"] and rows[0]["low"] is None
 
 
@@ -212,7 +221,7 @@ def test_latency_is_shown_where_it_is_of_the_same_device(write_run, tmp_path):
         path.write_text(json.dumps(content))
         (run,) = collect(tmp_path / "runs")
         assert run.latency == found
-        shown = "".join(Reader(page([run], tmp_path / "runs")).text)
+        shown = "".join(Reader(page(Comparison([run]), tmp_path / "runs")).text)
         assert ("batch of 1" in shown) == bool(found)
     path.write_text('{"speed')
     assert collect(tmp_path / "runs")[0].latency == {}
@@ -235,7 +244,7 @@ def test_a_sweep_shows_what_its_options_went_with(record):
                options={"attention.reformer_lsh.chunk_size": size})
         for size in (128, 32, 64) for seed in (0, 1)
     ]  # fmt: skip
-    shown = "".join(checked(page(runs, Path("runs"))).text)
+    shown = "".join(checked(page(Comparison(runs), Path("runs"))).text)
     assert "What differed" in shown and "train.seed" not in shown.split("What each run")[0]
     places = [shown.index(f"reformer_lsh{size}2") for size in (32, 64, 128)]
     assert places == sorted(places)
@@ -287,9 +296,9 @@ def test_forty_five_runs_build_in_time(write_run, guesses, tmp_path):
             add_metrics(folder)
     began = time.process_time()
     records = collect(tmp_path / "runs")
-    source = page(records, tmp_path / "runs")
+    source = page(Comparison(records), tmp_path / "runs")
     assert time.process_time() - began < 30
-    assert len(summary_rows(records)) == 15
+    assert len(summary_rows(Comparison(records))) == 15
     checked(source)
 
 

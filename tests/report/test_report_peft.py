@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from jaxattn.report.page.charts import effects
+from jaxattn.report.comparison import Comparison
+from jaxattn.report.csv_files import results_rows
+from jaxattn.report.page.effects import effects
 from jaxattn.report.page.page import page
 from jaxattn.report.record import RunRecord
-from jaxattn.report.setups import comparable_groups, group_setups, sdpa_reference
-from jaxattn.report.table import results_rows
+from jaxattn.report.setups import sdpa_reference
 
 
 def run(record, exp: str, method: str, f1: float, trained: int, **options) -> RunRecord:
@@ -25,10 +26,10 @@ def test_methods_are_configurations_of_their_own(record) -> None:
         run(record, "small", "lora", 0.88, 19, r=1),
         run(record, "prompt", "soft_prompt", 0.7, 41),
     ]
-    assert [setup.runs for setup in group_setups(runs)] == [(each,) for each in runs]
+    assert [setup.runs for setup in Comparison(runs).setups] == [(each,) for each in runs]
     other = run(record, "again", "lora", 0.89, 73, n_tokens=3)
-    assert len(group_setups([runs[1], other])) == 1
-    (group,) = comparable_groups(runs)
+    assert len(Comparison([runs[1], other]).setups) == 1
+    (group,) = Comparison(runs).groups
     assert ("sdpa", "peft.method") in effects(group.setups)
     assert not any(option == "peft.r" for _, option in effects(group.setups))
 
@@ -36,7 +37,7 @@ def test_methods_are_configurations_of_their_own(record) -> None:
 def test_a_run_from_before_there_was_a_choice_trained_everything(record) -> None:
     old = record("old", "sdpa", 0.9, pretrain="first")
     assert old.peft == "full"
-    assert len(group_setups([old, run(record, "new", "full", 0.9, 1000)])) == 1
+    assert len(Comparison([old, run(record, "new", "full", 0.9, 1000)]).setups) == 1
 
 
 def test_the_exact_attention_to_compare_with_trained_as_much(record) -> None:
@@ -45,18 +46,18 @@ def test_the_exact_attention_to_compare_with_trained_as_much(record) -> None:
         run(record, "lora", "lora", 0.89, 73),
         run(record, "lsh_lora", "lora", 0.88, 73),
     ]
-    setups = group_setups(runs)
+    setups = Comparison(runs).setups
     reference = sdpa_reference(setups[2], setups)
     assert reference is not None and reference.runs == (runs[1],)
 
 
 def test_the_table_and_the_page_say_how_much_was_trained(record) -> None:
     runs = [run(record, "full", "full", 0.9, 1000), run(record, "lora", "lora", 0.89, 73)]
-    rows = {row["exp"]: row for row in results_rows(runs)}
+    rows = {row["exp"]: row for row in results_rows(Comparison(runs))}
     assert rows["lora"]["peft_method"] == "lora" and rows["lora"]["trainable_parameters"] == 73
     assert rows["lora"]["added_parameters"] == 64 and rows["lora"]["peft_options"].startswith("r=8")
     assert rows["full"]["peft_method"] == "full" and rows["full"]["peft_options"] == ""
-    text = page(runs, Path("runs"))
+    text = page(Comparison(runs), Path("runs"))
     assert "How much was trained" in text and "lora 8" in text and "7.30%" in text
     assert "trained parameters" in text
-    assert "How much was trained" not in page(runs[:1], Path("runs"))
+    assert "How much was trained" not in page(Comparison(runs[:1]), Path("runs"))

@@ -5,6 +5,9 @@ import os
 
 import pytest
 
+from jaxattn.evaluate.intervals import macro_f1
+from jaxattn.report.comparison import Comparison
+from jaxattn.report.csv_files import summary_rows
 from jaxattn.report.page.plot import pareto_front, quality_against_cost
 
 
@@ -42,7 +45,7 @@ def test_the_picture_has_a_panel_per_data_set_its_runs_and_the_baseline(record, 
         record("a", "sdpa", 0.88, 60.0, data="agnews"),
     ]
     path = tmp_path / "quality.png"
-    assert quality_against_cost(runs, path) is True
+    assert quality_against_cost(Comparison(runs), path) is True
     assert path.read_bytes().startswith(b"\x89PNG") and len(list(tmp_path.iterdir())) == 1
     (figure,) = drawn
     imdb, agnews = figure.axes
@@ -76,7 +79,7 @@ def test_labels_do_not_overlap_each_other_and_stay_inside(record, drawn, tmp_pat
         for i, ((time, f1), kind) in enumerate(zip(points, kinds, strict=False))
     ]
     runs.append(record("b", "tfidf+logreg", 0.9, kind="baseline"))
-    quality_against_cost(runs, tmp_path / "x.png")
+    quality_against_cost(Comparison(runs), tmp_path / "x.png")
     (axes,) = drawn[0].axes
     renderer = drawn[0].canvas.get_renderer()
     boxes = [Text.get_window_extent(text, renderer) for text in axes.texts]
@@ -92,7 +95,7 @@ def test_nothing_to_draw_writes_nothing(record, tmp_path):
         record("b", "tfidf+logreg", 0.9, kind="baseline"),
         record("x", "sdpa", 0.9, state="failed"),
     ]
-    assert quality_against_cost(runs, tmp_path / "x.png") is False
+    assert quality_against_cost(Comparison(runs), tmp_path / "x.png") is False
     assert list(tmp_path.iterdir()) == []
 
 
@@ -102,5 +105,29 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_old_one(record, tmp_path, mon
     path.write_bytes(b"old")
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
-        quality_against_cost([record("s", "sdpa", 0.9)], path)
+        quality_against_cost(Comparison([record("s", "sdpa", 0.9)]), path)
     assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_picture_carries_the_intervals_of_the_tables(record, guesses, drawn, tmp_path) -> None:
+    """One upright line a configuration, at the mean of its seeds; a band for the baseline."""
+    runs = [
+        record(f"s{seed}", "sdpa", macro_f1(found), 100.0 + 10 * seed, seed=seed, predictions=found)
+        for seed, found in enumerate([guesses(0.9), guesses(0.88, 1)])
+    ]
+    fitted = guesses(0.7, 2)
+    baseline = record("b", "tfidf+logreg", macro_f1(fitted), kind="baseline", predictions=fitted)
+    runs += [record("bare", "performer_favor", 0.85, 50.0), baseline]
+    comparison = Comparison(runs)
+    assert quality_against_cost(comparison, tmp_path / "x.png")
+    (axes,) = drawn[0].axes
+    (line,) = [line for line in axes.lines if line.get_marker() == "_"]
+    row = next(row for row in summary_rows(comparison) if row["attention"] == "sdpa")
+    assert list(line.get_xdata()) == [105.0, 105.0]
+    assert list(line.get_ydata()) == [100 * row["low"], 100 * row["high"]]
+    (band,) = axes.patches
+    row = next(row for row in summary_rows(comparison) if row["attention"] == "tfidf+logreg")
+    assert band.get_y() == pytest.approx(100 * row["low"])
+    assert band.get_y() + band.get_height() == pytest.approx(100 * row["high"])
+    low, high = axes.get_ylim()
+    assert low < band.get_y() and line.get_ydata()[1] < high

@@ -3,15 +3,26 @@
 import csv
 import dataclasses
 import io
+from collections.abc import Sequence
+from pathlib import Path
 from statistics import stdev
 
 import pandas as pd
 import pytest
 
-from jaxattn.errors import InputError
-from jaxattn.report.ranking import rank
-from jaxattn.report.setups import group_setups, sdpa_reference
-from jaxattn.report.table import format_tables, print_tables, write_results_csv
+from jaxattn.report.comparison import Comparison, Ranked
+from jaxattn.report.csv_files import results_rows, write_rows
+from jaxattn.report.record import RunRecord
+from jaxattn.report.setups import sdpa_reference
+from jaxattn.report.terminal import print_comparison, run_tables
+
+
+def rank(records: Sequence[RunRecord]) -> Sequence[Ranked]:
+    return Comparison(records).ranking
+
+
+def write_results_csv(records: Sequence[RunRecord], path: Path) -> None:
+    write_rows(results_rows(Comparison(records)), path)
 
 
 @pytest.fixture
@@ -27,9 +38,9 @@ def runs(record):
     ]
 
 
-def places(records, by="test_macro_f1"):
+def places(records):
     """Experiment -> rank."""
-    return {row.record.exp: row.rank for row in rank(records, by)}
+    return {row.record.exp: row.rank for row in rank(records)}
 
 
 def test_rank_orders_by_quality_then_time_and_never_ranks_a_failed_run(runs):
@@ -46,20 +57,18 @@ def test_rank_orders_by_quality_then_time_and_never_ranks_a_failed_run(runs):
 
 
 @pytest.mark.parametrize("state", ["failed", "interrupted", "running"])
-@pytest.mark.parametrize("by", ["test_macro_f1", "time_per_epoch", "peak_rss_MiB"])
-def test_only_finished_runs_are_ranked_by_any_measure(runs, state, by):
+def test_only_finished_runs_are_ranked(runs, state):
     """The state decides, whatever numbers such a record carries."""
     runs[0] = dataclasses.replace(runs[0], state=state, seconds_per_epoch=0.1, peak_memory_mib=1.0)
-    assert places(runs, by)["lost"] is None
+    assert places(runs)["lost"] is None
 
 
-def test_rank_by_a_cost_puts_the_cheapest_first_and_keeps_devices_apart(runs, record):
-    """Qualities are ranked over devices, seconds are not."""
+def test_qualities_are_ranked_over_devices(runs, record):
+    """What has no macro-F1 stands without a rank."""
     runs.append(record("gpu", "sdpa", 0.93, 1.0, device="H200"))
-    assert places(runs, "time_per_epoch") == {
-        "tfidf": 1, "favor": 2, "lsh": 3, "sdpa": 4, "lost": None, "wiki": None, "gpu": 1,
+    assert places(runs) == {
+        "gpu": 1, "lsh": 2, "sdpa": 3, "favor": 4, "tfidf": 5, "lost": None, "wiki": None,
     }  # fmt: skip
-    assert places(runs)["gpu"] == 1 and places(runs)["lsh"] == 2
 
 
 def test_ranks_are_per_data_set_and_a_data_hash_tells_data_apart(runs, record):
@@ -69,12 +78,6 @@ def test_ranks_are_per_data_set_and_a_data_hash_tells_data_apart(runs, record):
     assert places(runs)["ag"] == 1 and places(runs)["other"] == 1
     headings = {row.record.exp: row.data for row in rank(runs)}
     assert headings["lsh"] == "imdb (aaaa)" and headings["other"] == "imdb (bbbb)"
-
-
-def test_an_unknown_measure_is_refused(runs):
-    """With the nearest name."""
-    with pytest.raises(InputError, match="did you mean 'test_auroc'"):
-        rank(runs, "test_aurocc")
 
 
 def test_ratios_are_taken_against_the_sdpa_run_of_the_same_data_device_and_model(runs, record):
@@ -142,7 +145,7 @@ def test_texts_that_a_spreadsheet_would_evaluate_are_neutralised(record, tmp_pat
 def test_tables_are_one_per_data_and_device_and_name_the_memory(runs, record):
     """Titles, the memory's kind, and only columns with a value."""
     runs.append(record("gpu", "sdpa", 0.93, 1.0, device="H200", memory_kind="device"))
-    tables = {str(table.title): table for table in format_tables(runs)}
+    tables = {str(table.title): table for table in run_tables(Comparison(runs))}
     assert list(tables) == ["imdb, H200", "imdb, cpu", "Pretraining on wiki, cpu"]
     headings = {
         title: [str(column.header).replace("\n", " ") for column in table.columns]
@@ -159,8 +162,9 @@ def test_printing_shows_numbers_and_takes_no_text_for_markup(runs):
     """A reason such as [bold] is printed as it stands."""
     runs[0] = dataclasses.replace(runs[0], reason="[bold]oom[/nonsense]")
     out = io.StringIO()
-    print_tables(runs, file=out)
+    print_comparison(Comparison(runs), file=out)
     text = out.getvalue()
+    assert text.startswith("imdb: Use sdpa: test macro-F1 92.00 % (no interval")
     assert "lost: failed - [bold]oom[/nonsense]" in text
     lines = [line.split() for line in text.splitlines() if "performer_favor" in line]
     assert lines[0][:5] == ["3", "favor", "performer_favor", "0", "91.00"]
@@ -169,7 +173,7 @@ def test_printing_shows_numbers_and_takes_no_text_for_markup(runs):
 def test_no_runs_give_an_empty_file_and_no_table(tmp_path):
     """Nothing to compare is no error here."""
     write_results_csv([], tmp_path / "results.csv")
-    assert (tmp_path / "results.csv").read_text() == "" and format_tables([]) == []
+    assert (tmp_path / "results.csv").read_text() == "" and run_tables(Comparison([])) == []
 
 
 def test_tapt_is_a_stage_between_and_never_ranked(record) -> None:
@@ -191,7 +195,7 @@ def test_tapt_is_a_stage_between_and_never_ranked(record) -> None:
     assert rows["tapt0"].rank is None
     assert (rows["a0"].seeds, rows["a1"].seeds, rows["plain"].seeds) == (2, 2, 1)
     assert rows["lsh"].time_vs_sdpa == 0.5
-    setups = group_setups(records)
+    setups = Comparison(records).setups
     lsh = next(setup for setup in setups if setup.attention == "reformer_lsh")
     reference = sdpa_reference(lsh, setups)
     assert reference is not None

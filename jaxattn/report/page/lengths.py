@@ -4,14 +4,18 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from jaxattn.console import MIB
 from jaxattn.errors import InputError
 from jaxattn.files import read_object
-from jaxattn.pictures import OTHER_STYLE, STYLES
 from jaxattn.report.page.markup import Markup, figure, joined, table, tag
-from jaxattn.report.page.svg import inline_svg, svg_style
+from jaxattn.report.page.plot import style
+from jaxattn.report.page.svg import added_chart
 from jaxattn.runs.values import number, text, whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 WHAT = {
     "forward": "attention, forward",
@@ -20,8 +24,6 @@ WHAT = {
 }
 
 _CHARTED = ("forward_backward", "step")
-
-MIB = 2**20
 
 _COLUMNS = (("seconds", 1e3, "time (ms)"), ("temporary_bytes", 1 / MIB, "temporary memory (MiB)"))
 
@@ -48,24 +50,24 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """A profile as the report shows it. `crossings`: attention, baseline, what, a sentence."""
+    """A profile as the report shows it. `crossings` are rows of a table."""
 
     name: str
     device: str
     shape: str
     points: tuple[Point, ...]
-    crossings: tuple[tuple[str, str, str, str], ...]
+    crossings: tuple[tuple[str, ...], ...]
 
 
 def read_profiles(runs: Path) -> list[Profile]:
     """Those in runs/profile, by name; what cannot be read is left out."""
-    found = []
+    profiles = []
     for path in sorted((runs / "profile").glob("*/profile.json")):
         try:
-            found.append(_profile(path.parent.name, read_object(path)))
+            profiles.append(_profile(path.parent.name, read_object(path)))
         except InputError:
             continue
-    return found
+    return profiles
 
 
 def lengths_section(profiles: Sequence[Profile]) -> Markup:
@@ -75,18 +77,15 @@ def lengths_section(profiles: Sequence[Profile]) -> Markup:
             tag("h3", f"Profile {profile.name}"),
             tag("p", f"{profile.device}, {profile.shape}; random data", class_="small"),
             figure(
-                _charts(profile, f"n{place}"),
+                _charts(profile, f"n{index}"),
                 "Time and temporary memory against the length of the texts, both logarithmic.",
             ),
             table(
                 ("measured", "attention", "against", "faster"),
-                [
-                    (WHAT.get(what, what), attention, baseline, sentence)
-                    for attention, baseline, what, sentence in profile.crossings
-                ],
+                profile.crossings,
             ),
         )
-        for place, profile in enumerate(profiles)
+        for index, profile in enumerate(profiles)
         if profile.points
     ]
     if not parts:
@@ -95,35 +94,29 @@ def lengths_section(profiles: Sequence[Profile]) -> Markup:
 
 
 def _profile(name: str, tree: Mapping[str, Any]) -> Profile:
-    config = tree.get("config")
-    model = config.get("model") if isinstance(config, Mapping) else None
+    layers, heads, width = (
+        whole(tree, f"config.model.{option}") for option in ("num_layers", "num_heads", "qkv_dim")
+    )
     shape = ""
-    if isinstance(model, Mapping):
-        layers, heads = whole(model, "num_layers"), whole(model, "num_heads")
-        width = whole(model, "qkv_dim")
-        if layers and heads and width:
-            shape = f"{layers} layers, {heads} heads of {width // heads}"
+    if layers and heads and width:
+        shape = f"{layers} layers, {heads} heads of {width // heads}"
     rows = _mappings(tree.get("rows"))
     kinds = {text(row, "dtype") for row in rows} - {None}
+    crossings = [
+        [text(row, name) or "" for name in ("what", "attention", "baseline", "sentence")]
+        for row in _mappings(tree.get("crossovers"))
+    ]
     return Profile(
         name,
         text(tree, "environment.device") or "unknown device",
         ", ".join([shape, *sorted(str(kind) for kind in kinds)]).strip(", "),
         tuple(point for row in rows if (point := _point(row)) is not None),
-        tuple(
-            (
-                text(row, "attention") or "",
-                text(row, "baseline") or "",
-                text(row, "what") or "",
-                text(row, "sentence") or "",
-            )
-            for row in _mappings(tree.get("crossovers"))
-        ),
+        tuple((WHAT.get(what, what), *rest) for what, *rest in crossings),
     )
 
 
-def _mappings(found: Any) -> list[Mapping[str, Any]]:
-    return [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
+def _mappings(rows: object) -> list[Mapping[str, Any]]:
+    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
 
 
 def _point(row: Mapping[str, Any]) -> Point | None:
@@ -135,14 +128,15 @@ def _point(row: Mapping[str, Any]) -> Point | None:
     return Point(attention, implementation, what, length, *values)
 
 
-def _charts(profile: Profile, salt: str) -> list[str]:
-    charts = []
+def _charts(profile: Profile, salt: str) -> list[Markup]:
+    charts: list[Markup] = []
     for what in _CHARTED:
-        own = [point for point in profile.points if point.what == what]
+        points = [point for point in profile.points if point.what == what]
         for column, factor, title in _COLUMNS:
-            if any(_positive(getattr(point, column)) for point in own):
-                with svg_style(f"{salt}{what}{column}"):
-                    charts.append(_chart(own, column, factor, f"{WHAT[what]}: {title}"))
+            if any(_positive(getattr(point, column)) for point in points):
+                with added_chart(charts, f"{salt}{what}{column}") as axes:
+                    _draw(axes, points, column, factor)
+                    axes.set_title(f"{WHAT[what]}: {title}", fontsize=10)
     return charts
 
 
@@ -150,12 +144,9 @@ def _positive(value: float | None) -> bool:
     return value is not None and math.isfinite(value) and value > 0
 
 
-def _chart(points: Sequence[Point], column: str, factor: float, title: str) -> str:
-    from matplotlib.figure import Figure
+def _draw(axes: "Axes", points: Sequence[Point], column: str, factor: float) -> None:
     from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-    drawing = Figure(figsize=(5.4, 3.9), layout="constrained")
-    axes = drawing.add_subplot()
     for name in dict.fromkeys(point.name for point in points):
         curve = sorted(
             (point.length, factor * getattr(point, column))
@@ -163,7 +154,7 @@ def _chart(points: Sequence[Point], column: str, factor: float, title: str) -> s
             if point.name == name and _positive(getattr(point, column))
         )
         attention, _, way = name.partition(" ")
-        colour, marker = STYLES.get(attention, OTHER_STYLE)
+        colour, marker = style(attention)
         axes.plot(
             [x for x, _ in curve], [y for _, y in curve], color=colour, marker=marker,
             linestyle=_LINES.get(way, "-"), markersize=5, linewidth=1.4, label=name,
@@ -176,7 +167,4 @@ def _chart(points: Sequence[Point], column: str, factor: float, title: str) -> s
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_formatter("")
     axes.set_xlabel("length (tokens)")
-    axes.set_title(title, fontsize=10)
-    axes.grid(alpha=0.25)
     axes.legend(fontsize=9, loc="best")
-    return inline_svg(drawing)

@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _NUMBER = r"[+-]?\d[\d,.]*(e[+-]?\d+)?"
 
@@ -18,6 +18,16 @@ def text(value: object) -> Markup:
     if isinstance(value, Markup):
         return value
     return Markup("–" if value is None or value == "" else html.escape(str(value), quote=True))
+
+
+def percent(value: float | None) -> str | None:
+    """A share of 1 in percent."""
+    return None if value is None else f"{100 * value:.2f}"
+
+
+def number(value: float | None, digits: int = 0) -> str | None:
+    """A number with so many digits after the point."""
+    return None if value is None else f"{value:,.{digits}f}"
 
 
 def tag(name: str, *inside: object, **attributes: str) -> Markup:
@@ -52,11 +62,17 @@ def table(
     )
 
 
-def figure(charts: Sequence[str], caption: str) -> Markup:
+def table_of(rows: Sequence[Mapping[str, object]], caption: str = "") -> Markup:
+    """A table of rows with the same headings; a heading that no row has a value for is left out."""
+    headings = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
+    return table(headings, [[row[name] for name in headings] for row in rows], caption)
+
+
+def figure(charts: Sequence[Markup], caption: str) -> Markup:
     """Charts beside each other, where there is room, with their caption; nothing without charts."""
     if not charts:
         return Markup("")
-    inside = tag("div", *(tag("div", Markup(chart)) for chart in charts), class_="many")
+    inside = tag("div", *(tag("div", chart) for chart in charts), class_="many")
     return tag("figure", inside, tag("figcaption", caption))
 
 

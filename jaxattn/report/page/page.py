@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxattn.files import write_text
+from jaxattn.report.comparison import Comparison, Group
 from jaxattn.report.page.lengths import lengths_section, read_profiles
 from jaxattn.report.page.markup import Markup, joined, tag
 from jaxattn.report.page.provenance import failures_section, runs_section
 from jaxattn.report.page.sections import answer_card, group_section
 from jaxattn.report.page.style import STYLE
 from jaxattn.report.record import RunRecord
-from jaxattn.report.setups import Group, comparable_groups
 
 # No script, and no request to anywhere, whatever a text in the page holds.
 _HEAD = """<!DOCTYPE html>
@@ -26,20 +26,20 @@ img-src data:">
 """
 
 
-def write_page(records: Sequence[RunRecord], path: Path, runs: Path) -> None:
+def write_page(comparison: Comparison, path: Path, runs: Path) -> None:
     """Writes the page whole or not at all; `runs` is the folder of the runs, to name them by."""
-    write_text(path, page(records, runs))
+    write_text(path, page(comparison, runs))
 
 
-def page(records: Sequence[RunRecord], runs: Path) -> str:
+def page(comparison: Comparison, runs: Path) -> str:
     """The page: answers, then each group of comparable runs, failures, and what each run was."""
-    groups = comparable_groups(records)
+    records, groups = comparison.records, comparison.groups
     body = joined(
         tag("h1", "Which attention should I use?"),
         tag("p", _counted(records), class_="small"),
         tag("div", *(answer_card(group) for group in groups), class_="answers"),
         _apart(groups),
-        *(group_section(group, f"g{place}") for place, group in enumerate(groups)),
+        *(group_section(group, f"g{index}") for index, group in enumerate(groups)),
         lengths_section(read_profiles(runs)),
         failures_section(records),
         runs_section(records, runs),
@@ -63,14 +63,11 @@ def _apart(groups: Sequence[Group]) -> Markup:
     names = [group.data for group in groups]
     notes = []
     for data in dict.fromkeys(name for name in names if names.count(name) > 1):
-        own = [group for group in groups if group.data == data]
-        what = []
-        if len({group.device for group in own}) > 1:
-            what.append("device")
-        if len({group.budget for group in own}) > 1:
-            what.append("budget")
+        same = [group for group in groups if group.data == data]
+        what = ["device"] if len({group.device for group in same}) > 1 else []
+        what += ["budget"] if len({group.budget for group in same}) > 1 else []
         notes.append(
-            tag("p", f"The runs on {data} are {len(own)} groups that differ in "
+            tag("p", f"The runs on {data} are {len(same)} groups that differ in "
                 f"{' and '.join(what)}. They are not compared with each other.", class_="small")
         )  # fmt: skip
     return joined(*notes)

@@ -58,15 +58,20 @@ def last_saved_step(folder: Path) -> str | None:
 
 def last_logged_step(folder: Path) -> str | None:
     """The step of the last whole row of metrics.csv, None without one."""
-    found = None
+    rows = metrics_rows(folder / "metrics.csv")
+    steps = [row.get("step") or "" for row in rows if row.get("loss")]
+    return next((step for step in reversed(steps) if step.isdigit()), None)
+
+
+def metrics_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a metrics.csv up to the first that cannot be read."""
+    rows: list[dict[str, str]] = []
     try:
-        with open(folder / "metrics.csv", newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                step = row.get("step") or ""
-                found = step if step.isdigit() and row.get("loss") else found
+        with open(path, newline="", encoding="utf-8") as file:
+            rows.extend(csv.DictReader(file))
     except (OSError, ValueError, csv.Error):
-        return found
-    return found
+        return rows
+    return rows
 
 
 def _run(run: RunRecord, first: RunRecord, runs: Path) -> Markup:
@@ -80,7 +85,10 @@ def _run(run: RunRecord, first: RunRecord, runs: Path) -> Markup:
         ("stages", run.stages),
         ("seed", run.seed),
         ("device", run.device),
-        ("versions", ", ".join(f"{name} {found}" for name, found in versions.items() if found)),
+        (
+            "versions",
+            ", ".join(f"{name} {version}" for name, version in versions.items() if version),
+        ),
         ("source", _source(machine)),
         ("launched with", _command(machine)),
         ("replay", tag("code", _replay(run, runs))),

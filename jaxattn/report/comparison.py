@@ -1,0 +1,230 @@
+"""Runs set side by side: what may be compared with what, who is best, and the verdicts."""
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from statistics import stdev
+
+from jaxattn.report.criteria import FAIL, INCONCLUSIVE, NOT_MEASURED, PASS, Criterion, judge
+from jaxattn.report.record import RunRecord
+from jaxattn.report.setups import (
+    Setup,
+    best_on_validation,
+    data_headings,
+    group_setups,
+    ratio,
+    sdpa_reference,
+    validation_score,
+)
+from jaxattn.runs.kinds import BASELINE_ATTENTION
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Group:
+    """Configurations that may be compared: of the same data, device and budget.
+
+    `data` names the texts, `budget` says in words what all setups were given, `setups` hold
+    fine-tuning runs (unfinished ones too), `baselines` one TF-IDF run each, `criteria` judge the
+    setups.
+    """
+
+    data: str
+    device: str
+    budget: tuple[str, ...]
+    setups: tuple[Setup, ...]
+    baselines: tuple[Setup, ...]
+    criteria: tuple[Criterion, ...]
+
+    @property
+    def conditions(self) -> str:
+        """Device and budget in words."""
+        return ", ".join((self.device, *self.budget))
+
+    @property
+    def runs(self) -> tuple[RunRecord, ...]:
+        """The finished runs, baselines last."""
+        return tuple(run for setup in (*self.setups, *self.baselines) for run in setup.finished)
+
+    @property
+    def entries(self) -> tuple[Setup, ...]:
+        """Setups and baselines with results, the best on validation first."""
+        measured = [setup for setup in (*self.setups, *self.baselines) if setup.finished]
+        return tuple(sorted(measured, key=validation_score, reverse=True))
+
+    def label(self, setup: Setup) -> str:
+        """The attention, with the experiment where the group has it more than once."""
+        attentions = [other.attention for other in (*self.setups, *self.baselines)]
+        name = setup.attention.replace(BASELINE_ATTENTION, "TF-IDF + LogReg")
+        once = attentions.count(setup.attention) == 1
+        return name if once else f"{name} ({setup.runs[0].exp})"
+
+    def exact(self, setup: Setup) -> Setup | None:
+        """The exact attention to set `setup` against; None for exact ones and baselines."""
+        return None if setup.attention == "sdpa" else sdpa_reference(setup, self.setups)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranked:
+    """A run, its place (None if it is not ranked) and what follows from comparing it with others.
+
+    `test_macro_f1_std` is the sample standard deviation over the finished seeds of its setup.
+    `time_vs_sdpa` and `memory_vs_sdpa` are its cost divided by the mean of the sdpa runs of the
+    same data, device and model; for a baseline, which has no such model, None.
+    """
+
+    record: RunRecord
+    rank: int | None
+    data: str
+    seeds: int | None
+    test_macro_f1_std: float | None
+    time_vs_sdpa: float | None
+    memory_vs_sdpa: float | None
+    pass_wnf: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Comparison:
+    """What follows from the records of all runs, worked out once for tables, pictures and page."""
+
+    records: Sequence[RunRecord]
+
+    @cached_property
+    def headings(self) -> Mapping[Path, str]:
+        """Run folder -> name of its data, with the hash where that name is ambiguous."""
+        return data_headings(self.records)
+
+    @cached_property
+    def setups(self) -> Sequence[Setup]:
+        """All setups of the pretraining, TAPT and fine-tuning runs, in the order of the records."""
+        return group_setups(self.records, self.headings)
+
+    @cached_property
+    def baselines(self) -> Mapping[str, Sequence[Setup]]:
+        """Name of the data -> its finished TF-IDF runs."""
+        baselines: dict[str, list[Setup]] = {}
+        for run in self.records:
+            if run.kind == "baseline" and run.finished:
+                data, name = self.headings[run.folder], str(run.attention)
+                if words := run.config.get("baseline.words"):
+                    name += f", first {words} words"
+                baselines.setdefault(data, []).append(Setup(data, name, (), (), (run,)))
+        return baselines
+
+    def baseline(self, data: str) -> Setup | None:
+        """The finished TF-IDF run of these data; of several the best on validation."""
+        return best_on_validation(self.baselines.get(data, ()))
+
+    @cached_property
+    def criteria(self) -> Sequence[Criterion]:
+        """The cost and quality criteria of every fine-tuned setup."""
+        return [
+            criterion
+            for setup in self.setups
+            if setup.kind == "finetune"
+            for criterion in judge(
+                setup, sdpa_reference(setup, self.setups), self.baseline(setup.data)
+            )
+        ]
+
+    @cached_property
+    def verdicts(self) -> Mapping[Setup, str]:
+        """Judged setup -> FAIL if a criterion failed, PASS if all passed.
+
+        Else NOT MEASURED if one was not measured, else INCONCLUSIVE.
+        """
+        verdicts: dict[Setup, set[str]] = {}
+        for row in self.criteria:
+            verdicts.setdefault(row.setup, set()).add(row.verdict)
+        order = (FAIL, NOT_MEASURED, INCONCLUSIVE, PASS)
+        return {
+            setup: next(verdict for verdict in order if verdict in given)
+            for setup, given in verdicts.items()
+        }
+
+    @cached_property
+    def groups(self) -> Sequence[Group]:
+        """The groups that hold a finished run, by data. A baseline is in each of its data."""
+        gathered: dict[tuple[str, str, tuple[str, ...]], list[Setup]] = {}
+        for setup in self.setups:
+            if setup.kind == "finetune":
+                gathered.setdefault((setup.data, setup.device, setup.budget), []).append(setup)
+        groups = [
+            Group(
+                *conditions,
+                tuple(setups),
+                tuple(self.baselines.get(conditions[0], ())),
+                tuple(row for row in self.criteria if row.setup in setups),
+            )
+            for conditions, setups in gathered.items()
+            if any(setup.finished for setup in setups)
+        ]
+        for data in sorted(set(self.baselines) - {group.data for group in groups}):
+            alone = tuple(self.baselines[data])
+            groups.append(Group(data, alone[0].device, (), (), alone, ()))
+        return sorted(groups, key=lambda group: group.data)
+
+    @cached_property
+    def ranking(self) -> Sequence[Ranked]:
+        """All runs: for each data set the ranked ones, then the others; MLM runs come last.
+
+        Ranked are finished fine-tuning and baseline runs, by test macro-F1; of equals the faster
+        is first. A failed, interrupted or running one never is.
+        """
+        ranks = self._ranks()
+        setups = {run.folder: setup for setup in self.setups for run in setup.runs}
+        rows = []
+        for run in self.records:
+            setup = setups.get(run.folder)
+            scores = setup.values("test_macro_f1") if setup else []
+            time, memory = self._against_exact(run, setup)
+            rows.append(
+                Ranked(
+                    record=run,
+                    rank=ranks.get(run.folder),
+                    data=self.headings[run.folder],
+                    seeds=setup.seeds if setup else None,
+                    test_macro_f1_std=stdev(scores) if len(scores) > 1 else None,
+                    time_vs_sdpa=time,
+                    memory_vs_sdpa=memory,
+                    pass_wnf=self.verdicts.get(setup, "") if setup else "",
+                )
+            )
+
+        def order(row: Ranked) -> tuple[bool, bool, str, bool, float, str]:
+            run, rank = row.record, math.inf if row.rank is None else row.rank
+            return run.is_mlm, run.kind == "tapt", row.data, not run.finished, rank, run.exp
+
+        return sorted(rows, key=order)
+
+    def _ranks(self) -> dict[Path, int]:
+        """Folder -> place, from 1, within its data set."""
+        ranks: dict[Path, int] = {}
+        taken: Counter[str] = Counter()
+
+        def order(run: RunRecord) -> tuple[float, float, str]:
+            time = math.inf if run.seconds_per_epoch is None else run.seconds_per_epoch
+            return -(run.test_macro_f1 or 0.0), time, run.exp
+
+        for run in sorted(self.records, key=order):
+            if run.finished and not run.is_mlm and run.test_macro_f1 is not None:
+                data = self.headings[run.folder]
+                taken[data] += 1
+                ranks[run.folder] = taken[data]
+        return ranks
+
+    def _against_exact(
+        self, run: RunRecord, setup: Setup | None
+    ) -> tuple[float | None, float | None]:
+        """Time and memory as ratios; memory only against the same kind of memory."""
+        exact = sdpa_reference(setup, self.setups) if setup and run.finished else None
+        if exact is None:
+            return None, None
+        time = ratio(run.seconds_per_epoch, exact.mean("seconds_per_epoch"))
+        for field in ("device_memory_mib", "resident_memory_mib"):
+            memory = ratio(getattr(run, field), exact.mean(field))
+            if memory is not None:
+                return time, memory
+        return time, None
