@@ -10,8 +10,16 @@ import jax
 import numpy as np
 
 from jaxattn.classifier.text_classifier import TextClassifier
-from jaxattn.config import Config, Scope, of_scope, replace
-from jaxattn.config.saved import flatten, read_yaml, to_plain, write_yaml
+from jaxattn.config import (
+    Config,
+    Scope,
+    flatten,
+    of_scope,
+    read_yaml,
+    replace,
+    to_plain,
+    write_yaml,
+)
 from jaxattn.data.read.columns import CLEANERS
 from jaxattn.data.tokens.arrays import special_ids
 from jaxattn.data.tokens.encode import encode

@@ -8,10 +8,9 @@ from jaxattn.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class SdpaOptions(Checked):
+class SdpaOptions(Checked, path="attention.sdpa."):
     """Exact scaled dot-product attention."""
 
-    PATH: ClassVar[str] = "attention.sdpa."
     redraw_interval: ClassVar[int] = 1
     implementation: str = option(
         "auto",
@@ -26,10 +25,9 @@ class SdpaOptions(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class LshOptions(Checked):
+class LshOptions(Checked, path="attention.reformer_lsh."):
     """Reformer LSH attention (Kitaev et al. 2020)."""
 
-    PATH: ClassVar[str] = "attention.reformer_lsh."
     chunk_size: int = option(64, "positions per chunk", low=1, high=MAX_SEQ_LEN)
     num_hashes: int = option(4, "hash rounds", low=1, high=64)
     mask_within_chunks: bool = option(
@@ -58,10 +56,9 @@ class LshOptions(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class FavorOptions(Checked):
+class FavorOptions(Checked, path="attention.performer_favor."):
     """Performer FAVOR+ attention (Choromanski et al. 2021)."""
 
-    PATH: ClassVar[str] = "attention.performer_favor."
     nb_features: int | float | str = option(
         "2x", "random features: a count (128 or '128') or a multiple of the head width ('2x', 0.5)"
     )
@@ -117,10 +114,9 @@ ATTENTION_TYPES = ("sdpa", "reformer_lsh", "performer_favor")
 
 
 @dataclasses.dataclass(frozen=True)
-class AttentionConfig(Checked):
+class AttentionConfig(Checked, path="attention."):
     """Which attention the whole model uses, and the options of each."""
 
-    PATH: ClassVar[str] = "attention."
     type: str = option("sdpa", "attention of every block", choices=ATTENTION_TYPES)
     allow_change: bool = option(
         False,

@@ -1,6 +1,6 @@
 """--mode=new: the options of a pretraining as a file to edit, before anything is trained."""
 
-from jaxattn.config.flags import defaults, from_config_dict
+from jaxattn.config import defaults, from_config_dict
 from jaxattn.data.corpora.known import filled_in
 from jaxattn.errors import InputError
 from jaxattn.request import Request, run_folder_of

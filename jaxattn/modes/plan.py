@@ -7,7 +7,7 @@ plan is written to runs/plan/<kind>/<exp>/plan.json.
 
 from typing import Any
 
-from jaxattn.config.saved import binding_options
+from jaxattn.config import binding_options
 from jaxattn.console import say
 from jaxattn.errors import InputError
 from jaxattn.files import entry, read_json, write_json

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-from jaxattn.config.saved import to_plain
+from jaxattn.config import to_plain
 from jaxattn.console import say
 from jaxattn.profile.errors import Checkpoint, errors_by_layer, load_checkpoint
 from jaxattn.profile.measure import measure

@@ -6,8 +6,7 @@ from typing import Any
 
 import jax
 
-from jaxattn.config import Config
-from jaxattn.config.saved import binding_options
+from jaxattn.config import Config, binding_options
 from jaxattn.ops.trees import count_parameters
 from jaxattn.plan.programs import Bench, Timing, other_batch
 from jaxattn.plan.workload import Subject, workload_of

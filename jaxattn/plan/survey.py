@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxattn.config import Config
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config import Config, flatten, to_plain
 from jaxattn.data.batches.order import BatchPlan, singly
 from jaxattn.data.batches.packing import PackedPlan
 from jaxattn.data.corpora.splits import LabelledCorpus, load_labelled, load_texts

@@ -9,9 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from jaxattn.config import AUTO_PRECISION, Config, Scope, replace, scope_of
-from jaxattn.config.draft import commented
-from jaxattn.config.saved import flatten, read_tree, read_yaml, to_plain, write_yaml
+from jaxattn.config import (
+    AUTO_PRECISION,
+    Config,
+    Scope,
+    commented,
+    flatten,
+    read_tree,
+    read_yaml,
+    replace,
+    scope_of,
+    to_plain,
+    write_yaml,
+)
 from jaxattn.errors import InputError
 from jaxattn.files import entry, read_json, read_object, write_json, write_text
 from jaxattn.processes import live_process, this_process

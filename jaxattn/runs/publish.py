@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxattn.config import Config, LogConfig
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config import Config, LogConfig, flatten, to_plain
 from jaxattn.console import say
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.predictions import NAME as PREDICTIONS

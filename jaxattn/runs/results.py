@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from jaxattn.config import Config
-from jaxattn.config.saved import to_plain
+from jaxattn.config import Config, to_plain
 from jaxattn.errors import InputError
 from jaxattn.files import read_object, write_json
 from jaxattn.runs.formats import ENTRY, FORMAT, check_format

@@ -4,8 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from jaxattn.config import Config
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config import Config, flatten, to_plain
 from jaxattn.console import say
 from jaxattn.data.tokens.wordpiece import save_tokenizer
 from jaxattn.interop.bert_import import ImportedBert

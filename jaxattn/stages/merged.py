@@ -5,8 +5,7 @@ import shutil
 
 import jax.numpy as jnp
 
-from jaxattn.config import replace
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config import flatten, replace, to_plain
 from jaxattn.data.tokens.wordpiece import load_tokenizer
 from jaxattn.errors import InputError
 from jaxattn.files import entry, write_json

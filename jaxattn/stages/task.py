@@ -4,8 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jaxattn.config import Config
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config import Config, flatten, to_plain
 from jaxattn.evaluate.predict import Trained
 from jaxattn.ops.trees import Params
 from jaxattn.runs.results import Cost, Metrics

@@ -7,8 +7,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from jaxattn.config import Config, replace
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config import Config, flatten, replace, to_plain
 from jaxattn.console import say
 from jaxattn.data.tokens.wordpiece import save_tokenizer
 from jaxattn.errors import InputError

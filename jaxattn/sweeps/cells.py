@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxattn.config import Config
-from jaxattn.config.flags import config_dict
+from jaxattn.config.flags import config_dict, config_file
 from jaxattn.errors import InputError
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
@@ -19,7 +19,7 @@ from jaxattn.sweeps.recipe import require_same_start
 def read_sweep(request: Request) -> "Cells":
     """The cells of the file given as --config; raises InputError for one that is no sweep."""
     files = [arg for arg in request.config_args if arg.startswith("--config=")]
-    file = files[-1].partition("=")[2]
+    file = config_file(files[-1].partition("=")[2])
     name = request.exp or Path(file).stem
     try:
         function = runpy.run_path(file).get("get_sweep")

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxattn.config.saved import option_types
+from jaxattn.config import Config, declared
 from jaxattn.errors import InputError, did_you_mean
 from jaxattn.runs.folder import NAME
 from jaxattn.runs.kinds import KINDS
@@ -279,7 +279,7 @@ def _known(where: str, entries: Any, keys: Sequence[str]) -> None:
 
 
 def _options(where: str, found: Any) -> dict[str, Any]:
-    kinds = list(option_types())
+    kinds = list(declared(Config))
     for option in _mapping(where, found):
         if option not in kinds:
             raise InputError(f"{where}: unknown option {option!r}{did_you_mean(option, kinds)}")

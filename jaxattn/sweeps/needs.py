@@ -8,8 +8,7 @@ import dataclasses
 import time
 from collections.abc import Hashable
 
-from jaxattn.config import Config, Scope, replace, scope_of
-from jaxattn.config.saved import binding_options
+from jaxattn.config import Config, Scope, binding_options, replace, scope_of
 from jaxattn.console import duration, print_table, say
 from jaxattn.errors import InputError
 from jaxattn.plan.plan import epoch_seconds, length_rows

@@ -6,9 +6,8 @@ import hashlib
 import json
 from typing import Any
 
-from jaxattn.config import Config, DataConfig
+from jaxattn.config import Config, DataConfig, binding_options
 from jaxattn.config.flags import config_dict
-from jaxattn.config.saved import binding_options
 from jaxattn.data.corpora.splits import (
     data_hash,
     load_labelled,
