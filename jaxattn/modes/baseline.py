@@ -1,7 +1,7 @@
 """--mode=baseline: TF-IDF and logistic regression on the same texts and splits."""
 
 from jaxattn.config import AUTO_PRECISION, Config, replace
-from jaxattn.modes.begin import continued
+from jaxattn.modes.begin import begun_or_new
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
 from jaxattn.stages.baseline import baseline
@@ -10,14 +10,14 @@ from jaxattn.stages.baseline import baseline
 def run(request: Request) -> None:
     """Fits and tests the baseline into runs/baseline/<exp>/."""
     folder = RunFolder(request.runs, "baseline", request.needed("exp", "imdb_tfidf"))
-    folder.must_be_free(request.resume)
-    config: Config | None
-    if folder.begun:
-        config = continued(request, folder)
-    else:
+
+    def new() -> Config:
         config = request.resolved()
-        if config.train.precision == AUTO_PRECISION:
-            # Scikit-learn has no part in what a GPU can do.
-            config = replace(config, {"train.precision": "float32"})
+        if config.train.precision != AUTO_PRECISION:
+            return config
+        # Scikit-learn has no part in what a GPU can do.
+        return replace(config, {"train.precision": "float32"})
+
+    config = begun_or_new(request, folder, new)
     if config is not None:
         baseline(folder, config)

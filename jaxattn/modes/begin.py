@@ -1,5 +1,7 @@
 """A new run or one that goes on."""
 
+from collections.abc import Callable
+
 from jaxattn.config import Config
 from jaxattn.console import say
 from jaxattn.errors import InputError
@@ -9,42 +11,51 @@ from jaxattn.stages.origin import pinned, pretrained_config
 from jaxattn.stages.precision import settled
 
 
-def continued(
-    request: Request, folder: RunFolder, inherited: Config | None = None
+def begun_or_new(
+    request: Request,
+    folder: RunFolder,
+    new: Callable[[], Config],
+    inherited: Callable[[], Config | None] = lambda: None,
 ) -> Config | None:
-    """The configuration of a run that is to go on; None, and a word of it, where it is finished.
-
-    Raises:
-      InputError: --config is given and would change the result.
-    """
-    given = request.resolved(inherited) if request.config is not None else None
-    config = folder.continued_config(given)
-    if folder.state != "finished":
-        return config
-    say(f"{folder.path} is finished already")
-    return None
-
-
-def begun_or_new(request: Request, folder: RunFolder, example: str) -> tuple[Config, str] | None:
-    """Configuration and starting point of a run that is to begin, or to go on.
+    """The configuration of a run that is to begin, or to go on; None where it is finished already.
 
     Args:
       request: of the call.
       folder: of the run.
-      example: a value of --pretrain for the error where it is missing.
-
-    Returns:
-      None where the run is finished already.
+      new: gives that of a run that is to begin.
+      inherited: gives that of the run it started from.
     """
     folder.must_be_free(request.resume)
     if not folder.begun:
-        pretrain = request.needed("pretrain", example)
-        config = settled(request.resolved(pretrained_config(request.runs, pretrain)))
-        return config, pinned(request.runs, pretrain)
-    pretrain = folder.pretrained_from()
+        return new()
+    given = None if request.config is None else request.resolved(inherited())
+    config = folder.continued_config(given)
+    if folder.state == "finished":
+        say(f"{folder.path} is finished already")
+        return None
+    return config
+
+
+def begun_or_new_from(
+    request: Request, folder: RunFolder, example: str
+) -> tuple[Config, str] | None:
+    """As `begun_or_new`, of a run that starts from the checkpoint which is returned too.
+
+    `example` is a value of --pretrain for the error where it is missing.
+    """
+    folder.must_be_free(request.resume)
+    begun = folder.begun
+    pretrain = folder.pretrained_from() if begun else request.needed("pretrain", example)
     asked = request.pretrain.removeprefix("pretrain/")
-    if asked not in ("", pretrain, pretrain.partition("@")[0]):
+    if begun and asked not in ("", pretrain, pretrain.partition("@")[0]):
         raise InputError(f"--pretrain={request.pretrain}: {folder.path} is from {pretrain!r}")
-    inherited = pretrained_config(request.runs, pretrain) if request.config is not None else None
-    begun = continued(request, folder, inherited)
-    return None if begun is None else (begun, pretrain)
+
+    def inherited() -> Config | None:
+        return pretrained_config(request.runs, pretrain)
+
+    config = begun_or_new(
+        request, folder, lambda: settled(request.resolved(inherited())), inherited
+    )
+    if config is None:
+        return None
+    return config, pretrain if begun else pinned(request.runs, pretrain)

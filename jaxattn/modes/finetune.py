@@ -1,6 +1,6 @@
 """--mode=finetune: train a classifier from a pretrained encoder (or from nothing), then test it."""
 
-from jaxattn.modes.begin import begun_or_new
+from jaxattn.modes.begin import begun_or_new_from
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
 from jaxattn.stages.finetune import finetune
@@ -11,6 +11,6 @@ def run(request: Request) -> None:
     exp = request.needed("exp", "imdb_lsh")
     folder = RunFolder(request.runs, "finetune", exp)
     example = "wiki_lsh (or none, to start from random weights)"
-    begun = begun_or_new(request, folder, example)
+    begun = begun_or_new_from(request, folder, example)
     if begun is not None:
         finetune(folder, begun[0], request.runs, begun[1])

@@ -4,11 +4,8 @@ from pathlib import Path
 
 from jaxattn.request import Request
 from jaxattn.runs.folder import given_run, is_report
-from jaxattn.stages import baseline, mlm
-from jaxattn.stages.again import _differences, _names
-from jaxattn.stages.finetune import finetune
+from jaxattn.stages.again import repeat, replay_folder, unlike
 from jaxattn.stages.machine import inexact
-from jaxattn.stages.mlm import tapt
 from jaxattn.sweeps.chain import replay_report
 
 
@@ -24,26 +21,14 @@ def run(request: Request) -> int:
         return replay_report(Path(given))
     original = given_run(given)
     original.must_be_trained()
-    kind, runs = original.kind, original.runs
+    copy = replay_folder(original)
     config, _ = original.saved_config()
-    copy = next(
-        folder
-        for folder in _names(runs / "replays", kind, original.exp)
-        if not folder.path.exists()
-    )
-    if kind == "finetune":
-        finetune(copy, config, runs, original.pretrained_from())
-    elif kind == "tapt":
-        tapt(copy, config, runs, original.pretrained_from())
-    elif kind == "pretrain":
-        mlm.pretrain(copy, config)
-    else:
-        baseline.baseline(copy, config)
+    repeat(original, copy, config)
     if original.state != "finished":
         print(f"replayed into {copy.path}; the original is {original.state}, nothing to compare")
         return 0
     old, new = original.results(), copy.results()
-    differing = list(_differences(old, new))
+    differing = list(unlike(old, new))
     for line in differing:
         print(line)
     logs = [(folder.path / "metrics.csv") for folder in (original, copy)]

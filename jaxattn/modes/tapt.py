@@ -5,7 +5,7 @@ optimizer and schedule begin anew.
 """
 
 from jaxattn.errors import InputError
-from jaxattn.modes.begin import begun_or_new
+from jaxattn.modes.begin import begun_or_new_from
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import SCRATCH
@@ -20,6 +20,6 @@ def run(request: Request) -> None:
             f"--pretrain={SCRATCH}: TAPT starts from a pretrained run; --mode=pretrain trains "
             "from random weights"
         )
-    begun = begun_or_new(request, folder, "wiki_lsh")
+    begun = begun_or_new_from(request, folder, "wiki_lsh")
     if begun is not None:
         tapt(folder, begun[0], request.runs, begun[1])

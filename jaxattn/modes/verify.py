@@ -10,7 +10,7 @@ from jaxattn.files import read_json
 from jaxattn.request import Request
 from jaxattn.runs.folder import given_run
 from jaxattn.stages import machine
-from jaxattn.stages.again import _copy, _train, differences, stretch, unequal
+from jaxattn.stages.again import copy_of, differences, repeat, stretch, unequal
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.job import InterruptedRun
 
@@ -25,7 +25,7 @@ def run(request: Request) -> int:
     if original.kind == "baseline":
         raise InputError(f"--run={request.run}: a baseline has no steps to repeat")
     original.must_be_trained()
-    if original.state == "running":
+    if original.writer is not None:
         raise InputError(f"{original.path} is still running; wait for it")
     checkpoints = Checkpoints(original.path / "checkpoints", keep=1)
     begin, end = stretch(checkpoints.steps(), request.steps, original.path)
@@ -34,11 +34,10 @@ def run(request: Request) -> int:
     elsewhere = differences(read_json(original.path / "environment.json"), here)
     say(f"verify {original.path}: steps {begin + 1} to {end}")
     with tempfile.TemporaryDirectory(prefix="jaxattn-verify-") as root:
-        copy = _copy(original, Path(root), begin)
+        copy = copy_of(original, Path(root), begin)
         try:
-            _train(
-                copy, original, replace(config, {"log.wandb": "off", "log.tensorboard": False}), end
-            )
+            quiet = replace(config, {"log.wandb": "off", "log.tensorboard": False})
+            repeat(original, copy, quiet, stop_after=end)
         except InterruptedRun:
             repeated = Checkpoints(copy.path / "checkpoints", keep=1)
             if repeated.steps()[-1:] != [end]:

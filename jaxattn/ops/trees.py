@@ -8,6 +8,9 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+Params = dict[str, Any]
+"""Parameters of a model, or a part of them: nested dicts of arrays."""
+
 
 def path_names(path: tuple[Any, ...]) -> tuple[str, ...]:
     """The keys along a pytree path as strings."""

@@ -14,7 +14,11 @@ from jaxattn.plan.batches import BatchShown, batches_of_pieces, batches_of_texts
 from jaxattn.plan.workload import spread
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import SCRATCH
-from jaxattn.stages.vocabulary import inherited_tokenizer, make_tokenizer
+from jaxattn.stages.vocabulary import (
+    known_tokenizer,
+    make_tokenizer,
+    source_tokenizer,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -153,13 +157,11 @@ def _tokenizer(
 ) -> tuple["Tokenizer", str]:
     """The tokenizer of the run, and where it is from."""
     if pretrain and pretrain != SCRATCH:
-        return inherited_tokenizer(folder, config, folder.runs, pretrain), f"of {pretrain}"
-    known = folder.path / "tokenizer.json"
-    if known.exists() or config.tokenizer.path:
-        origin = str(known) if known.exists() else config.tokenizer.path
-        return make_tokenizer(folder, config, []), origin
-    if config.tokenizer.kind == "bytes":
-        return make_tokenizer(folder, config, []), "bytes"
+        return source_tokenizer(config, folder.runs, pretrain), f"of {pretrain}"
+    known = known_tokenizer(folder, config, folder.runs)
+    if known is not None:
+        saved = str(folder.tokenizer_path) if folder.tokenizer_path.exists() else ""
+        return known, saved or config.tokenizer.path or "bytes"
     sample = spread(texts, _count(texts, VOCABULARY_CHARACTERS))
     return make_tokenizer(folder, config, sample), f"made from {len(sample):,} texts"
 

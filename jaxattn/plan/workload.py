@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from jaxattn.runs.kinds import SCRATCH
 from jaxattn.stages.batches import bucket_plan, mlm_plan
 from jaxattn.stages.origin import pretrained_config
 from jaxattn.stages.precision import settled
-from jaxattn.stages.vocabulary import inherited_tokenizer, make_tokenizer, stage_vocabulary
+from jaxattn.stages.vocabulary import known_tokenizer, make_tokenizer, stage_vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +99,8 @@ def workload_of(subject: Subject) -> Workload:
         return _from_data(subject)
     except InputError as error:
         data, problem = subject.config.data, str(error)
-    tokenizer = _known_tokenizer(subject)
+    config, folder = subject.config, subject.folder
+    tokenizer = known_tokenizer(folder, config, folder.runs, subject.pretrain or SCRATCH)
     if tokenizer is None:
         size, known = subject.config.tokenizer.vocab_size, "vocabulary as configured"
     else:
@@ -115,17 +115,6 @@ def workload_of(subject: Subject) -> Workload:
     return Workload(size, max(2, len(data.label_names)), None, False, origin)
 
 
-def _known_tokenizer(subject: Subject) -> Any:
-    """A tokenizer that is there already, or None."""
-    config, folder = subject.config, subject.folder
-    own = folder.path / "tokenizer.json"
-    if own.exists() or config.tokenizer.path or config.tokenizer.kind == "bytes":
-        return make_tokenizer(folder, config, [])
-    if subject.pretrain:
-        return inherited_tokenizer(folder, config, folder.runs, subject.pretrain)
-    return None
-
-
 def _from_data(subject: Subject) -> Workload:
     """Tokenises the training texts, or `plan.sample_texts` of them spread over the corpus."""
     config, folder = subject.config, subject.folder
@@ -137,11 +126,11 @@ def _from_data(subject: Subject) -> Workload:
         corpus = load_labelled(config.data)
         texts, num_classes, cut = corpus.train.texts, len(corpus.label_names), encode
     sample = spread(texts, config.plan.sample_texts)
-    tokenizer = _known_tokenizer(subject)
+    tokenizer = known_tokenizer(folder, config, folder.runs, subject.pretrain or SCRATCH)
     trained = tokenizer is None
-    if trained:
+    if tokenizer is None:
         tokenizer = make_tokenizer(folder, config, sample)
-    elif subject.pretrain:
+    elif subject.pretrain not in ("", SCRATCH):
         tokenizer = stage_vocabulary(
             folder, config, folder.runs, subject.pretrain, sample
         ).tokenizer

@@ -117,6 +117,7 @@ class RunFolder:
         self.path, self.kind, self.exp = path, kind, exp
         self.config_path = path / KINDS[kind].config_file
         self.results_path = path / "results.json"
+        self.tokenizer_path = path / "tokenizer.json"
         self._was_drafted = False
 
     @property

@@ -25,6 +25,11 @@ class Kind:
     mlm: bool = False
     encoder: bool = True
 
+    @property
+    def metric(self) -> str:
+        """The metric of the validation split that `measure` is; of an MLM less is better."""
+        return self.measure.removeprefix("validation.")
+
 
 _LOSS = "validation.loss"
 

@@ -1,5 +1,6 @@
 """Steps or a whole run once more: are they the same?"""
 
+import itertools
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from jaxattn.errors import InputError
 from jaxattn.ops.trees import path_names
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.results import Results
+from jaxattn.stages.baseline import baseline
 from jaxattn.stages.finetune import finetune
 from jaxattn.stages.mlm import pretrain, tapt
 
@@ -20,14 +22,29 @@ SAME = ("validation", "test", "parameters", "best_step", "data_hash")
 """Entries of results.json that a replay must give again."""
 
 
-def _names(runs: Path, kind: str, exp: str) -> Iterator[RunFolder]:
-    number = 1
-    while True:
-        yield RunFolder(runs, kind, f"{exp[:50]}-{number}")
-        number += 1
+def replay_folder(original: RunFolder) -> RunFolder:
+    """The first free runs/replays/<kind>/<exp>-<n>."""
+    root = original.runs / "replays"
+    names = (f"{original.exp[:50]}-{number}" for number in itertools.count(1))
+    folders = (RunFolder(root, original.kind, name) for name in names)
+    return next(folder for folder in folders if not folder.path.exists())
 
 
-def _differences(old: Results, new: Results) -> Iterator[str]:
+def repeat(
+    original: RunFolder, copy: RunFolder, config: Config, stop_after: int | None = None
+) -> None:
+    """Runs in `copy` what was run in `original`; `stop_after`: see `train`."""
+    if original.kind == "baseline":
+        baseline(copy, config)
+    elif original.kind == "pretrain":
+        pretrain(copy, config, stop_after)
+    else:
+        stage = tapt if original.kind == "tapt" else finetune
+        stage(copy, config, original.runs, original.pretrained_from(), stop_after)
+
+
+def unlike(old: Results, new: Results) -> Iterator[str]:
+    """The entries of `SAME` that differ, each as a line."""
     for name in SAME:
         before, now = getattr(old, name), getattr(new, name)
         if before != now:
@@ -84,20 +101,12 @@ def unequal(there: Any, here: Any) -> list[str]:
     return lines
 
 
-def _copy(original: RunFolder, root: Path, step: int) -> RunFolder:
+def copy_of(original: RunFolder, root: Path, step: int) -> RunFolder:
     """A folder in which training goes on from that checkpoint; from nothing for step 0."""
     copy = RunFolder(root, original.kind, original.exp)
     copy.path.mkdir(parents=True)
-    shutil.copy(original.path / "tokenizer.json", copy.path)
+    shutil.copy(original.tokenizer_path, copy.path)
     if step:
         name = f"checkpoints/step_{step:08d}"
         shutil.copytree(original.path / name, copy.path / name)
     return copy
-
-
-def _train(copy: RunFolder, original: RunFolder, config: Config, end: int) -> None:
-    if original.kind == "pretrain":
-        pretrain(copy, config, stop_after=end)
-    else:
-        stage = tapt if original.kind == "tapt" else finetune
-        stage(copy, config, original.runs, original.pretrained_from(), stop_after=end)

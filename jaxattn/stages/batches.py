@@ -12,6 +12,8 @@ from jaxattn.data.batches.packing import PackedPlan
 from jaxattn.data.tokens.arrays import TokenRows, special_ids
 from jaxattn.train.feed import NumpyBatch
 
+Plan = BatchPlan | PackedPlan
+
 
 def bucket_plan(config: Config, lengths: np.ndarray) -> BatchPlan:
     """The batches of training on rows of these int [n] lengths."""
@@ -19,7 +21,7 @@ def bucket_plan(config: Config, lengths: np.ndarray) -> BatchPlan:
     return BatchPlan(lengths, buckets=config.data.buckets, batch_size=size, seed=seed)
 
 
-def mlm_plan(config: Config, lengths: np.ndarray) -> BatchPlan | PackedPlan:
+def mlm_plan(config: Config, lengths: np.ndarray) -> Plan:
     """The batches of an MLM on texts of these int [n] lengths, packed if the options say so."""
     if not config.data.packing:
         return bucket_plan(config, lengths)
@@ -33,7 +35,7 @@ def total_steps(config: Config, steps_per_epoch: int) -> int:
     return min(steps, config.train.max_steps) if config.train.max_steps else steps
 
 
-def program_steps(plan: BatchPlan | PackedPlan, start: int, end: int) -> list[int]:
+def program_steps(plan: Plan, start: int, end: int) -> list[int]:
     """The first step of every padded length from `start` on; an epoch has all of them."""
     first: dict[int, int] = {}
     for step in range(start, min(end, start + plan.steps_per_epoch)):
@@ -54,7 +56,7 @@ def make_masking(config: Config, tokenizer: Any) -> Masking:
 
 
 def mlm_batches(
-    config: Config, tokens: TokenRows, plan: BatchPlan | PackedPlan, masking: Masking
+    config: Config, tokens: TokenRows, plan: Plan, masking: Masking
 ) -> Callable[[int], NumpyBatch]:
     """Step -> its batch of masked texts, a pure function."""
 

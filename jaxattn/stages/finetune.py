@@ -1,6 +1,8 @@
 """Fine-tuning: a classifier from a pretrained encoder."""
 
+import dataclasses
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,30 +11,47 @@ from jaxattn.config import Config
 from jaxattn.console import say
 from jaxattn.data.batches.order import classification_batch
 from jaxattn.data.corpora.splits import data_hash, load_labelled
-from jaxattn.data.tokens.arrays import special_ids
-from jaxattn.data.tokens.encode import encode, unknown_warning
+from jaxattn.data.tokens.arrays import CutRows, TokenRows, special_ids
+from jaxattn.data.tokens.encode import EncodeStats, encode, unknown_warning
 from jaxattn.data.tokens.tokenise import cache_folder
-from jaxattn.data.tokens.wordpiece import save_tokenizer
 from jaxattn.evaluate.corpus import cut_reader, report_on_test
 from jaxattn.evaluate.metrics import classification_metrics
-from jaxattn.evaluate.predict import Trained, make_predictor
+from jaxattn.evaluate.predict import ClassPredictor, Trained, make_predictor
 from jaxattn.model.heads import ClassifierModel
 from jaxattn.model.peft import counts, on_folded
-from jaxattn.ops.trees import tree_hash
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import SCRATCH
-from jaxattn.runs.publish import write_results
-from jaxattn.runs.results import Results, Stage
-from jaxattn.stages import machine
+from jaxattn.runs.results import Results
 from jaxattn.stages.batches import bucket_plan
-from jaxattn.stages.origin import stages_before, unchanged_params
+from jaxattn.stages.origin import FROM_SCRATCH, begin_with
 from jaxattn.stages.parameters import check_method, first_params, first_pooler, grown, tiled
-from jaxattn.stages.training import train
+from jaxattn.stages.task import Outcome, Task
+from jaxattn.stages.training import run_stage
 from jaxattn.stages.vocabulary import stage_vocabulary
 from jaxattn.train.feed import NumpyBatch
 from jaxattn.train.job import NonFiniteError
 from jaxattn.train.sharding import BatchPlacement, check_batches, make_mesh
 from jaxattn.train.steps import classification_loss
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassEvaluator:
+    """The metrics of a classifier on labelled texts, int [n] classes."""
+
+    predictor: ClassPredictor
+    tokens: TokenRows
+    labels: np.ndarray
+
+    def compile(self, trained: Trained) -> None:
+        """Compiles what `metrics` will need."""
+        self.predictor.compile(trained, self.tokens)
+
+    def metrics(self, trained: Trained) -> dict[str, float | None]:
+        """Those of `classification_metrics`; raises NonFiniteError for logits that are not."""
+        probabilities = self.predictor.probabilities(trained, self.tokens)
+        if not np.isfinite(probabilities).all():
+            raise NonFiniteError("the logits on the validation split are not finite")
+        return dict(classification_metrics(probabilities, self.labels))
 
 
 def finetune(
@@ -43,34 +62,34 @@ def finetune(
     mesh = make_mesh(config.train)
     check_batches(config.train, mesh)
     corpus = load_labelled(config.data)
-    vocabulary = stage_vocabulary(folder, config, runs, pretrain, corpus.train.texts)
-    tokenizer = vocabulary.tokenizer
-    special, vocab_size = special_ids(tokenizer), tokenizer.get_vocab_size()
-    data, cache = config.data, cache_folder(config)
-    tokens, stats = encode(
-        tokenizer, corpus.train.texts, data.max_length, truncate=data.truncate, cache=cache
-    )
-    validation, _ = encode(
-        tokenizer, corpus.validation.texts, data.max_length, truncate=data.truncate, cache=cache
-    )
+    train, classes = corpus.train, len(corpus.label_names)
+    vocabulary = stage_vocabulary(folder, config, runs, pretrain, train.texts)
+    tokenizer, special = vocabulary.tokenizer, special_ids(vocabulary.tokenizer)
+
+    def encoded(texts: Sequence[str]) -> tuple[CutRows, EncodeStats]:
+        data, cache = config.data, cache_folder(config)
+        return encode(tokenizer, texts, data.max_length, truncate=data.truncate, cache=cache)
+
+    tokens, stats = encoded(train.texts)
+    validation, _ = encoded(corpus.validation.texts)
     if warning := unknown_warning(stats):
         warnings.warn(warning, stacklevel=1)
     say(
-        f"{len(tokens):,} training texts of {len(corpus.label_names)} classes, "
+        f"{len(tokens):,} training texts of {classes} classes, "
         f"{stats.truncated_share:.1%} cut at {config.data.max_length} tokens"
     )
     plan = bucket_plan(config, tokens.lengths)
 
     def batch(step: int) -> NumpyBatch:
         length, indices = plan.batch_indices(step)
-        return classification_batch(tokens, corpus.train.labels, indices, length, special.pad)
+        return classification_batch(tokens, train.labels, indices, length, special.pad)
 
-    model = ClassifierModel(config, vocab_size, len(corpus.label_names))
-    found, pretrain_hash = None, None
+    model = ClassifierModel(config, tokenizer.get_vocab_size(), classes)
+    saved, origin = None, FROM_SCRATCH
     if pretrain != SCRATCH:
-        found, pretrain_hash = unchanged_params(folder, runs, pretrain)
-        found = tiled(grown(found, vocabulary.origins), config.model.max_seq_len)
-    params, base = first_params(model, config, special, pretrain, found)
+        saved, origin = begin_with(folder, runs, pretrain)
+        saved = tiled(grown(saved, vocabulary.origins), config.model.max_seq_len)
+    params, base = first_params(model, config, special, pretrain, saved)
     counted = counts(params, None if base is None else base.frozen)
     if pretrain != SCRATCH:
         params = {**params, **first_pooler(config, runs, pretrain)}
@@ -78,88 +97,42 @@ def finetune(
         f"{config.peft.method}: {counted['total']:,} parameters, {counted['trainable']:,} of them "
         f"trained, {counted['added']:,} added to the encoder"
     )
+    loss = classification_loss(
+        model,
+        label_smoothing=config.finetune.label_smoothing,
+        class_weights=class_weights(config.finetune.class_weights, train.labels, classes),
+    )
     predictor = make_predictor(config, model, special.pad, BatchPlacement(mesh))
+    task = Task(
+        loss=on_folded(loss, config.peft),
+        params=params,
+        plan=plan,
+        batch=batch,
+        evaluator=ClassEvaluator(predictor, validation, corpus.validation.labels),
+        tokenizer=tokenizer,
+        data_hash=data_hash(corpus),
+        origin=origin,
+        base=base,
+        saved=origin.saved | {"label_names": list(corpus.label_names)},
+        environment={"parameters": counted},
+    )
 
-    def validate(trained: Trained) -> dict[str, float | None]:
-        probabilities = predictor.probabilities(trained, validation)
-        if not np.isfinite(probabilities).all():
-            raise NonFiniteError("the logits on the validation split are not finite")
-        return dict(classification_metrics(probabilities, corpus.validation.labels))
-
-    digest = data_hash(corpus)
-    before = stages_before(runs, pretrain)
-    extra = {
-        "pretrain": pretrain,
-        "pretrain_hash": pretrain_hash,
-        "label_names": list(corpus.label_names),
-    }
-    folder.begin(config, extra, machine.describe(config) | {"parameters": counted})
-    with folder.running():
-        save_tokenizer(tokenizer, folder.path / "tokenizer.json")
-        outcome = train(
-            folder,
-            config,
-            stage=f"finetune {folder.exp}",
-            loss_fn=on_folded(
-                classification_loss(
-                    model,
-                    label_smoothing=config.finetune.label_smoothing,
-                    class_weights=class_weights(
-                        config.finetune.class_weights, corpus.train.labels, len(corpus.label_names)
-                    ),
-                ),
-                config.peft,
-            ),
-            params=params,
-            plan=plan,
-            batch=batch,
-            prepare=lambda trained: predictor.compile(trained, validation),
-            validate=validate,
-            select="macro_f1",
-            higher_is_better=True,
-            tokenizer_json=tokenizer.to_str(),
-            data_hash=digest,
-            mesh=mesh,
-            finetune=config.finetune,
-            base=base,
-            stop_after=stop_after,
-        )
+    def finish(outcome: Outcome, results: Results) -> Results:
         read = cut_reader(config, predictor, outcome.trained, tokenizer)
-        tested = report_on_test(folder, corpus, read, "predictions_test.csv")
-        write_results(
-            folder,
-            config,
-            Results(
-                kind="finetune",
-                exp=folder.exp,
-                attention=config.attention.type,
-                data=config.data.name,
-                data_hash=digest,
-                seed=config.train.seed,
-                pretrain=None if pretrain == SCRATCH else pretrain.partition("@")[0],
-                pretrain_hash=pretrain_hash,
-                peft=config.peft.method,
-                parameters=counted["total"],
-                trainable_parameters=counted["trainable"],
-                added_parameters=counted["added"],
-                best_step=outcome.best_step,
-                stopped_step=outcome.stopped_step,
-                best_hash=tree_hash(outcome.trained.params),
-                **tested,
-                cost=outcome.cost,
-                pretrain_cost=before[-1].cost if before else None,
-                stages=(
-                    *before,
-                    Stage.of(folder.kind, folder.exp, config, outcome.best_step, outcome.cost),
-                ),
-                compiled_programs=outcome.programs,
-                truncated_share=stats.truncated_share,
-                unknown_share=stats.unknown_share,
-                vocabulary=vocabulary.report,
-                device=machine.device_name(),
-            ),
+        return dataclasses.replace(
+            results,
+            peft=config.peft.method,
+            parameters=counted["total"],
+            trainable_parameters=counted["trainable"],
+            added_parameters=counted["added"],
+            pretrain_cost=origin.stages[-1].cost if origin.stages else None,
+            truncated_share=stats.truncated_share,
+            unknown_share=stats.unknown_share,
+            vocabulary=vocabulary.report,
+            **report_on_test(folder, corpus, read, "predictions_test.csv"),
         )
-    test = tested["test"]
+
+    test = run_stage(folder, config, task, mesh, finish, stop_after).test or {}
     say(
         f"finished: {folder.path}: test accuracy {test['accuracy']:.4f}, "
         f"macro-F1 {test['macro_f1']:.4f}"

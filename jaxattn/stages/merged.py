@@ -1,19 +1,59 @@
-"""A run of ordinary parameters, with what LoRA has learned folded in."""
+"""A run of ordinary parameters, with what a method of fine-tuning has learned folded in."""
 
-from typing import Any
+import dataclasses
+import shutil
 
 import jax.numpy as jnp
 
-from jaxattn.runs.folder import RunFolder
+from jaxattn.config import flatten, replace, to_plain
+from jaxattn.data.tokens.wordpiece import load_tokenizer
+from jaxattn.errors import InputError
+from jaxattn.files import entry, write_json
+from jaxattn.model.heads import ClassifierModel
+from jaxattn.ops.trees import Params, count_parameters, tree_hash
+from jaxattn.runs.folder import MERGED, RunFolder
 from jaxattn.runs.predictions import NAME
+from jaxattn.stages import machine
+from jaxattn.stages.parameters import params_of_run
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.state import TrainState
 
 COPIED = ("tokenizer.json", NAME)
 
 
+def merge(source: RunFolder, merged: RunFolder) -> int:
+    """Writes the finished fine-tuning `source` as `merged`; returns the number of its parameters.
+
+    It needs neither the base nor `peft`, and holds no optimizer: it can be read, not trained.
+
+    Raises:
+      InputError: the results or the parameters of `source` cannot be read.
+    """
+    config, extra = source.saved_config()
+    names = entry(extra, "label_names", list, source.config_path)
+    tokenizer = load_tokenizer(source.tokenizer_path, config.tokenizer.lowercase)
+    results = source.results()
+    if (step := results.best_step) is None:
+        raise InputError(f"{source.results_path}: best_step: found None, expected a step")
+    model = ClassifierModel(config, tokenizer.get_vocab_size(), len(names))
+    params = params_of_run(source, config, model, step)
+    plain = replace(config, {"peft.method": "full"})
+    merged.begin(plain, extra, machine.describe(plain))
+    with merged.running():
+        for name in COPIED:
+            shutil.copy(source.path / name, merged.path)
+        method = config.peft.method
+        write_json(merged.path / MERGED, {"exp": source.exp, "peft": method, "step": step})
+        _save(merged, source, flatten(to_plain(plain)), params, step)
+        parameters = count_parameters(params)
+        dataclasses.replace(
+            results, exp=merged.exp, parameters=parameters, best_hash=tree_hash(params)
+        ).write(merged.results_path)
+    return parameters
+
+
 def _save(
-    merged: RunFolder, source: RunFolder, options: dict[str, Any], params: Any, step: int
+    merged: RunFolder, source: RunFolder, options: dict[str, object], params: Params, step: int
 ) -> None:
     """The one checkpoint of the merged run, whose document is that of the source but for `peft`."""
     document = Checkpoints(source.path / "checkpoints", keep=1).document(step)

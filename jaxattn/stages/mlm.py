@@ -2,9 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from jaxattn.config import Config
 from jaxattn.console import say
@@ -13,19 +11,18 @@ from jaxattn.data.corpora.splits import TextCorpus, load_task_texts, load_texts,
 from jaxattn.data.tokens.encode import encode_pieces, unknown_warning
 from jaxattn.data.tokens.extend import refuse_extension
 from jaxattn.data.tokens.tokenise import cache_folder
-from jaxattn.data.tokens.wordpiece import save_tokenizer
 from jaxattn.evaluate.predict import MlmEvaluator, trained_by
 from jaxattn.model.heads import MlmModel, init_mlm
-from jaxattn.ops.trees import tree_hash
+from jaxattn.ops.trees import Params
 from jaxattn.runs.folder import RunFolder
-from jaxattn.runs.publish import write_results
-from jaxattn.runs.results import Facts, Metrics, Results, Stage
-from jaxattn.stages import machine
+from jaxattn.runs.kinds import SCRATCH
+from jaxattn.runs.results import Metrics, Results
 from jaxattn.stages.batches import make_masking, mlm_batches, mlm_plan
-from jaxattn.stages.origin import POOLER, source_of, stages_before, unchanged_params
+from jaxattn.stages.origin import FROM_SCRATCH, POOLER, Origin, begin_with, source_of
 from jaxattn.stages.parameters import carried_over, grown, tiled
-from jaxattn.stages.training import train
-from jaxattn.stages.vocabulary import make_tokenizer, stage_vocabulary
+from jaxattn.stages.task import Outcome, Task
+from jaxattn.stages.training import run_stage
+from jaxattn.stages.vocabulary import StageVocabulary, stage_vocabulary
 from jaxattn.train.sharding import BatchPlacement, check_batches, make_mesh
 from jaxattn.train.steps import mlm_loss
 
@@ -38,7 +35,7 @@ class AttentionChange:
     """
 
     config: Config
-    params: Any
+    params: Params
     after: str
 
     def report(
@@ -76,40 +73,56 @@ class MlmStart:
     """What an MLM begins with that does not begin with random weights.
 
     Attributes:
-      params: random parameters -> the first ones of this training.
-      pretrain, pretrain_hash: the checkpoint, name@step, and the hash of its parameters.
-      vocabulary: what extending it has changed; None: it was not.
-      stages: the stages before this one.
+      origin: the checkpoint.
+      params: its parameters, with the vocabulary and the positions of this stage.
       change: what the model was before its attention was exchanged; None: it was not.
     """
 
-    params: Callable[[Any], Any]
-    pretrain: str
-    pretrain_hash: str
-    vocabulary: Facts | None
-    stages: list[Stage]
-    change: AttentionChange | None = None
+    origin: Origin
+    params: Params
+    change: AttentionChange | None
 
 
 def pretrain(folder: RunFolder, config: Config, stop_after: int | None = None) -> None:
     """Pretrains in `folder`, or goes on where it stopped; `stop_after`: see `train`."""
+    # Said before the texts are read, which may take minutes.
     refuse_extension(config.tokenizer)
     corpus = load_texts(config.data)
-    tokenizer = make_tokenizer(folder, config, corpus.train)
-    train_mlm(folder, config, corpus, tokenizer, stop_after=stop_after)
+    vocabulary = stage_vocabulary(folder, config, folder.runs, SCRATCH, corpus.train)
+    train_mlm(folder, config, corpus, vocabulary, stop_after=stop_after)
+
+
+def tapt(
+    folder: RunFolder, config: Config, runs: Path, pretrain: str, stop_after: int | None = None
+) -> None:
+    """Trains in `folder` from `pretrain` (name@step), or goes on where it stopped.
+
+    `stop_after`: see `train`.
+    """
+    corpus = load_task_texts(config.data)
+    vocabulary = stage_vocabulary(folder, config, runs, pretrain, corpus.train)
+    saved, origin = begin_with(folder, runs, pretrain)
+    # That of an imported BERT: the MLM has none, fine-tuning finds it where it was imported.
+    saved = {name: value for name, value in saved.items() if name != POOLER}
+    first = tiled(grown(saved, vocabulary.origins), config.model.max_seq_len)
+    change = attention_change(config, source_of(runs, pretrain)[0].saved_config()[0], first)
+    train_mlm(
+        folder, config, corpus, vocabulary, MlmStart(origin, first, change), stop_after=stop_after
+    )
 
 
 def train_mlm(
     folder: RunFolder,
     config: Config,
     corpus: TextCorpus,
-    tokenizer: Any,
+    vocabulary: StageVocabulary,
     start: MlmStart | None = None,
     stop_after: int | None = None,
 ) -> None:
     """Trains the MLM on `corpus`, from random weights or from `start`."""
     mesh = make_mesh(config.train)
     check_batches(config.train, mesh)
+    tokenizer = vocabulary.tokenizer
     vocab_size = tokenizer.get_vocab_size()
     say(f"tokenising {len(corpus.train) + len(corpus.validation):,} texts")
     cache = cache_folder(config)
@@ -122,9 +135,6 @@ def train_mlm(
     plan = mlm_plan(config, tokens.lengths)
     if isinstance(plan, PackedPlan):
         say(f"packed into {plan.rows:,} rows, {plan.useful_share:.1%} of their places useful")
-    batch = mlm_batches(config, tokens, plan, masking)
-
-    model = MlmModel(config, vocab_size)
 
     def evaluator_of(model: MlmModel) -> MlmEvaluator:
         return MlmEvaluator(
@@ -136,103 +146,49 @@ def train_mlm(
             place=BatchPlacement(mesh),
         )
 
-    evaluator = evaluator_of(model)
-    params = init_mlm(model, config.train.seed)
+    model = MlmModel(config, vocab_size)
+    evaluator, params = evaluator_of(model), init_mlm(model, config.train.seed)
     at_start: Metrics | None = None
     before_change: Metrics | None = None
-    extra = {}
     if start is not None:
-        params = start.params(params)
+        params = carried_over(params, start.params, start.origin.pretrain)
         at_start = evaluator.metrics(trained_by(config, params, 0))
         say(f"validation loss of the checkpoint: {at_start['loss']:.4f}")
-        extra = {"pretrain": start.pretrain, "pretrain_hash": start.pretrain_hash}
-    change = start.change if start is not None else None
-    if change is not None:
-        before = evaluator_of(MlmModel(change.config, vocab_size))
-        before_change = before.metrics(trained_by(change.config, change.params, 0))
-    digest = texts_hash(corpus.train, corpus.validation)
-    folder.begin(config, extra, machine.describe(config))
-    with folder.running():
-        save_tokenizer(tokenizer, folder.path / "tokenizer.json")
-        outcome = train(
-            folder,
-            config,
-            stage=f"{folder.kind} {folder.exp}",
-            loss_fn=mlm_loss(model),
-            params=params,
-            plan=plan,
-            batch=batch,
-            prepare=evaluator.compile,
-            validate=evaluator.metrics,
-            select="loss",
-            higher_is_better=False,
-            tokenizer_json=tokenizer.to_str(),
-            data_hash=digest,
-            mesh=mesh,
-            stop_after=stop_after,
-        )
+        if change := start.change:
+            before = evaluator_of(MlmModel(change.config, vocab_size))
+            before_change = before.metrics(trained_by(change.config, change.params, 0))
+    task = Task(
+        loss=mlm_loss(model),
+        params=params,
+        plan=plan,
+        batch=mlm_batches(config, tokens, plan, masking),
+        evaluator=evaluator,
+        tokenizer=tokenizer,
+        data_hash=texts_hash(corpus.train, corpus.validation),
+        origin=start.origin if start else FROM_SCRATCH,
+        saved=start.origin.saved if start else {},
+    )
+
+    def finish(outcome: Outcome, results: Results) -> Results:
         at_end = evaluator.metrics(outcome.trained)
         changed = None
-        if change is not None and before_change is not None and at_start is not None:
-            changed = change.report(before_change, at_start, at_end)
-        write_results(
-            folder,
-            config,
-            Results(
-                kind=folder.kind,
-                exp=folder.exp,
-                attention=config.attention.type,
-                data=config.data.name,
-                data_hash=digest,
-                seed=config.train.seed,
-                parameters=outcome.parameters,
-                best_step=outcome.best_step,
-                best_hash=tree_hash(outcome.trained.params),
-                pretrain=start.pretrain.partition("@")[0] if start else None,
-                pretrain_hash=start.pretrain_hash if start else None,
-                vocabulary=start.vocabulary if start else None,
-                validation_at_start=at_start,
-                validation_before_change=before_change,
-                validation=at_end,
-                attention_change=changed,
-                cost=outcome.cost,
-                stages=(
-                    *(start.stages if start else ()),
-                    Stage.of(folder.kind, folder.exp, config, outcome.best_step, outcome.cost),
-                ),
-                compiled_programs=outcome.programs,
-                tokenizer=dataclasses.asdict(stats) | {"vocabulary": vocab_size},
-                device=machine.device_name(),
-            ),
+        if start and start.change and before_change and at_start:
+            changed = start.change.report(before_change, at_start, at_end)
+        return dataclasses.replace(
+            results,
+            vocabulary=vocabulary.report,
+            validation_at_start=at_start,
+            validation_before_change=before_change,
+            validation=at_end,
+            attention_change=changed,
+            tokenizer=dataclasses.asdict(stats) | {"vocabulary": vocab_size},
         )
+
+    run_stage(folder, config, task, mesh, finish, stop_after)
     say(f"finished: {folder.path}")
 
 
-def tapt(
-    folder: RunFolder, config: Config, runs: Path, pretrain: str, stop_after: int | None = None
-) -> None:
-    """Trains in `folder` from `pretrain` (name@step), or goes on where it stopped.
-
-    `stop_after`: see `train`.
-    """
-    corpus = load_task_texts(config.data)
-    vocabulary = stage_vocabulary(folder, config, runs, pretrain, corpus.train)
-    found, digest = unchanged_params(folder, runs, pretrain)
-    # That of an imported BERT: the MLM has none, fine-tuning finds it where it was imported.
-    found = {name: value for name, value in found.items() if name != POOLER}
-    first = tiled(grown(found, vocabulary.origins), config.model.max_seq_len)
-    start = MlmStart(
-        params=lambda fresh: carried_over(fresh, first, pretrain),
-        change=attention_change(config, source_of(runs, pretrain)[0].saved_config()[0], first),
-        pretrain=pretrain,
-        pretrain_hash=digest,
-        vocabulary=vocabulary.report,
-        stages=stages_before(runs, pretrain),
-    )
-    train_mlm(folder, config, corpus, vocabulary.tokenizer, start, stop_after)
-
-
-def attention_change(config: Config, before: Config, params: Any) -> AttentionChange | None:
+def attention_change(config: Config, before: Config, params: Params) -> AttentionChange | None:
     """None where the attention, its options among it, is that of the stage before.
 
     Args:

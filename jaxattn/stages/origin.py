@@ -12,7 +12,7 @@ from typing import Any
 
 from jaxattn.config import Config
 from jaxattn.errors import InputError
-from jaxattn.ops.trees import tree_hash
+from jaxattn.ops.trees import Params, tree_hash
 from jaxattn.runs.folder import IMPORTED_FROM, RunFolder
 from jaxattn.runs.kinds import SCRATCH, called
 from jaxattn.runs.results import Stage
@@ -20,6 +20,42 @@ from jaxattn.train.checkpoints import Checkpoints
 
 POOLER = "pooler"
 """Name of the pooler among the parameters of an import, and of a classifier."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The checkpoint that a stage begins with.
+
+    `pretrain` is its name, name@step or none; `digest` the hash of its parameters, and `stages` are
+    those that led to it.
+    """
+
+    pretrain: str
+    digest: str | None
+    stages: tuple[Stage, ...]
+
+    @property
+    def run(self) -> str | None:
+        """The run it is from; None for random weights."""
+        return None if self.pretrain == SCRATCH else self.pretrain.partition("@")[0]
+
+    @property
+    def saved(self) -> dict[str, Any]:
+        """What is saved of it beside the options of the run."""
+        return {"pretrain": self.pretrain, "pretrain_hash": self.digest}
+
+
+FROM_SCRATCH = Origin(SCRATCH, None, ())
+
+
+def begin_with(folder: RunFolder, runs: Path, pretrain: str) -> tuple[Params, Origin]:
+    """The parameters of `name@step`, for the run in `folder`, and where they are from.
+
+    Raises:
+      InputError: the run in `folder` was begun with other parameters under this name.
+    """
+    params, digest = unchanged_params(folder, runs, pretrain)
+    return params, Origin(pretrain, digest, tuple(stages_before(runs, pretrain)))
 
 
 def source_of(runs: Path, pretrain: str) -> tuple[RunFolder, int | None]:
@@ -74,7 +110,7 @@ def pinned(runs: Path, pretrain: str) -> str:
     return reference(source, step)
 
 
-def pretrained_params(runs: Path, pretrain: str) -> Any:
+def pretrained_params(runs: Path, pretrain: str) -> Params:
     """Parameters of `name@step`."""
     source, step = source_of(runs, pretrain)
     checkpoints = Checkpoints(source.path / "checkpoints", keep=1)
@@ -84,7 +120,7 @@ def pretrained_params(runs: Path, pretrain: str) -> Any:
     return checkpoints.load_params(step)
 
 
-def inherited_pooler(runs: Path, pretrain: str) -> Any:
+def inherited_pooler(runs: Path, pretrain: str) -> Params | None:
     """The pooler of the BERT that the stages to `name@step` began with, or None.
 
     An MLM has none, so that TAPT leaves it as it was imported.
@@ -100,7 +136,7 @@ def inherited_pooler(runs: Path, pretrain: str) -> Any:
     return pretrained_params(runs, pretrain).get(POOLER) if imported else None
 
 
-def unchanged_params(folder: RunFolder, runs: Path, pretrain: str) -> tuple[Any, str]:
+def unchanged_params(folder: RunFolder, runs: Path, pretrain: str) -> tuple[Params, str]:
     """Parameters of `name@step` and their hash.
 
     Raises:
@@ -120,8 +156,6 @@ def unchanged_params(folder: RunFolder, runs: Path, pretrain: str) -> tuple[Any,
 
 def stages_before(runs: Path, pretrain: str) -> list[Stage]:
     """The stages that led to `name@step`, the first one first."""
-    if pretrain == SCRATCH:
-        return []
     source, step = source_of(runs, pretrain)
     config, extra = source.saved_config()
     before = stages_before(runs, source.pretrained_from()) if source.kind == "tapt" else []

@@ -4,8 +4,9 @@ A run that trains a part of the parameters keeps that part, the name of the chec
 from and the hash of what it took from there. The whole is put together again from both.
 """
 
+import dataclasses
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,30 @@ from jaxattn.errors import InputError
 from jaxattn.model.heads import ClassifierModel, init_classifier
 from jaxattn.model.keys import init_key
 from jaxattn.model.peft import complete, cut, equipped, is_added
-from jaxattn.ops.trees import joined, shapes_differ, split, tree_hash
+from jaxattn.ops.trees import Params, joined, shapes_differ, split, tree_hash
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import SCRATCH
 from jaxattn.stages.origin import POOLER, inherited_pooler, pretrained_params
-from jaxattn.stages.training import Base
 from jaxattn.train.checkpoints import Checkpoints
+
+
+@dataclasses.dataclass(frozen=True)
+class Base:
+    """What a run that trains a part of the parameters adds it to.
+
+    Attributes:
+      reference: the checkpoint it is from, name@step.
+      frozen: the other parameters.
+      complete: (trained, frozen) -> the parameters of the model.
+    """
+
+    reference: str
+    frozen: Params
+    complete: Callable[[Params, Params], Params]
+
+    def document(self) -> dict[str, str]:
+        """What every checkpoint of the run says of it."""
+        return {"base": self.reference, "base_hash": tree_hash(self.frozen)}
 
 
 def check_method(config: Config, pretrain: str) -> None:
@@ -47,8 +66,8 @@ def check_method(config: Config, pretrain: str) -> None:
 
 
 def first_params(
-    model: ClassifierModel, config: Config, special: SpecialIds, pretrain: str, found: Any
-) -> tuple[Any, Base | None]:
+    model: ClassifierModel, config: Config, special: SpecialIds, pretrain: str, found: Params | None
+) -> tuple[Params, Base | None]:
     """What is trained, at step 0, and what it is added to: None where everything is trained.
 
     Args:
@@ -75,7 +94,7 @@ def first_params(
     return trained, Base(pretrain, frozen, lambda one, other: complete(one, other, peft))
 
 
-def params_of_run(folder: RunFolder, config: Config, model: ClassifierModel, step: int) -> Any:
+def params_of_run(folder: RunFolder, config: Config, model: ClassifierModel, step: int) -> Params:
     """All parameters of the model as a fine-tuning run has them in its checkpoint of `step`.
 
     Raises:
@@ -104,7 +123,7 @@ def params_of_run(folder: RunFolder, config: Config, model: ClassifierModel, ste
     return jax.tree.map(jnp.asarray, complete(trained, frozen, config.peft))
 
 
-def first_pooler(config: Config, runs: Path, pretrain: str) -> dict[str, Any]:
+def first_pooler(config: Config, runs: Path, pretrain: str) -> Params:
     """The pooler of an imported BERT as parameters, where there is one and the head is BERT's.
 
     Says which weights of the head are new.
@@ -119,7 +138,7 @@ def first_pooler(config: Config, runs: Path, pretrain: str) -> dict[str, Any]:
     return {POOLER: jax.tree.map(jnp.asarray, pooler)}
 
 
-def carried_over(wanted: Any, found: Any, name: str) -> Any:
+def carried_over(wanted: Params, found: Params, name: str) -> Params:
     """The parameters of an earlier stage as arrays on the device.
 
     All of them, bit for bit, but the projections of keys where one of the two attentions has none:
@@ -167,7 +186,7 @@ def keys_fitted(wanted: Any, found: Any) -> tuple[Any, str]:
     return fitted, done
 
 
-def tiled(params: Any, length: int) -> Any:
+def tiled(params: Params, length: int) -> Params:
     """`params` with a table of `length` learned positions: the old one again and again.
 
     Position i begins as position i mod n of the n there were, so that every stretch of n tokens
@@ -195,7 +214,7 @@ def tiled(params: Any, length: int) -> Any:
     }
 
 
-def grown(params: Any, origins: Sequence[Sequence[int]]) -> Any:
+def grown(params: Params, origins: Sequence[Sequence[int]]) -> Params:
     """`params` with a row more of the token embeddings, and of the MLM's bias, per new token.
 
     A new embedding is the mean of those of the pieces that the token was split into before, and

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jaxattn.config import Config
 from jaxattn.console import say
@@ -13,6 +13,9 @@ from jaxattn.data.tokens.wordpiece import load_tokenizer
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import SCRATCH
 from jaxattn.stages.origin import source_of
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +29,7 @@ class StageVocabulary:
         None where the vocabulary was not extended.
     """
 
-    tokenizer: Any
+    tokenizer: "Tokenizer"
     origins: list[list[int]]
     report: dict[str, float] | None
 
@@ -43,16 +46,12 @@ def stage_vocabulary(
         refuse_extension(config.tokenizer)
         return StageVocabulary(make_tokenizer(folder, config, list(texts)), [], None)
     before = source_tokenizer(config, runs, pretrain)
-    asked = bool(config.tokenizer.extend or config.tokenizer.extra_tokens)
-    own = folder.path / "tokenizer.json"
-    if own.exists():
-        after = load_tokenizer(own, config.tokenizer.lowercase)
-    elif asked:
-        after = extended(before, texts, config.tokenizer)
-    else:
-        after = before
-    if not asked:
+    saved = folder.tokenizer_path.exists()
+    after = load_tokenizer(folder.tokenizer_path, config.tokenizer.lowercase) if saved else before
+    if not (config.tokenizer.extend or config.tokenizer.extra_tokens):
         return StageVocabulary(after, origins(before, after), None)
+    if not saved:
+        after = extended(before, texts, config.tokenizer)
     report = {
         f"{name}_{when}": value
         for when, tokenizer in (("before", before), ("after", after))
@@ -66,26 +65,33 @@ def stage_vocabulary(
     return StageVocabulary(after, origins(before, after), report)
 
 
-def make_tokenizer(folder: RunFolder, config: Config, texts: Sequence[str]) -> Any:
-    """The run's tokenizer: the saved one, that of `tokenizer.path`, or one made from `texts`."""
-    saved = folder.path / "tokenizer.json"
-    if saved.exists():
-        return load_tokenizer(saved, config.tokenizer.lowercase)
+def known_tokenizer(
+    folder: RunFolder, config: Config, runs: Path, pretrain: str = SCRATCH
+) -> "Tokenizer | None":
+    """The tokenizer that a run need not learn from texts; None where it has to.
+
+    It is the one that is saved with the run; that of the earlier stage; that of `tokenizer.path`;
+    or bytes.
+    """
+    if folder.tokenizer_path.exists():
+        return load_tokenizer(folder.tokenizer_path, config.tokenizer.lowercase)
+    if pretrain != SCRATCH:
+        return source_tokenizer(config, runs, pretrain)
     if config.tokenizer.path:
         return load_tokenizer(config.tokenizer.path, config.tokenizer.lowercase)
-    if config.tokenizer.kind != "bytes":
-        say(f"making a vocabulary ({config.tokenizer.kind}) from {len(texts):,} texts")
+    return new_tokenizer([], config.tokenizer) if config.tokenizer.kind == "bytes" else None
+
+
+def make_tokenizer(folder: RunFolder, config: Config, texts: Sequence[str]) -> "Tokenizer":
+    """The tokenizer of a run that begins from nothing, learned from `texts` where none is known."""
+    known = known_tokenizer(folder, config, folder.runs)
+    if known is not None:
+        return known
+    say(f"making a vocabulary ({config.tokenizer.kind}) from {len(texts):,} texts")
     return new_tokenizer(texts, config.tokenizer)
 
 
-def source_tokenizer(config: Config, runs: Path, pretrain: str) -> Any:
+def source_tokenizer(config: Config, runs: Path, pretrain: str) -> "Tokenizer":
     """The tokenizer of the earlier stage."""
-    path = source_of(runs, pretrain)[0].path / "tokenizer.json"
+    path = source_of(runs, pretrain)[0].tokenizer_path
     return load_tokenizer(path, config.tokenizer.lowercase)
-
-
-def inherited_tokenizer(folder: RunFolder, config: Config, runs: Path, pretrain: str) -> Any:
-    """The tokenizer of the earlier stage; None for a run that has, or makes, one of its own."""
-    if pretrain == SCRATCH or (folder.path / "tokenizer.json").exists():
-        return None
-    return source_tokenizer(config, runs, pretrain)

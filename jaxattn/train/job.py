@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxattn.ops.programs import Programs
+from jaxattn.ops.trees import Params
+from jaxattn.runs.results import Metrics
 from jaxattn.train.feed import NumpyBatch
 from jaxattn.train.state import TrainState, frozen_of
 
@@ -95,13 +97,13 @@ class Job:
     validate_every: int
     last_step: int
     program_steps: Sequence[int]
-    prepare: Callable[[Any], None]
-    validate: Callable[[Any, int], dict[str, float | None]]
+    prepare: Callable[[Params], None]
+    validate: Callable[[Params, int], Metrics]
     select: str
     higher_is_better: bool
     patience: int
-    eval_params: Callable[[TrainState], Any] | None
-    complete: Callable[[Any, Any], Any] | None
+    eval_params: Callable[[TrainState], Params] | None
+    complete: Callable[[Params, Params | None], Params] | None
     document: dict[str, Any]
     peak_memory: Callable[[], float]
     energy: Callable[[], float] | None = None
@@ -112,7 +114,7 @@ class Job:
         """Whether to validate after so many steps; after the last one always."""
         return done % (self.validate_every or self.steps_per_epoch) == 0 or done == self.total_steps
 
-    def evaluated(self, state: TrainState) -> Any:
+    def evaluated(self, state: TrainState) -> Params:
         """The parameters to validate: those of the whole model."""
         params = state.params if self.eval_params is None else self.eval_params(state)
         return params if self.complete is None else self.complete(params, frozen_of(state))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxattn.ops.trees import Params
 from jaxattn.train.optimizer import Optimizer
 from jaxattn.train.precision import LossScale
 
@@ -21,7 +22,7 @@ class TrainState:
     step, so they are never saved.
     """
 
-    params: Any
+    params: Params
     opt_state: optax.OptState
     step: jax.Array
     key: jax.Array
@@ -36,15 +37,15 @@ class PartialState(TrainState):
     It is a type of its own because what is saved is a `TrainState`: see `saved_part`.
     """
 
-    frozen: Any = None
+    frozen: Params | None = None
 
 
 def create_state(
-    params: Any,
+    params: Params,
     optimizer: Optimizer,
     seed: int,
     loss_scale: LossScale | None = None,
-    frozen: Any = None,
+    frozen: Params | None = None,
 ) -> TrainState:
     """The state before the first step; `frozen`: parameters beside `params`, or None."""
     state = TrainState(
@@ -57,12 +58,12 @@ def create_state(
     return with_frozen(state, frozen)
 
 
-def with_frozen(state: TrainState, frozen: Any) -> TrainState:
+def with_frozen(state: TrainState, frozen: Params | None) -> TrainState:
     """`state` with these parameters beside its own; None: as it is."""
     return state if frozen is None else PartialState(**vars(state), frozen=frozen)
 
 
-def frozen_of(state: TrainState) -> Any:
+def frozen_of(state: TrainState) -> Params | None:
     """The parameters that are not trained; None where all are."""
     return state.frozen if isinstance(state, PartialState) else None
 
