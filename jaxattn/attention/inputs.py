@@ -104,9 +104,6 @@ def checked(q: Array, k: Array | None, v: Array, given: Inputs) -> Inputs:
         raise InputError(f"dropout_rate: found {dropout_rate}, allowed: 0 <= rate < 1")
     if dropout_rate and dropout_key is None:
         raise InputError("dropout_rate is above 0: pass dropout_key=jax.random.key(...)")
-    key_mask, segment_ids, relative_bias = (
-        None if x is None else jnp.asarray(x) for x in (key_mask, segment_ids, relative_bias)
-    )
     attn_mask, bias = _four_axes("attn_mask", attn_mask, q, v), _four_axes("bias", given.bias, q, v)
     seen = Visibility(key_mask, attn_mask, documents(segment_ids), dropout_key)
     return given._replace(seen=seen, bias=bias, relative_bias=relative_bias)
@@ -123,7 +120,7 @@ def _four_axes(name: str, x: Array | None, q: Array, v: Array) -> Array | None:
     shape = (1,) * (4 - x.ndim) + x.shape
     if len(shape) != 4 or any(n not in (1, m) for n, m in zip(shape, full, strict=True)):
         raise InputError(f"{name} has shape {x.shape}, expected one that broadcasts to {full}")
-    return jnp.asarray(x).reshape(shape)
+    return x.reshape(shape)
 
 
 def documents(segment_ids: Int[Array, "B N"] | None) -> Int[Array, "B N"] | None:

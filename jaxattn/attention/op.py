@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from jaxattn.attention.inputs import Cost, Inputs, Visibility, checked
 from jaxattn.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+else:
+    DataclassInstance = object
 
-Options = TypeVar("Options", bound="DataclassInstance")
+Options = TypeVar("Options", bound=DataclassInstance)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,15 +54,15 @@ class AttentionOp(Generic[Options]):
 
     def apply(
         self,
-        q: Array,
-        k: Array | None,
-        v: Array,
+        q: ArrayLike,
+        k: ArrayLike | None,
+        v: ArrayLike,
         *,
-        key_mask: Array | None = None,
-        attn_mask: Array | None = None,
-        bias: Array | None = None,
-        relative_bias: Array | None = None,
-        segment_ids: Array | None = None,
+        key_mask: ArrayLike | None = None,
+        attn_mask: ArrayLike | None = None,
+        bias: ArrayLike | None = None,
+        relative_bias: ArrayLike | None = None,
+        segment_ids: ArrayLike | None = None,
         key: Array | None = None,
         drawn: Array | None = None,
         dropout_rate: float = 0.0,
@@ -107,10 +110,11 @@ class AttentionOp(Generic[Options]):
         ):
             if given and not honoured:
                 raise InputError(f"{self.name} cannot honour {name}: leave it out")
-        seen = Visibility(key_mask, attn_mask, segment_ids, dropout_key)
-        inputs = checked(
-            q, k, v, Inputs(seen, bias, relative_bias, key, drawn, dropout_rate, right_padded)
-        )
+        q, k, v = jnp.asarray(q), _array(k), jnp.asarray(v)
+        seen = Visibility(_array(key_mask), _array(attn_mask), _array(segment_ids), dropout_key)
+        biases = _array(bias), _array(relative_bias)
+        raw = Inputs(seen, *biases, key, drawn, dropout_rate, right_padded)
+        inputs = checked(q, k, v, raw)
         shared = getattr(chosen, "shared_qk", None)
         if shared is not None and shared != (k is None):
             raise InputError(
@@ -123,8 +127,7 @@ class AttentionOp(Generic[Options]):
             )
         if self.needs_key and drawn is None:
             self._check_key(key)
-        k = None if k is None else jnp.asarray(k)
-        return self.function(jnp.asarray(q), k, jnp.asarray(v), inputs, chosen)
+        return self.function(q, k, v, inputs, chosen)
 
     def draw(
         self, key: Array, head_width: int, options: Options | None = None, **changed: Any
@@ -160,3 +163,7 @@ class AttentionOp(Generic[Options]):
                 f"{self.name}: key is {key!r}, expected one typed key (jax.random.key)"
             )
         return key
+
+
+def _array(x: ArrayLike | None) -> Array | None:
+    return None if x is None else jnp.asarray(x)

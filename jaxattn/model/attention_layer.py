@@ -5,6 +5,8 @@ from typing import Any, NamedTuple, cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Bool, Float, Int
 
 from jaxattn.attention import ATTENTIONS, AttentionOp
 from jaxattn.model import positions as position_ops
@@ -16,17 +18,19 @@ projection_init = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 class Layout(NamedTuple):
     """What stands where in the rows of a batch.
 
-    key_mask: bool [B, N], True = real token; padding stands on the right.
-    segment_ids: int32 [B, N], runs of equal ids are texts of their own; None: one text a row.
-    positions: int32 [B, N], of each token in its text; None: 0, 1, ...
+    key_mask: True = real token; padding stands on the right.
+    segment_ids: runs of equal ids are texts of their own; None: one text a row.
+    positions: of each token in its text; None: 0, 1, ...
     """
 
-    key_mask: jax.Array
-    segment_ids: jax.Array | None = None
-    positions: jax.Array | None = None
+    key_mask: Bool[jax.Array, "B N"]
+    segment_ids: Int[jax.Array, "B N"] | None = None
+    positions: Int[jax.Array, "B N"] | None = None
 
     @classmethod
-    def of(cls, key_mask_BN: jax.Array, segment_ids_BN: jax.Array | None) -> "Layout":
+    def of(
+        cls, key_mask_BN: Bool[jax.Array, "B N"], segment_ids_BN: Int[jax.Array, "B N"] | None
+    ) -> "Layout":
         """The layout of rows of one text, or of packed rows."""
         if segment_ids_BN is None:
             return cls(key_mask_BN)
@@ -52,18 +56,18 @@ class AttentionLayer(nn.Module):
     rope_scale: float
     attention_dropout: float
     output_dropout: float
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(
         self,
-        x_BND: jax.Array,
+        x_BND: Float[jax.Array, "B N D"],
         layout: Layout,
-        relative_bias_HP: jax.Array | None,
+        relative_bias_HP: Float[jax.Array, "H P"] | None,
         deterministic: bool,
         first_only: bool = False,
-    ) -> jax.Array:
-        """[B, N, D] and the layout of its rows, optional bias [H, 2 * distance + 1] -> [B, N, D].
+    ) -> Float[jax.Array, "B _ D"]:
+        """Hidden states and the layout of their rows -> [B, N, D]; P = 2 * distance + 1.
 
         `first_only`: only what the first token gets is computed, as far as the attention allows,
         and returned, [B, 1, D]; rows are of one text then.

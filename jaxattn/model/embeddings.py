@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Float, Int
 
 from jaxattn.errors import InputError
 from jaxattn.model import positions as position_ops
@@ -30,7 +32,7 @@ class Embeddings(nn.Module):
     normalize: bool
     norm_eps: float
     dropout: float
-    dtype: jnp.dtype
+    dtype: DTypeLike
     prompt_tokens: int = 0
 
     def setup(self) -> None:
@@ -55,12 +57,12 @@ class Embeddings(nn.Module):
 
     def __call__(
         self,
-        ids_BN: jax.Array,
-        positions_BN: jax.Array | None,
-        token_types_BN: jax.Array | None = None,
+        ids_BN: Int[jax.Array, "B N"],
+        positions_BN: Int[jax.Array, "B N"] | None,
+        token_types_BN: Int[jax.Array, "B N"] | None = None,
         *,
         deterministic: bool,
-    ) -> jax.Array:
+    ) -> Float[jax.Array, "B _ D"]:
         """Embeds; `positions_BN` None: 0, 1, ...; `token_types_BN` None: all of type 0.
 
         Raises InputError for an input that is, with the prompt, longer than `max_seq_len`.
@@ -98,6 +100,6 @@ class Embeddings(nn.Module):
         dropped: jax.Array = self.drop(x_BND, deterministic=deterministic)
         return dropped
 
-    def attend(self, x_BSD: jax.Array) -> jax.Array:
-        """Scores against every token embedding (the tied output layer): float32 [B, S, V]."""
+    def attend(self, x_BSD: Float[jax.Array, "B S D"]) -> Float[jax.Array, "B S V"]:
+        """Scores against every token embedding (the tied output layer), float32."""
         return scores(x_BSD, self.tokens.embedding.astype(self.dtype))

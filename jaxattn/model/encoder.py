@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.core import FrozenDict
+from jax.typing import DTypeLike
+from jaxtyping import Bool, Float, Int
 
 from jaxattn.config import Config
 from jaxattn.model import positions as position_ops
@@ -27,11 +29,13 @@ class Mlp(nn.Module):
     mlp_dim: int
     activation: str
     dropout: float
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x_BND: jax.Array, deterministic: bool) -> jax.Array:
-        """[B, N, D] -> [B, N, D]."""
+    def __call__(
+        self, x_BND: Float[jax.Array, "B N D"], deterministic: bool
+    ) -> Float[jax.Array, "B N D"]:
+        """Hidden states in, hidden states out."""
         with jax.named_scope("mlp"):
             dense: dict[str, Any] = {"kernel_init": projection_init, "dtype": self.dtype}
             h = Dense(self.mlp_dim, name="up", **dense)(x_BND)
@@ -49,11 +53,11 @@ class Adapter(nn.Module):
 
     width: int
     activation: str
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x_BND: jax.Array) -> jax.Array:
-        """[B, N, D] -> [B, N, D]."""
+    def __call__(self, x_BND: Float[jax.Array, "B N D"]) -> Float[jax.Array, "B N D"]:
+        """Hidden states in, hidden states out."""
         dense: dict[str, Any] = {"kernel_init": nn.initializers.normal(0.01), "dtype": self.dtype}
         h = ACTIVATIONS[self.activation](Dense(self.width, name="down", **dense)(x_BND))
         return x_BND + Dense(x_BND.shape[-1], name="up", **dense)(h)
@@ -70,19 +74,19 @@ class EncoderBlock(nn.Module):
     mlp: Mapping[str, Any]
     norm: str
     norm_eps: float
-    dtype: jnp.dtype
+    dtype: DTypeLike
     remat_attention: bool = False
     adapters: Mapping[str, int] = FrozenDict()
 
     @nn.compact
     def __call__(
         self,
-        x_BND: jax.Array,
+        x_BND: Float[jax.Array, "B N D"],
         layout: Layout,
-        relative_bias_HP: jax.Array | None,
+        relative_bias_HP: Float[jax.Array, "H P"] | None,
         deterministic: bool,
         first_only: bool = False,
-    ) -> jax.Array:
+    ) -> Float[jax.Array, "B _ D"]:
         """[B, N, D] -> [B, N, D]; with `first_only` the first token's alone, [B, 1, D]."""
         layer = AttentionLayer
         if self.remat_attention:
@@ -122,7 +126,7 @@ class Encoder(nn.Module):
 
     config: Config
     vocab_size: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
     prompt_tokens: int = 0
     adapters: Mapping[str, int] = FrozenDict()
 
@@ -186,19 +190,19 @@ class Encoder(nn.Module):
 
     def __call__(
         self,
-        ids_BN: jax.Array,
-        key_mask_BN: jax.Array,
-        segment_ids_BN: jax.Array | None = None,
-        token_types_BN: jax.Array | None = None,
+        ids_BN: Int[jax.Array, "B N"],
+        key_mask_BN: Bool[jax.Array, "B N"],
+        segment_ids_BN: Int[jax.Array, "B N"] | None = None,
+        token_types_BN: Int[jax.Array, "B N"] | None = None,
         *,
         deterministic: bool,
         first_only: bool = False,
-    ) -> jax.Array:
-        """int32 [B, N], bool [B, N] True = real token -> [B, N, D].
+    ) -> Float[jax.Array, "B _ D"]:
+        """Ids and key mask (True = real token) of texts -> hidden states [B, N, D].
 
-        `segment_ids_BN`: int32 [B, N]; each run of equal ids is a text of its own, which gets what
+        `segment_ids_BN`: each run of equal ids is a text of its own, which gets what
         it would get in a row by itself. There is none where there is a prompt; what is returned are
-        the hidden states of the text alone. `token_types_BN`: int32 [B, N], below
+        the hidden states of the text alone. `token_types_BN`: below
         `model.token_types`; None: all 0. `first_only`: the first token's hidden state alone,
         [B, 1, D]; the last block computes no other, which saves most of its work.
 
@@ -227,6 +231,6 @@ class Encoder(nn.Module):
         x_BND = x_BND[:, :1] if first_only else x_BND
         return self.final_norm(x_BND) if model.norm == "pre" else x_BND
 
-    def attend(self, x_BSD: jax.Array) -> jax.Array:
-        """Scores against the token embeddings, float32 [B, S, V]."""
+    def attend(self, x_BSD: Float[jax.Array, "B S D"]) -> Float[jax.Array, "B S V"]:
+        """Scores against the token embeddings, float32."""
         return self.embeddings.attend(x_BSD)

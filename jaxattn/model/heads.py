@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.core import FrozenDict
+from jaxtyping import Bool, Float, Int
 
 from jaxattn.config import Config
 from jaxattn.model.attention_layer import projection_init
@@ -34,14 +35,14 @@ class MlmModel(nn.Module):
 
     def __call__(
         self,
-        ids_BN: jax.Array,
-        key_mask_BN: jax.Array,
-        positions_BS: jax.Array,
-        segment_ids_BN: jax.Array | None = None,
+        ids_BN: Int[jax.Array, "B N"],
+        key_mask_BN: Bool[jax.Array, "B N"],
+        positions_BS: Int[jax.Array, "B S"],
+        segment_ids_BN: Int[jax.Array, "B N"] | None = None,
         *,
         deterministic: bool,
-    ) -> jax.Array:
-        """Logits float32 [B, S, V] at the S positions given for each row, and nowhere else."""
+    ) -> Float[jax.Array, "B S V"]:
+        """Logits, float32, at the S positions given for each row, and nowhere else."""
         x_BND = self.encoder(ids_BN, key_mask_BN, segment_ids_BN, deterministic=deterministic)
         with jax.named_scope("mlm_head"):
             x_BSD = tokens_at(x_BND, positions_BS)
@@ -49,15 +50,19 @@ class MlmModel(nn.Module):
             return self.encoder.attend(x_BSD) + self.output_bias
 
 
-def tokens_at(x_BND: jax.Array, positions_BS: jax.Array) -> jax.Array:
-    """The tokens at int positions [B, S] of each row: [B, S, D]."""
+def tokens_at(
+    x_BND: Float[jax.Array, "B N D"], positions_BS: Int[jax.Array, "B S"]
+) -> Float[jax.Array, "B S D"]:
+    """The tokens at some positions of each row."""
     batch, length, width = x_BND.shape
     place_BS = jnp.arange(batch)[:, None] * length + positions_BS
     return rows_of(x_BND.reshape(-1, width), place_BS, x_BND.dtype)
 
 
-def pool(x_BND: jax.Array, key_mask_BN: jax.Array, how: str) -> jax.Array:
-    """One vector a row, [B, D], float32: the first token, or mean or maximum over real tokens.
+def pool(
+    x_BND: Float[jax.Array, "B _ D"], key_mask_BN: Bool[jax.Array, "B N"], how: str
+) -> Float[jax.Array, "B D"]:
+    """One vector a row, float32: the first token, or mean or maximum over real tokens.
 
     A row without real tokens gives zeros for mean and max.
     """
@@ -94,9 +99,13 @@ class ClassifierModel(nn.Module):
         self.classifier = Dense(self.num_classes, kernel_init=nn.initializers.normal(stddev=0.02))
 
     def __call__(
-        self, ids_BN: jax.Array, key_mask_BN: jax.Array, *, deterministic: bool
-    ) -> jax.Array:
-        """Logits, float32 [B, num_classes]."""
+        self,
+        ids_BN: Int[jax.Array, "B N"],
+        key_mask_BN: Bool[jax.Array, "B N"],
+        *,
+        deterministic: bool,
+    ) -> Float[jax.Array, "B classes"]:
+        """Logits, float32."""
         pooling = self.config.head.pooling
         x_BND = self.encoder(
             ids_BN, key_mask_BN, deterministic=deterministic, first_only=pooling == "cls"
@@ -114,52 +123,46 @@ Rngs = Mapping[str, Any]
 """PRNG streams, and `draws`: what the attentions would draw from theirs, if it was made before."""
 
 
-def _variables(params: Any, rngs: Rngs) -> tuple[dict[str, Any], dict[str, jax.Array]]:
-    """The variables of a model and its PRNG streams."""
+def _logits(
+    model: nn.Module, params: Any, inputs: tuple[Any, ...], rngs: Rngs, deterministic: bool
+) -> jax.Array:
     streams = {name: key for name, key in rngs.items() if name != "draws"}
     draws = {} if rngs.get("draws") is None else {"draws": rngs["draws"]}
-    return {"params": params, **draws}, streams
+    variables = {"params": params, **draws}
+    logits = model.apply(variables, *inputs, deterministic=deterministic, rngs=streams)
+    return cast(jax.Array, logits)
 
 
 def mlm_logits(
     model: MlmModel, params: Any, batch: Batch, rngs: Rngs, *, deterministic: bool
 ) -> jax.Array:
     """Logits [B, S, V] at the `positions` of a batch `ids, mask, positions`, perhaps `segments`."""
-    segments = batch.get("segments")
-    inputs = batch["ids"], batch["mask"], batch["positions"], segments
-    variables, streams = _variables(params, rngs)
-    logits = model.apply(variables, *inputs, deterministic=deterministic, rngs=streams)
-    return cast(jax.Array, logits)
+    inputs = batch["ids"], batch["mask"], batch["positions"], batch.get("segments")
+    return _logits(model, params, inputs, rngs, deterministic)
 
 
 def class_logits(
     model: nn.Module, params: Any, batch: Batch, rngs: Rngs, *, deterministic: bool
 ) -> jax.Array:
     """Logits [B, num_classes] of a batch `ids, mask`."""
-    inputs = batch["ids"], batch["mask"]
-    variables, streams = _variables(params, rngs)
-    logits = model.apply(variables, *inputs, deterministic=deterministic, rngs=streams)
-    return cast(jax.Array, logits)
+    return _logits(model, params, (batch["ids"], batch["mask"]), rngs, deterministic)
 
 
 def init_classifier(model: ClassifierModel, seed: int) -> Any:
     """Parameters at step 0."""
-    keys = {"params": init_key(seed), "attention": init_key(seed)}
-    ids, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
-
-    def init() -> Any:
-        return model.init(keys, ids, mask, deterministic=True)["params"]
-
-    return jax.jit(init)()
+    return _init(model, seed)
 
 
 def init_mlm(model: MlmModel, seed: int) -> Any:
     """Parameters at step 0."""
+    return _init(model, seed, jnp.zeros((1, 1), jnp.int32))
+
+
+def _init(model: nn.Module, seed: int, *positions: jax.Array) -> Any:
     keys = {"params": init_key(seed), "attention": init_key(seed)}
     ids, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
-    positions = jnp.zeros((1, 1), jnp.int32)
 
     def init() -> Any:
-        return model.init(keys, ids, mask, positions, deterministic=True)["params"]
+        return model.init(keys, ids, mask, *positions, deterministic=True)["params"]
 
     return jax.jit(init)()

@@ -4,11 +4,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int, Num
 
 
 @jax.custom_vjp
-def scores(x_BSD: jax.Array, table_VD: jax.Array) -> jax.Array:
-    """x . row for every row of the table, in float32 for either type of both: [B, S, V].
+def scores(
+    x_BSD: Float[jax.Array, "B S D"], table_VD: Float[jax.Array, "V D"]
+) -> Float[jax.Array, "B S V"]:
+    """x . row for every row of the table, in float32 for either type of both.
 
     The gradient is multiplied in the type of `x_BSD`, as it is everywhere else in the model; left
     to itself it would be float32, which no matrix unit of a GPU takes.
@@ -33,22 +36,22 @@ scores.defvjp(_scores_forward, _scores_backward)
 
 
 def cross_entropy_sums(
-    logits: jax.Array,
-    targets: jax.Array,
-    weights: jax.Array,
+    logits: Float[jax.Array, "*rows classes"],
+    targets: Int[jax.Array, "*rows"],
+    weights: Num[jax.Array, "*rows"],
     *,
     label_smoothing: float = 0.0,
-    class_weights: jax.Array | None = None,
-) -> dict[str, jax.Array]:
+    class_weights: Float[jax.Array, " classes"] | None = None,
+) -> dict[str, Float[jax.Array, ""]]:
     """Weighted sums of cross-entropy and of hits.
 
     Args:
-      logits: [..., classes].
-      targets: int [...], the true class.
-      weights: float [...], 0 for places that do not count.
+      logits: any type; computed with in float32.
+      targets: the true class.
+      weights: 0 for places that do not count.
       label_smoothing: this share of the target is spread evenly over all classes (Szegedy et al.
         2016, 7).
-      class_weights: float [classes]; -log p of every class is multiplied by the class's weight
+      class_weights: -log p of every class is multiplied by the class's weight
         times its share of the target, as in `torch.nn.CrossEntropyLoss`. They are no part of
         `count`, so their mean over the true classes of the training data should be 1; torch's
         "mean" divides by the sum of the weights of the batch's true classes instead.

@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float, Int, Real
 
 from jaxattn.errors import InputError
 
 
-def sinusoidal(length: int, width: int) -> Array:
-    """Table of sines and cosines, float32 [length, width] (Vaswani et al. 2017, section 3.5).
+def sinusoidal(length: int, width: int) -> Float[Array, "{length} {width}"]:
+    """Table of sines and cosines, float32 (Vaswani et al. 2017, section 3.5).
 
     Column 2 i is sin(p / 10000^(2 i / width)), column 2 i + 1 its cosine. The angles are computed
     in float64: at position 16384 a float32 angle is wrong in the third digit.
@@ -24,7 +26,12 @@ def sinusoidal(length: int, width: int) -> Array:
     return jnp.asarray(table, jnp.float32)
 
 
-def rope(x_BNHK: Array, positions: Array, base: float, scale: float) -> Array:
+def rope(
+    x_BNHK: Float[Array, "B N H K"],
+    positions: Real[Array, " N"] | Real[Array, "B N"],
+    base: float,
+    scale: float,
+) -> Float[Array, "B N H K"]:
     """Rotate x by its position (RoFormer, Su et al. 2021, section 3.4.2): x's shape and type.
 
     Feature i of the first half and feature i of the second half of K are turned together by
@@ -33,8 +40,8 @@ def rope(x_BNHK: Array, positions: Array, base: float, scale: float) -> Array:
     every position up to 2^20 (of a position with a fraction where scale >= 1).
 
     Args:
-        x_BNHK: queries or keys, [B, N, H, K].
-        positions: int or float, [N] or [B, N].
+        x_BNHK: queries or keys.
+        positions: the same in all rows, or of each.
         base: base of the frequencies.
         scale: positions are divided by this; above 1 it fits longer texts into known angles.
 
@@ -53,7 +60,7 @@ def rope(x_BNHK: Array, positions: Array, base: float, scale: float) -> Array:
     return turned.astype(x_BNHK.dtype)
 
 
-def _cos_sin(positions: Array, frequency: np.ndarray, dtype: jnp.dtype) -> tuple[Array, Array]:
+def _cos_sin(positions: Array, frequency: np.ndarray, dtype: DTypeLike) -> tuple[Array, Array]:
     """Of positions x frequencies (float64 [F], radians): [..., F] of `dtype` each."""
     if dtype == jnp.float64:
         angle = positions.astype(dtype)[..., None] * frequency
@@ -120,8 +127,8 @@ def relative_bucket_table(num_buckets: int, max_distance: int) -> np.ndarray:
     return bucket.astype(np.int32)
 
 
-def within_segments(segment_ids_BN: jax.Array) -> jax.Array:
-    """Position of each token in its run of equal ids, int32 [B, N]: as in a row of its own."""
+def within_segments(segment_ids_BN: Int[Array, "B N"]) -> Int[Array, "B N"]:
+    """Position of each token in its run of equal ids, int32: as in a row of its own."""
     place_N = jnp.arange(segment_ids_BN.shape[1], dtype=jnp.int32)
     begins_BN = jnp.pad(
         segment_ids_BN[:, 1:] != segment_ids_BN[:, :-1], ((0, 0), (1, 0)), constant_values=True
