@@ -10,7 +10,7 @@ what it changes, `config.attention.type = "reformer_lsh"`; a flag changes one op
 
 from ml_collections import ConfigDict
 
-from jaxattn.config.flags import defaults
+from jaxattn.config import defaults
 
 
 def get_config() -> ConfigDict:

@@ -12,7 +12,7 @@ The folder holds train.parquet and test.parquet with columns text and label; wit
 
 from ml_collections import ConfigDict
 
-from jaxattn.config.flags import defaults, inherit_architecture
+from jaxattn.config import defaults, inherit_architecture
 from jaxattn.config.presets import set_architecture
 
 

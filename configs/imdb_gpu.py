@@ -13,7 +13,7 @@ same texts. benchmarks/gpu/compare_imdb.py runs the same stages within a number 
 
 from ml_collections import ConfigDict
 
-from jaxattn.config.flags import defaults, inherit_architecture
+from jaxattn.config import defaults, inherit_architecture
 from jaxattn.config.presets import set_architecture
 
 

@@ -8,7 +8,7 @@ attention at every length (19 times at 4096), LSH from 2,000 tokens on (blockwis
 
 from ml_collections import ConfigDict
 
-from jaxattn.config.flags import defaults
+from jaxattn.config import defaults
 from jaxattn.config.presets import set_architecture
 
 

@@ -13,7 +13,7 @@ recipe is written, not what TAPT is good for.
 
 from ml_collections import ConfigDict
 
-from jaxattn.config.flags import defaults, inherit_architecture
+from jaxattn.config import defaults, inherit_architecture
 from jaxattn.config.presets import set_architecture
 
 

@@ -16,7 +16,7 @@ goes on from a finished run of exact attention:
 
 from ml_collections import ConfigDict
 
-from jaxattn.config.flags import defaults, inherit_architecture
+from jaxattn.config import defaults, inherit_architecture
 from jaxattn.config.presets import wikipedia_pretraining
 
 

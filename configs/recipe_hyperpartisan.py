@@ -11,7 +11,7 @@ not published; here pieces of 512 tokens, as in pretraining.
 
 from ml_collections import ConfigDict
 
-from jaxattn.config.flags import defaults, inherit_architecture
+from jaxattn.config import defaults, inherit_architecture
 from jaxattn.config.presets import wikipedia_pretraining
 
 

@@ -11,7 +11,7 @@ pretrained run at hand: --pretrain=<exp> --config.recipe.stages=tapt,finetune.
 
 from ml_collections import ConfigDict
 
-from jaxattn.config.flags import defaults, inherit_architecture
+from jaxattn.config import defaults, inherit_architecture
 from jaxattn.config.presets import wikipedia_pretraining
 
 

@@ -14,7 +14,7 @@ minutes on 2 CPU cores (LSH 16). Validation MLM loss: sdpa 5.75, reformer_lsh 5.
 
 from ml_collections import ConfigDict
 
-from jaxattn.config.flags import defaults, inherit_architecture
+from jaxattn.config import defaults, inherit_architecture
 from jaxattn.config.presets import set_architecture
 
 

@@ -15,10 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from jaxattn.config import Config
-from jaxattn.config.checked import allowed
+from jaxattn.config import Config, allowed, declared
 from jaxattn.config.flags import config_dict
-from jaxattn.config.saved import option_types
 from jaxattn.errors import InputError, did_you_mean
 from jaxattn.modes import FLAGS, MODES
 from jaxattn.request import Mode, Request, settle
@@ -170,11 +168,11 @@ def _split(argv: Sequence[str]) -> _Line:
 
 def _unknown(name: str, value: str) -> NoReturn:
     """Raises InputError for a flag that is none, but perhaps an option without its --config."""
-    options = [option for option in option_types() if f".{option}".endswith(f".{name}")]
+    options = [option for option in declared(Config) if f".{option}".endswith(f".{name}")]
     if options:
         known = " or ".join(f"--config.{option}={value or '<value>'}" for option in options)
         raise InputError(f"unknown flag --{name}; an option of the configuration: {known}")
-    paths = [f"config.{option}" for option in option_types()] if "." in name else []
+    paths = [f"config.{option}" for option in declared(Config)] if "." in name else []
     hint = did_you_mean(f"config.{name}" if paths else name, [*paths, "config", "mode", *FLAGS])
     raise InputError(f"unknown flag --{name}{hint}")
 

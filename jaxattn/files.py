@@ -48,9 +48,19 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from None
+        raise InputError(f"{path}: missing") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not readable JSON ({error})") from None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; raises InputError naming the file where it holds none."""
+    tree = read_json(path)
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: found {type(tree).__name__}, expected an object")
+    return tree
 
 
 def entry(tree: Any, name: str, kind: type, path: Path) -> Any:

@@ -27,9 +27,24 @@ def this_process() -> dict[str, Any]:
 
 def live_process(record: Any, path: Path) -> int | None:
     """The process id in a `this_process` read from `path`, if that process is alive."""
-    pid = entry(record, "pid", int, path)
+    pid: int = entry(record, "pid", int, path)
     # A process id may have been given to another process since.
-    return pid if _started(pid) and _started(pid) == record.get("started") else None
+    return pid if _exists(pid) and record.get("started", "") in ("", _started(pid)) else None
+
+
+def _exists(pid: int) -> bool:
+    """Whether a process of this number exists on this host."""
+    if os.name == "nt":
+        return True  # signal 0 is Ctrl-C there; an unknown process is given the benefit of doubt
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 @contextmanager

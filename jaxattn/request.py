@@ -6,9 +6,7 @@ from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from jaxattn.config import Config, replace
-from jaxattn.config.flags import from_config_dict
-from jaxattn.config.saved import flatten, option_types, to_plain
+from jaxattn.config import Config, declared, flatten, from_config_dict, replace, to_plain
 from jaxattn.data.corpora.known import filled_in
 from jaxattn.errors import InputError
 from jaxattn.runs.folder import NAME, RunFolder, given_run, is_report
@@ -57,7 +55,9 @@ class Mode:
 
     def own_options(self) -> list[str]:
         """The options that `options` names, sections taken apart."""
-        return [n for own in self.options for n in option_types() if f"{n}.".startswith(f"{own}.")]
+        return [
+            n for own in self.options for n in declared(Config) if f"{n}.".startswith(f"{own}.")
+        ]
 
     def needs_config(self) -> InputError:
         """What is said where --config is missing."""

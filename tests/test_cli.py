@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jaxattn import cli
-from jaxattn.config.saved import option_types
+from jaxattn.config import Config, declared
 from jaxattn.errors import InputError
 from jaxattn.modes import FLAGS, MODES
 from jaxattn.request import Mode, Request
@@ -71,7 +71,7 @@ def test_every_mode_has_a_help_with_examples_that_parse(
     )
     for own in mode.options:
         assert f"  --config.{own}" in said
-        assert any(f"{option}.".startswith(f"{own}.") for option in option_types())
+        assert any(f"{option}.".startswith(f"{own}.") for option in declared(Config))
     assert max(map(len, said.splitlines())) <= 100
     assert (ROOT / "jaxattn" / "modes" / f"{mode.file}.py").is_file()
 

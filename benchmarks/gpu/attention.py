@@ -73,10 +73,9 @@ def drawn_before(attention: str, options: dict[str, Any], q: jax.Array) -> dict[
     op = ATTENTIONS[attention]
     if not op.needs_key:
         return {}
-    draw = getattr(op, "draw", None)
-    if draw is None:
+    if op.draws is None:
         return {"key": KEY}
-    return {"drawn": draw(KEY, q.shape[-1], **options)}
+    return {"drawn": op.draw(KEY, q.shape[-1], **options)}
 
 
 def jax_program(

@@ -20,7 +20,7 @@ from benchmarks.gpu.checks import Case, Checks, Sizes
 from benchmarks.gpu.device_time import compile_for_device
 from benchmarks.gpu.record import Part, main
 from benchmarks.gpu.references import relative_error
-from jaxattn.attention.sdpa.sdpa import choose
+from jaxattn.attention.sdpa.attention import choose
 from jaxattn.config import FavorOptions
 from jaxattn.errors import InputError
 from jaxattn.model.embeddings import Embeddings

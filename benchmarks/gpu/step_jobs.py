@@ -95,7 +95,7 @@ def training_flops(config: Config, vocabulary: int) -> float:
     op, options = ATTENTIONS[config.attention.type], config.attention.options
     projections = 3 if op.shares_qk else 4
     weights = projections * model.hidden_dim * model.qkv_dim + 2 * model.hidden_dim * model.mlp_dim
-    attention = op.cost(length, model.head_width, **options.keywords(model.head_width)).flops
+    attention = op.cost(options, length, model.head_width).flops
     slots = num_slots(length, config.data.mask_rate)
     head = model.hidden_dim * (model.hidden_dim + vocabulary)
     layer = 2 * weights * length + model.num_heads * attention

@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxattn.config.flags import defaults
+from jaxattn.config import defaults
 
 IMDB = str(Path(__file__).parents[1] / "recipe_imdb.py")
 

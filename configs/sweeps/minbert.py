@@ -14,7 +14,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxattn.config.flags import defaults
+from jaxattn.config import defaults
 
 CONFIGS = Path(__file__).parents[1]
 RATES = {"full": 1e-3, "head_only": 1e-2, "soft_prompt": 3e-2, "adapter": 5e-3, "lora": 5e-3}

@@ -13,7 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxattn.config.flags import defaults
+from jaxattn.config import defaults
 
 PYDOCS = str(Path(__file__).parents[1] / "pydocs_quick.py")
 

@@ -13,8 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxattn.config import ATTENTION_TYPES
-from jaxattn.config.flags import defaults
+from jaxattn.config import ATTENTION_TYPES, defaults
 from jaxattn.config.presets import ARCHITECTURES, architecture_options
 
 CONFIGS = Path(__file__).parents[1]

@@ -12,8 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxattn.config import ATTENTION_TYPES
-from jaxattn.config.flags import defaults
+from jaxattn.config import ATTENTION_TYPES, defaults
 
 PYDOCS = str(Path(__file__).parents[1] / "pydocs_quick.py")
 

@@ -13,57 +13,38 @@ explained where it occurs):
 Every variant is called as
 
     ATTENTIONS[name].apply(q, k, v, *, key_mask=None, attn_mask=None, bias=None,
-                           relative_bias=None, key=None, **options)
+                           relative_bias=None, segment_ids=None, key=None, **options)
 
 with q [B, N, H, K], k [B, M, H, K], v [B, M, H, V] and returns [B, N, H, V] in q's type. Masks are
 True where attention is allowed; a query that may attend to nothing gets zeros. What a variant
 cannot honour it refuses with an InputError; nothing is ignored.
+
+A new attention is
+1. a folder here with `attention.py`: `function(q, k, v, inputs, options) -> [B, N, H, V]`, whose
+   arguments are checked (`inputs.Inputs`), and `cost(options, N, K) -> Cost`;
+2. its options in `config/attention.py`: a dataclass with a `redraw_interval` (1 where nothing is
+   drawn), a field of `AttentionConfig` of the attention's name, and that name in `ATTENTION_TYPES`;
+3. a line of `ATTENTIONS` below, whose flags say which arguments it takes (see `op.AttentionOp`).
+
+`tests/attention/test_conformance.py` then holds it to what every attention must do, for each of the
+choices of its options `implementation` and `features`; `tests/config/test_configs.py` sees that
+registry and configuration name the same attentions. Model, command line, plan, profile and report
+know it from these lines.
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping
 from typing import Any
 
-from jax import Array
-
-from jaxattn.attention.favor import performer_favor
-from jaxattn.attention.inputs import Cost
-from jaxattn.attention.lsh import reformer_lsh
-from jaxattn.attention.sdpa import sdpa
+from jaxattn.attention.favor import attention as favor
+from jaxattn.attention.lsh import attention as lsh
+from jaxattn.attention.op import AttentionOp
+from jaxattn.attention.sdpa import attention as sdpa
 from jaxattn.config import FavorOptions, LshOptions, SdpaOptions
 
+__all__ = ["ATTENTIONS", "AttentionOp"]
 
-@dataclasses.dataclass(frozen=True)
-class AttentionOp:
-    """One attention: the function, its options and what a caller must know of it.
-
-    apply: see the module's docstring.
-    options: the options dataclass; `options().keywords(K)` are keyword arguments of `apply`.
-    cost: (N, K, **options) -> FLOPs of the forward pass, per head and batch row; a multiply-add
-        counts as two.
-    shares_qk: queries may serve as keys: `apply` takes k=None.
-    needs_key: `apply` needs a typed PRNG key.
-    drops_weights: `apply` takes dropout_rate and dropout_key.
-    draw: (key, K, **options) -> what `apply` takes as `drawn` in place of `key`, for callers that
-        use one key several times; None: nothing costly is drawn.
-    takes_padding: `apply` takes right_padded=True, the promise that padding stands on the right.
-    one_query: options with which a single query of a row gets what it gets among all of them;
-        None: what a query gets depends on the others.
-    """
-
-    apply: Callable[..., Array]
-    options: type[Any]
-    cost: Callable[..., Cost]
-    shares_qk: bool = False
-    needs_key: bool = False
-    drops_weights: bool = False
-    draw: Callable[..., Array] | None = None
-    takes_padding: bool = False
-    one_query: Mapping[str, Any] | None = None
-
-
-ATTENTIONS: dict[str, AttentionOp] = {
-    "sdpa": AttentionOp(
+_OPS: tuple[AttentionOp[Any], ...] = (
+    AttentionOp(
+        "sdpa",
         sdpa.sdpa,
         SdpaOptions,
         sdpa.cost,
@@ -72,14 +53,23 @@ ATTENTIONS: dict[str, AttentionOp] = {
         # The scores of one query are few: there is nothing to fuse or to compute in blocks.
         one_query={"implementation": "xla"},
     ),
-    "reformer_lsh": AttentionOp(
-        reformer_lsh.reformer_lsh, LshOptions, reformer_lsh.cost, shares_qk=True, needs_key=True
-    ),
-    "performer_favor": AttentionOp(
-        performer_favor.performer_favor,
-        FavorOptions,
-        performer_favor.cost,
+    AttentionOp(
+        "reformer_lsh",
+        lsh.reformer_lsh,
+        LshOptions,
+        lsh.cost,
+        shares_qk=True,
+        self_attention=True,
         needs_key=True,
-        draw=performer_favor.draw,
     ),
-}
+    AttentionOp(
+        "performer_favor",
+        favor.performer_favor,
+        FavorOptions,
+        favor.cost,
+        needs_key=True,
+        draws=favor.draw,
+    ),
+)
+
+ATTENTIONS: dict[str, AttentionOp[Any]] = {op.name: op for op in _OPS}

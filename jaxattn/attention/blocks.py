@@ -140,4 +140,5 @@ def add_block(x: Array, change: Array, starts: tuple[Array | int, ...]) -> Array
 def transposed(x: Array) -> Array:
     """The last two axes exchanged, in memory too: on a CPU a product with a transposed operand
     is two to three times slower, and XLA would undo a mere transposition."""
-    return jax.lax.optimization_barrier(jnp.swapaxes(x, -1, -2))
+    x = jax.lax.optimization_barrier(jnp.swapaxes(x, -1, -2))
+    return x

@@ -1,36 +1,77 @@
-"""What every attention asks of its arguments, checked once, told in one sentence."""
+"""What every attention is given, checked and in one form, and what they all do with it."""
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
+from jaxtyping import Bool, Float, Int, Key, Shaped
 
 from jaxattn.errors import InputError
 
 
-def check_inputs(
-    q: Array,
-    k: Array | None,
-    v: Array,
-    *,
-    key_mask: Array | None,
-    relative_bias: Array | None,
-    segment_ids: Array | None,
-) -> None:
-    """Raise InputError unless the arguments fit together.
+class Visibility(NamedTuple):
+    """What hides keys from queries, and what drops weights; none of it has a gradient.
 
-    Shapes: q [B, N, H, K]; k [B, M, H, K] or None; v [B, M, H, V]; key_mask bool [B, M];
-    relative_bias float [H, 2 D + 1]; segment_ids int [B, N]. N, M >= 1.
+    key_mask: True = real token. attn_mask: True = may attend, axes of size 1 broadcast.
+    documents: attention stays within equal ones.
     """
+
+    key_mask: Bool[Array, "B M"] | None = None
+    attn_mask: Bool[Array, "#B #H #N #M"] | None = None
+    documents: Int[Array, "B N"] | None = None
+    dropout_key: Key[Array, ""] | None = None
+
+
+class Inputs(NamedTuple):
+    """What an attention is given beside q, k and v; None: nothing.
+
+    seen: masks. bias: added to the logits, axes of size 1 broadcast. relative_bias: (i, j) gets
+    relative_bias[h, clip(j - i, -D, D) + D], T = 2 D + 1. key: draws what the attention draws, in
+    place of which `drawn` may hold it. dropout_rate: share of the weights that is set to zero.
+    right_padded: the promise that in every row of the key mask what is True comes first, of one
+    sequence; what padding gets as a query is not defined then.
+    """
+
+    seen: Visibility
+    bias: Float[Array, "#B #H #N #M"] | None = None
+    relative_bias: Float[Array, "H T"] | None = None
+    key: Key[Array, ""] | None = None
+    drawn: Float[Array, "..."] | None = None
+    dropout_rate: float = 0.0
+    right_padded: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """No mask but a key mask, no bias, no documents."""
+        others = self.seen.attn_mask, self.seen.documents, self.bias, self.relative_bias
+        return all(x is None for x in others)
+
+
+class Arguments(NamedTuple):
+    """What exact attention is computed of, or its gradients; as in `Inputs`."""
+
+    q: Float[Array, "B N H K"]
+    k: Float[Array, "B M H K"]
+    v: Float[Array, "B M H V"]
+    bias: Float[Array, "#B #H #N #M"] | None
+    relative_bias: Float[Array, "H T"] | None
+    seen: Visibility = Visibility()
+
+
+def checked(q: Array, k: Array | None, v: Array, given: Inputs) -> Inputs:
+    """What `AttentionOp.apply` was given in one form; InputError unless it fits together.
+
+    `given.seen.documents` are ids: a run of equal ones is a document.
+    """
+    key_mask, attn_mask, segment_ids, dropout_key = given.seen
+    relative_bias, dropout_rate = given.relative_bias, given.dropout_rate
     for name, x in (("q", q), ("k", k), ("v", v)):
         if x is not None and (x.ndim != 4 or 0 in x.shape):
             raise InputError(f"{name} has shape {x.shape}, expected four axes, none of them empty")
         if x is not None and not jnp.issubdtype(x.dtype, jnp.floating):
             raise InputError(f"{name} has type {x.dtype}, expected a floating type")
-    batch, _, heads, width = q.shape
-    length = v.shape[1]
+    (batch, queries, heads, width), length = q.shape, v.shape[1]
     if k is not None and k.shape != (batch, length, heads, width):
         raise InputError(
             f"k has shape {k.shape}, expected {(batch, length, heads, width)} "
@@ -38,48 +79,41 @@ def check_inputs(
         )
     if (v.shape[0], v.shape[2]) != (batch, heads):
         raise InputError(f"v has shape {v.shape}, expected batch {batch} and {heads} heads as in q")
-    if key_mask is not None and (key_mask.shape != (batch, length) or key_mask.dtype != bool):
-        raise InputError(
-            f"key_mask has shape {key_mask.shape} and type {key_mask.dtype}, "
-            f"expected {(batch, length)} and bool"
-        )
+    for name, x, kind in (("key_mask", key_mask, "bool"), ("segment_ids", segment_ids, "integer")):
+        if x is None:
+            continue
+        right = x.dtype == bool if kind == "bool" else jnp.issubdtype(x.dtype, jnp.integer)
+        if x.shape != (batch, length) or not right:
+            raise InputError(
+                f"{name} has shape {x.shape} and type {x.dtype}, expected {(batch, length)} and "
+                + ("bool" if kind == "bool" else "an integer type")
+            )
     if relative_bias is not None:
         shape = relative_bias.shape
         if len(shape) != 2 or shape[0] != heads or shape[1] % 2 == 0:
             raise InputError(
                 f"relative_bias has shape {shape}, expected ({heads}, 2 D + 1) for {heads} heads"
             )
-    if segment_ids is not None:
-        integer = jnp.issubdtype(segment_ids.dtype, jnp.integer)
-        if segment_ids.shape != (batch, length) or not integer:
-            raise InputError(
-                f"segment_ids has shape {segment_ids.shape} and type {segment_ids.dtype}, "
-                f"expected {(batch, length)} and an integer type"
-            )
     for name, x in (("relative_bias", relative_bias), ("segment_ids", segment_ids)):
-        if x is not None and q.shape[1] != length:
+        if x is not None and queries != length:
             raise InputError(
                 f"{name} needs queries and keys of one sequence, "
-                f"found {q.shape[1]} queries and {length} keys"
+                f"found {queries} queries and {length} keys"
             )
+    if not 0.0 <= dropout_rate < 1.0:
+        raise InputError(f"dropout_rate: found {dropout_rate}, allowed: 0 <= rate < 1")
+    if dropout_rate and dropout_key is None:
+        raise InputError("dropout_rate is above 0: pass dropout_key=jax.random.key(...)")
+    key_mask, segment_ids, relative_bias = (
+        None if x is None else jnp.asarray(x) for x in (key_mask, segment_ids, relative_bias)
+    )
+    attn_mask, bias = _four_axes("attn_mask", attn_mask, q, v), _four_axes("bias", given.bias, q, v)
+    seen = Visibility(key_mask, attn_mask, documents(segment_ids), dropout_key)
+    return given._replace(seen=seen, bias=bias, relative_bias=relative_bias)
 
 
-def documents(segment_ids: Array | None) -> Array | None:
-    """Running number of the document of each token, int32 [B, N], from 0: a run of equal ids.
-
-    An id that comes again later is another document, in every attention alike.
-    """
-    if segment_ids is None:
-        return None
-    changes = segment_ids[:, 1:] != segment_ids[:, :-1]
-    return jnp.pad(jnp.cumsum(changes, axis=1, dtype=jnp.int32), ((0, 0), (1, 0)))
-
-
-def four_axes(name: str, x: Array | None, q: Array, v: Array) -> Array | None:
-    """`x` with axes of size 1 put in front so that it has four; they broadcast to [B, H, N, M].
-
-    A mask must be bool and a bias a floating type: InputError otherwise.
-    """
+def _four_axes(name: str, x: Array | None, q: Array, v: Array) -> Array | None:
+    """`x` with axes of size 1 put in front so that it has four; they broadcast to [B, H, N, M]."""
     if x is None:
         return None
     kind = jnp.bool_ if name == "attn_mask" else jnp.floating
@@ -92,21 +126,20 @@ def four_axes(name: str, x: Array | None, q: Array, v: Array) -> Array | None:
     return jnp.asarray(x).reshape(shape)
 
 
-def check_key(key: Array | None, name: str) -> Array:
-    """`key` if it is one typed PRNG key (`jax.random.key`), InputError otherwise."""
-    if key is None:
-        raise InputError(f"{name} draws random numbers: pass key=jax.random.key(...)")
-    typed = isinstance(key, Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    if not typed or key.shape != ():
-        raise InputError(f"{name}: key is {key!r}, expected one typed key (jax.random.key)")
-    return key
+def documents(segment_ids: Int[Array, "B N"] | None) -> Int[Array, "B N"] | None:
+    """Running number of the document of each token, int32, from 0: a run of equal ids.
+
+    An id that comes again later is another document, in every attention alike.
+    """
+    if segment_ids is None:
+        return None
+    changes = segment_ids[:, 1:] != segment_ids[:, :-1]
+    return jnp.pad(jnp.cumsum(changes, axis=1, dtype=jnp.int32), ((0, 0), (1, 0)))
 
 
-def hide(x_BMHK: Array, key_mask_BM: Array | None) -> Array:
+def hide(x: Shaped[Array, "B M H X"], key_mask: Bool[Array, "B M"] | None) -> Array:
     """`x` with zeros in masked positions: a product with weight 0 would let NaN and inf through."""
-    if key_mask_BM is None:
-        return x_BMHK
-    return jnp.where(key_mask_BM[:, :, None, None], x_BMHK, 0)
+    return x if key_mask is None else jnp.where(key_mask[:, :, None, None], x, 0)
 
 
 def sum_dtype(x: Array) -> DTypeLike:
@@ -114,17 +147,9 @@ def sum_dtype(x: Array) -> DTypeLike:
     return jnp.promote_types(x.dtype, jnp.float32)
 
 
-class Visibility(NamedTuple):
-    """What hides keys from queries, and what drops weights; none of it has a gradient.
-
-    key_mask: bool [B, M]. attn_mask: bool, four axes that broadcast to [B, H, N, M].
-    documents: int [B, N], attention stays within equal ones. dropout_key: typed key.
-    """
-
-    key_mask: Array | None
-    attn_mask: Array | None
-    documents: Array | None
-    dropout_key: Array | None
+def finite(x: Array) -> Array:
+    """0 for the -inf of a row that sees no key: -inf - -inf is NaN."""
+    return jnp.where(x == -jnp.inf, 0.0, x)
 
 
 def live_rows(cotangent: Array) -> Array:

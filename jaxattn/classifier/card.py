@@ -5,6 +5,7 @@ from typing import Any
 from jaxattn.config import Config
 from jaxattn.files import read_json
 from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.results import Results
 
 _METRICS = ("accuracy", "macro_f1", "weighted_f1", "auroc", "loss")
 
@@ -13,8 +14,7 @@ def model_card(
     folder: RunFolder, config: Config, label_names: tuple[str, ...], about: dict[str, Any]
 ) -> str:
     """The card, in Markdown, of the run in `folder`; `about` is program.json."""
-    results_path = folder.path / "results.json"
-    results = read_json(results_path) if results_path.exists() else {}
+    results = folder.results() if folder.results_path.exists() else Results()
     machine = read_json(folder.path / "environment.json")
     name, data, model = folder.exp, config.data, config.model
     origin = f"hub data set `{data.hub}`" if data.hub and not data.path else "files of the author"
@@ -53,14 +53,14 @@ def model_card(
         "",
         f"- Encoder of {model.num_layers} blocks, width {model.hidden_dim}, {model.num_heads} "
         f"heads, positions {model.positions}; attention `{config.attention.type}`; "
-        f"{_number(results, 'parameters')} parameters.",
+        f"{_number(results.parameters)} parameters.",
         f"- Longer texts are {long}. Mark-up taken out before: {data.clean}.",
         f"- Pooling {config.head.pooling}; trained in {config.train.precision}.",
         "",
         "## Data",
         "",
         f"- `{data.name}` ({origin}); licence: not recorded, see where the data are from.",
-        f"- SHA-256 over texts, labels and splits: `{results.get('data_hash', 'not recorded')}`.",
+        f"- SHA-256 over texts, labels and splits: `{results.data_hash or 'not recorded'}`.",
         "",
         "## Metrics",
         "",
@@ -80,8 +80,8 @@ def model_card(
         "## Provenance",
         "",
         *_stages(results),
-        f"- Checkpoint of step {results.get('best_step', 'not recorded')}, seed "
-        f"{config.train.seed}, parameters' SHA-256 `{results.get('best_hash', 'not recorded')}`.",
+        f"- Checkpoint of step {_known(results.best_step)}, seed "
+        f"{config.train.seed}, parameters' SHA-256 `{results.best_hash or 'not recorded'}`.",
         f"- Trained on {machine.get('device')} with Python {machine.get('python')}, git commit "
         f"`{machine.get('git_commit')}`.",
         "- Versions: "
@@ -93,24 +93,28 @@ def model_card(
     return "\n".join(lines)
 
 
-def _number(results: dict[str, Any], name: str) -> str:
-    return f"{results[name]:,}" if name in results else "an unrecorded number of"
+def _number(count: int | None) -> str:
+    return "an unrecorded number of" if count is None else f"{count:,}"
 
 
-def _metrics(results: dict[str, Any]) -> list[str]:
-    if "test" not in results:
+def _known(step: int | None) -> str:
+    return "not recorded" if step is None else str(step)
+
+
+def _metrics(results: Results) -> list[str]:
+    if results.test is None:
         return ["The run was not finished: there are none."]
     rows = ["| | validation | test |", "|---|---|---|"]
     for name in _METRICS:
-        cells = (results[split].get(name) for split in ("validation", "test"))
+        cells = ((split or {}).get(name) for split in (results.validation, results.test))
         shown = ("-" if cell is None else f"{cell:.4f}" for cell in cells)
         rows.append(f"| {name} | {' | '.join(shown)} |")
     return rows
 
 
-def _stages(results: dict[str, Any]) -> list[str]:
+def _stages(results: Results) -> list[str]:
     return [
-        f"- {stage['kind']} `{stage['exp']}` on `{stage['data']}`, attention "
-        f"`{stage['attention']}`, step {stage['step']}."
-        for stage in results.get("stages", [])
+        f"- {stage.kind} `{stage.exp}` on `{stage.data}`, attention `{stage.attention}`, "
+        f"step {stage.step}."
+        for stage in results.stages or ()
     ]

@@ -10,15 +10,23 @@ import jax
 import numpy as np
 
 from jaxattn.classifier.text_classifier import TextClassifier
-from jaxattn.config import Config, Scope, of_scope, replace
-from jaxattn.config.saved import flatten, read_yaml, to_plain, write_yaml
+from jaxattn.config import (
+    Config,
+    Scope,
+    flatten,
+    of_scope,
+    read_yaml,
+    replace,
+    to_plain,
+    write_yaml,
+)
 from jaxattn.data.read.columns import CLEANERS
 from jaxattn.data.tokens.arrays import special_ids
 from jaxattn.data.tokens.encode import encode
 from jaxattn.data.tokens.wordpiece import load_tokenizer
 from jaxattn.errors import InputError
 from jaxattn.evaluate.predict import ClassPredictor, Trained, make_predictor, with_draws
-from jaxattn.files import entry, read_json
+from jaxattn.files import entry
 from jaxattn.model.heads import ClassifierModel
 from jaxattn.model.keys import evaluation_attention_key
 from jaxattn.ops.trees import flat_names, nested
@@ -83,10 +91,9 @@ def best_step(folder: RunFolder, checkpoints: Checkpoints) -> int:
     A finished run says it. Of another one the latest checkpoint does, which has to be read and
     verified for it.
     """
-    results = folder.path / "results.json"
-    if folder.state == "finished" and results.exists():
-        step: int = entry(read_json(results), "best_step", int, results)
-        if step in checkpoints.steps():
+    if folder.state == "finished" and folder.results_path.exists():
+        step = folder.results().best_step
+        if step is not None and step in checkpoints.steps():
             return step
     latest = checkpoints.latest()
     if latest is None:
@@ -111,10 +118,10 @@ def open_classifier(path: str | Path, options: Mapping[str, Any]) -> TextClassif
         config, names, tokenizer, trained = read_export(folder)
         return TextClassifier(replace(config, options), names, tokenizer, trained)
     from jaxattn.runs.folder import RunFolder
-    from jaxattn.runs.kinds import CONFIG_FILES
+    from jaxattn.runs.kinds import KINDS
 
     whole = folder.absolute()
-    if not (whole / CONFIG_FILES["finetune"]).is_file() or whole.parent.name != "finetune":
+    if not (whole / KINDS["finetune"].config_file).is_file() or whole.parent.name != "finetune":
         if not whole.is_dir():
             raise InputError(f"{folder}: there is no such folder")
         raise InputError(

@@ -7,10 +7,20 @@ from jaxattn.config.attention import (
     LshOptions,
     SdpaOptions,
 )
-from jaxattn.config.checked import MAX_SEQ_LEN, Scope, of_scope
+from jaxattn.config.checked import MAX_SEQ_LEN, Scope, allowed, declared, of_scope
 from jaxattn.config.config import Config, replace, scope_of
 from jaxattn.config.data import DataConfig, TokenizerConfig
+from jaxattn.config.draft import commented
+from jaxattn.config.editable import defaults, from_config_dict, inherit_architecture
 from jaxattn.config.model import HeadConfig, ModelConfig
+from jaxattn.config.saved import (
+    binding_options,
+    flatten,
+    read_tree,
+    read_yaml,
+    to_plain,
+    write_yaml,
+)
 from jaxattn.config.tools import (
     DEVICE,
     BaselineConfig,
@@ -32,34 +42,12 @@ from jaxattn.config.train import (
 )
 
 __all__ = [
-    "ATTENTION_TYPES",
-    "AUTO_PRECISION",
-    "DEVICE",
-    "MAX_SEQ_LEN",
-    "PEFT_METHODS",
-    "AttentionConfig",
-    "BaselineConfig",
-    "CheckpointConfig",
-    "Config",
-    "DataConfig",
-    "FavorOptions",
-    "FinetuneConfig",
-    "HeadConfig",
-    "LogConfig",
-    "LshOptions",
-    "ModelConfig",
-    "PeftConfig",
-    "PlanConfig",
-    "PredictConfig",
-    "ProfileConfig",
-    "RecipeConfig",
-    "Scope",
-    "SdpaOptions",
-    "StudyConfig",
-    "SweepConfig",
-    "TokenizerConfig",
-    "TrainConfig",
-    "of_scope",
-    "replace",
-    "scope_of",
-]
+    "ATTENTION_TYPES", "AUTO_PRECISION", "DEVICE", "MAX_SEQ_LEN", "PEFT_METHODS",
+    "AttentionConfig", "BaselineConfig", "CheckpointConfig", "Config", "DataConfig",
+    "FavorOptions", "FinetuneConfig", "HeadConfig", "LogConfig", "LshOptions", "ModelConfig",
+    "PeftConfig", "PlanConfig", "PredictConfig", "ProfileConfig", "RecipeConfig", "Scope",
+    "SdpaOptions", "StudyConfig", "SweepConfig", "TokenizerConfig", "TrainConfig", "allowed",
+    "binding_options", "commented", "declared", "defaults", "flatten", "from_config_dict",
+    "inherit_architecture", "of_scope", "read_tree", "read_yaml", "replace", "scope_of",
+    "to_plain", "write_yaml",
+]  # fmt: skip

@@ -8,10 +8,9 @@ from jaxattn.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class SdpaOptions(Checked):
+class SdpaOptions(Checked, path="attention.sdpa."):
     """Exact scaled dot-product attention."""
 
-    PATH: ClassVar[str] = "attention.sdpa."
     redraw_interval: ClassVar[int] = 1
     implementation: str = option(
         "auto",
@@ -19,17 +18,11 @@ class SdpaOptions(Checked):
         choices=("auto", "xla", "blockwise", "cudnn"),
     )
 
-    def keywords(self, head_width: int) -> dict[str, Any]:
-        """The keyword arguments of `attention.sdpa.sdpa` for heads of this width."""
-        del head_width
-        return {"implementation": self.implementation}
-
 
 @dataclasses.dataclass(frozen=True)
-class LshOptions(Checked):
+class LshOptions(Checked, path="attention.reformer_lsh."):
     """Reformer LSH attention (Kitaev et al. 2020)."""
 
-    PATH: ClassVar[str] = "attention.reformer_lsh."
     chunk_size: int = option(64, "positions per chunk", low=1, high=MAX_SEQ_LEN)
     num_hashes: int = option(4, "hash rounds", low=1, high=64)
     mask_within_chunks: bool = option(
@@ -43,25 +36,11 @@ class LshOptions(Checked):
     chunks_after: int = option(1, "following chunks a query sees beside its own", low=0, high=16)
     redraw_interval: int = option(1, "training steps between new hash functions", low=1)
 
-    def keywords(self, head_width: int) -> dict[str, Any]:
-        """The keyword arguments of `attention.reformer_lsh.reformer_lsh`."""
-        del head_width
-        return {
-            "chunk_size": self.chunk_size,
-            "num_hashes": self.num_hashes,
-            "mask_within_chunks": self.mask_within_chunks,
-            "combine": self.combine,
-            "shared_qk": self.shared_qk,
-            "chunks_before": self.chunks_before,
-            "chunks_after": self.chunks_after,
-        }
-
 
 @dataclasses.dataclass(frozen=True)
-class FavorOptions(Checked):
+class FavorOptions(Checked, path="attention.performer_favor."):
     """Performer FAVOR+ attention (Choromanski et al. 2021)."""
 
-    PATH: ClassVar[str] = "attention.performer_favor."
     nb_features: int | float | str = option(
         "2x", "random features: a count (128 or '128') or a multiple of the head width ('2x', 0.5)"
     )
@@ -102,25 +81,14 @@ class FavorOptions(Checked):
             )
         return count
 
-    def keywords(self, head_width: int) -> dict[str, Any]:
-        """The keyword arguments of `attention.performer_favor.performer_favor`."""
-        return {
-            "nb_features": self.count(head_width),
-            "features": self.features,
-            "orthogonal": self.orthogonal,
-            "dense_masks": self.dense_masks,
-            "implementation": self.implementation,
-        }
-
 
 ATTENTION_TYPES = ("sdpa", "reformer_lsh", "performer_favor")
 
 
 @dataclasses.dataclass(frozen=True)
-class AttentionConfig(Checked):
+class AttentionConfig(Checked, path="attention."):
     """Which attention the whole model uses, and the options of each."""
 
-    PATH: ClassVar[str] = "attention."
     type: str = option("sdpa", "attention of every block", choices=ATTENTION_TYPES)
     allow_change: bool = option(
         False,

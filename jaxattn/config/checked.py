@@ -117,7 +117,11 @@ def allowed(field: dataclasses.Field) -> str:
 class Checked:
     """Checks the types and ranges of a section as it is built; subclasses add rules in `_rules`."""
 
-    PATH: ClassVar[str] = ""
+    PATH: ClassVar[str]
+
+    def __init_subclass__(cls, path: str = "") -> None:
+        """`path` stands before the names of the options, as messages tell them: "train."."""
+        cls.PATH = path
 
     def __post_init__(self) -> None:
         """Converts and checks every field, then the rules between them."""

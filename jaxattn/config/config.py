@@ -57,7 +57,8 @@ class Config(Checked):
     profile: ProfileConfig = section(ProfileConfig, "measuring costs", scope=Scope.BOOKKEEPING)
 
     def _rules(self) -> None:
-        self.attention.options.keywords(self.model.head_width)
+        if self.attention.type == "performer_favor":
+            self.attention.performer_favor.count(self.model.head_width)
         if self.data.max_length > self.model.max_seq_len:
             raise InputError(
                 f"data.max_length: found {self.data.max_length}, allowed: at most "

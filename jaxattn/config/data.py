@@ -1,7 +1,6 @@
 """Options of the data and of their tokens."""
 
 import dataclasses
-from typing import ClassVar
 
 from jaxattn.config.checked import MAX_SEQ_LEN, Checked, Scope, option
 from jaxattn.errors import InputError
@@ -10,10 +9,9 @@ _SMALLEST_BUCKET = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class TokenizerConfig(Checked):
+class TokenizerConfig(Checked, path="tokenizer."):
     """The vocabulary."""
 
-    PATH: ClassVar[str] = "tokenizer."
     kind: str = option(
         "wordpiece",
         "what a token is, unless tokenizer.path says it: a word piece, a byte, or a word between "
@@ -45,10 +43,9 @@ class TokenizerConfig(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig(Checked):
+class DataConfig(Checked, path="data."):
     """What is read, how it is split, and how it is batched."""
 
-    PATH: ClassVar[str] = "data."
     name: str = option(
         "pydocs",
         "the corpus: pydocs or listops (built in), one of jaxattn/data/corpora/known.py, whose "
@@ -103,12 +100,9 @@ class DataConfig(Checked):
         low=0.001, high=0.5,
     )  # fmt: skip
     split_seed: int = option(
-        0,
-        "seed of that hold-out; the same for every run compared",
-        low=0,
-        high=2**32 - 1,
-        scope=Scope.COST_FREE,
-    )
+        0, "seed of that hold-out; the same for every run compared",
+        low=0, high=2**32 - 1, scope=Scope.COST_FREE,
+    )  # fmt: skip
     max_examples: int = option(0, "use only this many examples a split; 0: all", low=0)
     max_length: int = option(
         512, "tokens per example, [CLS] and [SEP] included", low=3, high=MAX_SEQ_LEN

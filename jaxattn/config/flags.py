@@ -1,117 +1,58 @@
-"""A configuration from a file and from flags, as a `ConfigDict` and as a checked `Config`."""
+"""The flags --config=<file> and --config.section.option=<value> of a command line."""
 
 import ast
-import dataclasses
-import functools
-import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from absl import flags
 from ml_collections import config_flags
 
-from jaxattn.config.checked import Scope, of_scope
-from jaxattn.config.config import Config, replace
-from jaxattn.config.saved import flatten, option_types, to_plain
-from jaxattn.config.train import AUTO_PRECISION
+from jaxattn.config.checked import declared
+from jaxattn.config.config import Config
+from jaxattn.config.editable import defaults
 from jaxattn.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-STAGE_OPTIONS = of_scope(Config, Scope.STAGE)
-
-ARCHITECTURE = frozenset(of_scope(Config, Scope.INHERITED)).difference(STAGE_OPTIONS)
-"""Options that a later stage inherits from the one before and may not change."""
+_PACKAGE = Path(__file__).parents[1]
 
 
-def to_config_dict(config: Config) -> "ConfigDict":
-    """`config` as a ConfigDict that a configuration file edits and flags override."""
-    from ml_collections import ConfigDict
-
-    def build(node: Any) -> Any:
-        # The number of features may be a count or a multiple, so that section takes any type here;
-        # `from_config_dict` checks every type and range in any case.
-        mixed = any(
-            isinstance(hint, types.UnionType) for hint in typing.get_type_hints(type(node)).values()
-        )
-        result = ConfigDict(type_safe=not mixed)
-        for field in dataclasses.fields(node):
-            value = getattr(node, field.name)
-            result[field.name] = build(value) if dataclasses.is_dataclass(value) else value
-        return result
-
-    return build(config)
+def shipped() -> dict[str, Path]:
+    """Name, as "imdb" or "sweeps/quick", -> file of every configuration that comes with jaxattn."""
+    # An installed package holds the folder; in a checkout it lies beside the package.
+    inside, beside = _PACKAGE / "configs", _PACKAGE.parent / "configs"
+    folder = inside if inside.is_dir() else beside
+    files = sorted(folder.rglob("*.py"), key=lambda path: (len(path.parts), path))
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
 
 
-def defaults() -> "ConfigDict":
-    """What a configuration file begins with: every option at its default, the precision "auto".
+def config_file(given: str) -> str:
+    """The file that --config=<given> means: that of this path, else the shipped one of this name.
 
-    `Config()` is float32 on every machine, and so is a saved configuration without that option.
-    """
-    return to_config_dict(replace(Config(), {"train.precision": AUTO_PRECISION}))
-
-
-def inherit_architecture(config: "ConfigDict") -> None:
-    """Marks the architecture of a later stage's configuration as taken from the stage before."""
-    from ml_collections import config_dict
-
-    kinds = option_types()
-    for path in of_scope(Config, Scope.INHERITED):
-        *sections, name = path.split(".")
-        node = functools.reduce(lambda tree, section: tree[section], sections, config)
-        kind = str if isinstance(kinds[path], types.UnionType) else kinds[path]
-        del node[name]
-        node[name] = config_dict.placeholder(kind)
-
-
-def from_config_dict(config: "ConfigDict", inherited: Config | None = None) -> Config:
-    """The checked `Config` of a ConfigDict; options that are None are taken from `inherited`.
-
-    With `inherited` given, an option of the architecture that differs from it is refused, except
-    `model.max_seq_len` (no parameter depends on it unless positions are learned; these grow with
-    `model.extend_positions`) and, with `attention.allow_change`, the attention.
+    As the documents write it, with configs/ before the name and .py after it, it is found too.
 
     Raises:
-      InputError: unknown option, wrong type, value out of range, changed architecture.
+      InputError: there is neither; names what there is.
     """
-    given = flatten(config.to_dict())
-    kinds = option_types()
-    values = {}
-    if inherited is not None:
-        at_default = flatten(to_plain(Config()))
-        values = {path: at_default[path] for path in STAGE_OPTIONS}
-    for path, value in given.items():
-        if path not in kinds:
-            raise InputError(f"unknown option {path!r}{did_you_mean(path, list(kinds))}")
-        if value is None:
-            continue
-        if inherited is not None and path in ARCHITECTURE:
-            _refuse_change(path, value, inherited, given)
-        values[path] = value
-    return replace(inherited or Config(), values)
+    # What may follow after a colon is handed to get_config.
+    if Path(given).is_file() or Path(given.rpartition(":")[0]).is_file():
+        return given
+    known = shipped()
+    name = given.removeprefix("configs/")
+    if name != given:
+        name = name.removesuffix(".py")
+    if name in known:
+        return str(known[name])
+    raise InputError(
+        f"--config={given}: no such file, and none of the configurations that come with jaxattn "
+        f"({', '.join(known)}){did_you_mean(name.removesuffix('.py'), known)}"
+    )
 
 
-def _refuse_change(path: str, value: Any, inherited: Config, given: Mapping[str, Any]) -> None:
-    kept = flatten(to_plain(inherited))[path]
-    of_attention = path.startswith("attention.") or path == "model.attention_dropout"
-    free = of_attention and bool(given.get("attention.allow_change"))
-    hint = "; attention.allow_change=true allows another attention" if of_attention else ""
-    if path == "model.max_seq_len":
-        learned = inherited.model.positions == "learned"
-        tiles = given.get("model.extend_positions") == "tile"
-        free = not learned or (tiles and isinstance(value, int) and value > kept)
-        hint = "; model.extend_positions=tile allows more of its learned positions"
-    if value != kept and not free:
-        raise InputError(
-            f"{path}: found {value!r}, but the pretraining run has {kept!r}; a later stage "
-            f"inherits the architecture, so leave it out or give the same value{hint}"
-        )
-
-
-def config_dict(config_args: Sequence[str], mode: str, *, file_needed: bool = True) -> typing.Any:
+def config_dict(config_args: Sequence[str], mode: str, *, file_needed: bool = True) -> "ConfigDict":
     """The ConfigDict of --config=<file> with its overrides.
 
     Args:
@@ -124,34 +65,26 @@ def config_dict(config_args: Sequence[str], mode: str, *, file_needed: bool = Tr
     """
     # Of a flag given twice the last one counts; a list would be given both values.
     last = {arg.partition("=")[0]: _normalized(arg, mode) for arg in config_args}
-    normalized = list(last.values())
-    values = flags.FlagValues()
-    if not any(arg.startswith("--config=") for arg in normalized):
-        if file_needed:
-            raise InputError("options are overridden on top of a file: give --config=<file> too")
-        argv = ["jaxattn", *normalized]
+    # The file has to be read before options of it can be overridden.
+    normalized = sorted(last.values(), key=lambda arg: not arg.startswith("--config="))
+    argv, values = ["jaxattn", *normalized], flags.FlagValues()
+    if "--config" in last:
+        holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    elif file_needed:
+        raise InputError("options are overridden on top of a file: give --config=<file> too")
+    else:
         holder = config_flags.DEFINE_config_dict(
             "config", defaults(), flag_values=values, sys_argv=argv
         )
-        return _parsed(holder, values, normalized)
-    # The file has to be read before options of it can be overridden.
-    normalized.sort(key=lambda arg: not arg.startswith("--config="))
-    argv = ["jaxattn", *normalized]
-    holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
-    return _parsed(holder, values, normalized)
-
-
-def _parsed(holder: typing.Any, values: flags.FlagValues, normalized: list[str]) -> typing.Any:
     try:
-        values(["jaxattn", *normalized])
+        values(argv)
         return holder.value
     except InputError:
         raise
     except Exception as error:
         # Whatever a configuration file may raise when it is run: told in one line, by its name.
-        file = next((arg for arg in normalized if arg.startswith("--config=")), normalized[0])
         detail = " ".join(str(error).split())
-        raise InputError(f"{file}: {type(error).__name__}: {detail}") from None
+        raise InputError(f"{normalized[0]}: {type(error).__name__}: {detail}") from None
 
 
 def _normalized(arg: str, mode: str) -> str:
@@ -160,30 +93,29 @@ def _normalized(arg: str, mode: str) -> str:
     if not equals:
         raise InputError(f"{flag}: needs a value, as {flag}=<value>")
     if flag == "--config":
-        return f"{arg}:{mode}" if _takes_mode(value) else arg
-    kinds, name = option_types(), flag.removeprefix("--config.")
-    if name not in kinds:
-        raise InputError(f"unknown option {name!r}{did_you_mean(name, list(kinds))}")
-    if typing.get_origin(kinds[name]) is tuple and not value.startswith(("(", "[")):
-        kind = typing.get_args(kinds[name])[0]
+        file = config_file(value)
+        return f"--config={file}:{mode}" if _takes_mode(file) else f"--config={file}"
+    options, name = declared(Config), flag.removeprefix("--config.")
+    if name not in options:
+        raise InputError(f"unknown option {name!r}{did_you_mean(name, options)}")
+    kind = options[name].type
+    if typing.get_origin(kind) is tuple and not value.startswith(("(", "[")):
+        text = typing.get_args(kind)[0] is str
         items = [item.strip() for item in value.split(",") if item.strip()]
-        value = "".join(f"{item!r}," if kind is str else f"{item}," for item in items)
-        return f"{flag}=({value})"
+        return f"{flag}=({''.join(f'{item!r},' if text else f'{item},' for item in items)})"
     return arg
 
 
 def _takes_mode(path: str) -> bool:
-    """Whether get_config of a configuration file has a parameter; checks that there is such a file.
+    """Whether get_config of a configuration file has a parameter; checks that it has a get_config.
 
     A file that gives each mode other settings (another learning rate for fine-tuning, say) has
     `get_config(mode)`.
     """
+    if not Path(path).is_file():
+        return False
     try:
         tree = ast.parse(Path(path).read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        if Path(path.rpartition(":")[0]).is_file():
-            return False
-        raise InputError(f"--config={path}: no such file") from None
     except (SyntaxError, UnicodeDecodeError) as error:
         raise InputError(f"--config={path}: not a Python file ({error})") from None
     for node in tree.body:

@@ -1,17 +1,15 @@
 """Options of the encoder and of its heads."""
 
 import dataclasses
-from typing import ClassVar
 
 from jaxattn.config.checked import MAX_SEQ_LEN, Checked, Scope, option
 from jaxattn.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig(Checked):
+class ModelConfig(Checked, path="model."):
     """The encoder. Defaults: BERT_SMALL ("Well-Read Students Learn Better")."""
 
-    PATH: ClassVar[str] = "model."
     num_layers: int = option(4, "encoder blocks", low=1, high=128)
     hidden_dim: int = option(512, "hidden width D", low=1)
     mlp_dim: int = option(2048, "width of the feed-forward layer", low=1)
@@ -89,21 +87,15 @@ class ModelConfig(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class HeadConfig(Checked):
+class HeadConfig(Checked, path="head."):
     """The classification head."""
 
-    PATH: ClassVar[str] = "head."
     pooling: str = option(
-        "mean",
-        "how tokens become one vector",
-        choices=("cls", "mean", "max"),
-        scope=Scope.COST_FREE,
-    )
+        "mean", "how tokens become one vector",
+        choices=("cls", "mean", "max"), scope=Scope.COST_FREE,
+    )  # fmt: skip
     pooler: str = option("none", "dense + tanh after pooling", choices=("bert", "none"))
     dropout: float = option(
-        0.1,
-        "dropout before the last linear layer",
-        low=0.0,
-        high=0.99,
-        scope=Scope.TUNED | Scope.COST_FREE,
-    )
+        0.1, "dropout before the last linear layer",
+        low=0.0, high=0.99, scope=Scope.TUNED | Scope.COST_FREE,
+    )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from jaxattn.config.flags import defaults, inherit_architecture
+from jaxattn.config.editable import defaults, inherit_architecture
 from jaxattn.errors import InputError
 
 if TYPE_CHECKING:

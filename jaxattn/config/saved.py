@@ -34,11 +34,6 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def option_types() -> dict[str, Any]:
-    """Dotted name -> annotated type of every option."""
-    return {name: option.type for name, option in declared(Config).items()}
-
-
 def binding_options(config: Config) -> dict[str, Any]:
     """The flat options, as YAML types, on which depends what a run computes."""
     flat = flatten(to_plain(config))
@@ -58,14 +53,14 @@ def read_yaml(path: Path) -> tuple[Config, dict[str, Any]]:
     Raises:
       InputError: missing or unreadable file, or an option this version does not know.
     """
-    kinds = option_types()
-    sections = {name.split(".")[0] for name in kinds}
+    known = declared(Config)
+    sections = {name.split(".")[0] for name in known}
     flat = flatten(read_tree(path))
     extra = {name: value for name, value in flat.items() if name.split(".")[0] not in sections}
     options = {name: value for name, value in flat.items() if name not in extra}
     for name, value in options.items():
         # To YAML 3e-4 is a text, since it has no point.
-        if kinds.get(name) is float and isinstance(value, str):
+        if isinstance(value, str) and name in known and known[name].type is float:
             with contextlib.suppress(ValueError):
                 options[name] = float(value)
     try:
@@ -83,10 +78,10 @@ def read_tree(path: Path) -> Mapping[str, Any]:
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), loader)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected the saved configuration") from None
+        raise InputError(f"{path}: missing; expected the saved configuration") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         first_line = " ".join(str(error).split())
-        raise InputError(f"{path}: not a readable YAML file ({first_line})") from None
+        raise InputError(f"{path}: not readable YAML ({first_line})") from None
     if not isinstance(tree, Mapping):
         raise InputError(f"{path}: found no options, expected 'section.option: value' lines")
     return tree

@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from typing import ClassVar
 
 from jaxattn.config.attention import ATTENTION_TYPES
 from jaxattn.config.checked import MAX_SEQ_LEN, Checked, Scope, option
@@ -10,10 +9,9 @@ from jaxattn.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class BaselineConfig(Checked):
+class BaselineConfig(Checked, path="baseline."):
     """TF-IDF and logistic regression, chosen on validation macro-F1."""
 
-    PATH: ClassVar[str] = "baseline."
     features: tuple[int, ...] = option(
         (20_000, 50_000), "most frequent words and word pairs that are kept, to choose from",
         low=1, distinct=True,
@@ -26,10 +24,9 @@ class BaselineConfig(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class StudyConfig(Checked):
+class StudyConfig(Checked, path="study."):
     """What `--mode=study` compares."""
 
-    PATH: ClassVar[str] = "study."
     attentions: tuple[str, ...] = option(
         ATTENTION_TYPES, "attentions to compare", choices=ATTENTION_TYPES, distinct=True
     )
@@ -37,10 +34,9 @@ class StudyConfig(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class RecipeConfig(Checked):
+class RecipeConfig(Checked, path="recipe."):
     """What `--mode=recipe` runs."""
 
-    PATH: ClassVar[str] = "recipe."
     stages: tuple[str, ...] = option(
         ("pretrain", "tapt", "finetune"), "stages to run, each from the one before",
         choices=("pretrain", "tapt", "finetune"),
@@ -65,10 +61,9 @@ DEVICE = re.compile(r"cpu:\d+(-\d+)?(,\d+(-\d+)?)*|[A-Za-z0-9][\w.-]*(,[\w.-]+)*
 
 
 @dataclasses.dataclass(frozen=True)
-class SweepConfig(Checked):
+class SweepConfig(Checked, path="sweep."):
     """How `--mode=sweep` runs the cells of a grid; `get_sweep` of the file says which they are."""
 
-    PATH: ClassVar[str] = "sweep."
     parallel: int = option(1, "cells that run side by side", low=1, high=1024)
     devices: tuple[str, ...] = option(
         (), "what the cells running side by side are bound to, one entry each and in turn: GPUs as "
@@ -92,10 +87,9 @@ class SweepConfig(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class PredictConfig(Checked):
+class PredictConfig(Checked, path="predict."):
     """How a finished classifier reads texts (`--mode=predict`, `jaxattn.load`)."""
 
-    PATH: ClassVar[str] = "predict."
     long: str = option(
         "truncate",
         "a text of more than data.max_length tokens: cut as data.truncate says, or read whole in "
@@ -108,10 +102,9 @@ class PredictConfig(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class PlanConfig(Checked):
+class PlanConfig(Checked, path="plan."):
     """How `--mode=plan` looks ahead."""
 
-    PATH: ClassVar[str] = "plan."
     memory_gb: float = option(
         0.0, "memory of a further device to plan for, in GB; 0: none", low=0.0, high=100_000.0
     )
@@ -128,10 +121,9 @@ class PlanConfig(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class ProfileConfig(Checked):
+class ProfileConfig(Checked, path="profile."):
     """What `--mode=profile` measures."""
 
-    PATH: ClassVar[str] = "profile."
     attentions: tuple[str, ...] = option(
         ATTENTION_TYPES, "attentions to measure; the exact one in all ways it can be computed",
         choices=ATTENTION_TYPES, distinct=True,

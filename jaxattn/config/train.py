@@ -1,7 +1,6 @@
 """Options of training, of its checkpoints and of its log."""
 
 import dataclasses
-from typing import ClassVar
 
 from jaxattn.config.checked import MAX_SEQ_LEN, Checked, Scope, option
 from jaxattn.errors import InputError
@@ -11,17 +10,13 @@ AUTO_PRECISION = "auto"
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig(Checked):
+class TrainConfig(Checked, path="train."):
     """Optimisation: optimizer, learning rate, precision, devices."""
 
-    PATH: ClassVar[str] = "train."
     seed: int = option(
-        0,
-        "seed of initialisation, order, masking and dropout",
-        low=0,
-        high=2**32 - 1,
-        scope=Scope.SEED | Scope.COST_FREE,
-    )
+        0, "seed of initialisation, order, masking and dropout",
+        low=0, high=2**32 - 1, scope=Scope.SEED | Scope.COST_FREE,
+    )  # fmt: skip
     epochs: int = option(3, "passes over the training data", low=1, scope=Scope.TUNED)
     max_steps: int = option(
         0, "stop after this many steps; 0: as many as the epochs hold", low=0, scope=Scope.TUNED
@@ -45,32 +40,21 @@ class TrainConfig(Checked):
         choices=("cosine", "linear", "constant"), scope=Scope.COST_FREE,
     )  # fmt: skip
     warmup_ratio: float = option(
-        0.1,
-        "share of steps with rising rate",
-        low=0.0,
-        high=1.0,
-        scope=Scope.TUNED | Scope.COST_FREE,
-    )
+        0.1, "share of steps with rising rate",
+        low=0.0, high=1.0, scope=Scope.TUNED | Scope.COST_FREE,
+    )  # fmt: skip
     min_lr_ratio: float = option(
-        0.0,
-        "last rate as a share of the peak",
-        low=0.0,
-        high=1.0,
-        scope=Scope.TUNED | Scope.COST_FREE,
-    )
+        0.0, "last rate as a share of the peak",
+        low=0.0, high=1.0, scope=Scope.TUNED | Scope.COST_FREE,
+    )  # fmt: skip
     weight_decay: float = option(
-        0.01,
-        "decoupled decay, not on biases and norms",
-        low=0.0,
-        scope=Scope.TUNED | Scope.COST_FREE,
-    )
+        0.01, "decoupled decay, not on biases and norms",
+        low=0.0, scope=Scope.TUNED | Scope.COST_FREE,
+    )  # fmt: skip
     beta1: float = option(
-        0.9,
-        "Adam's beta 1; schedule-free: the share of the average",
-        low=0.0,
-        high=0.9999,
-        scope=Scope.COST_FREE,
-    )
+        0.9, "Adam's beta 1; schedule-free: the share of the average",
+        low=0.0, high=0.9999, scope=Scope.COST_FREE,
+    )  # fmt: skip
     beta2: float = option(0.999, "Adam's beta 2", low=0.0, high=0.999999, scope=Scope.COST_FREE)
     epsilon: float = option(1e-8, "Adam's epsilon", low=1e-12, high=1.0, scope=Scope.COST_FREE)
     muon_momentum: float = option(0.95, "momentum of muon's matrices", low=0.0, high=0.9999)
@@ -125,10 +109,9 @@ class TrainConfig(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class FinetuneConfig(Checked):
+class FinetuneConfig(Checked, path="finetune."):
     """What fine-tuning does otherwise than pretraining; pretraining ignores it."""
 
-    PATH: ClassVar[str] = "finetune."
     freeze_blocks: int = option(
         0, "lowest blocks, and the embeddings with them, that are frozen at first; 0: none", low=0
     )
@@ -162,10 +145,9 @@ PEFT_METHODS = ("full", "head_only", "soft_prompt", "adapter", "lora")
 
 
 @dataclasses.dataclass(frozen=True)
-class PeftConfig(Checked):
+class PeftConfig(Checked, path="peft."):
     """Which parameters fine-tuning trains; pretraining and TAPT train all."""
 
-    PATH: ClassVar[str] = "peft."
     method: str = option(
         "full",
         "what fine-tuning trains: everything; or the head, and with it nothing, vectors before the "
@@ -208,10 +190,9 @@ class PeftConfig(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class CheckpointConfig(Checked):
+class CheckpointConfig(Checked, path="checkpoint."):
     """When the state is saved. Any of the three may trigger; the end of a run always does."""
 
-    PATH: ClassVar[str] = "checkpoint."
     every_epochs: int = option(1, "save every so many epochs; 0: never", low=0)
     every_steps: int = option(0, "save every so many steps; 0: never", low=0)
     every_minutes: float = option(0.0, "save every so many minutes; 0: never", low=0.0)
@@ -219,10 +200,9 @@ class CheckpointConfig(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class LogConfig(Checked):
+class LogConfig(Checked, path="log."):
     """What is written while a run goes on."""
 
-    PATH: ClassVar[str] = "log."
     every_steps: int = option(20, "steps between rows of metrics.csv", low=1)
     wandb: str = option("off", "Weights & Biases", choices=("off", "offline", "online"))
     wandb_project: str = option("jaxattn", "project name there")

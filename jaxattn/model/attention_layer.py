@@ -1,6 +1,5 @@
 """Multi-head self-attention around any attention of the registry."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
@@ -43,7 +42,7 @@ class AttentionLayer(nn.Module):
     """
 
     attention: str
-    options: Mapping[str, Any]
+    options: Any
     hidden_dim: int
     qkv_dim: int
     num_heads: int
@@ -92,11 +91,11 @@ class AttentionLayer(nn.Module):
 
         with jax.named_scope("qkv"):
             q_BNHK = rotate(project("query", x_BND if one_query is None else x_BND[:, :1]))
-            shares_qk = op.shares_qk and self.options["shared_qk"]
+            shares_qk = op.shares_qk and self.options.shared_qk
             k_BNHK = None if shares_qk else rotate(project("key"))
             v_BNHK = project("value")
         extra: dict[str, Any] = {}
-        if op.draw is not None:
+        if op.draws is not None:
             extra["drawn"] = self._drawn(op, q_BNHK.shape[-1])
         elif op.needs_key:
             extra["key"] = self.make_rng("attention")
@@ -116,25 +115,26 @@ class AttentionLayer(nn.Module):
                 key_mask=layout.key_mask,
                 segment_ids=layout.segment_ids,
                 relative_bias=relative_bias_HP,
+                options=self.options,
                 **extra,
-                **{**self.options, **(one_query or {})},
+                **(one_query or {}),
             )
         if first_only:
             out_BNHK = out_BNHK[:, :1]
-        out_BND = Dense(
+        out_BND: jax.Array = Dense(
             self.hidden_dim,
             use_bias=self.use_bias,
             kernel_init=projection_init,
             dtype=self.dtype,
             name="out",
         )(out_BNHK.reshape(*out_BNHK.shape[:2], self.qkv_dim))
-        return nn.Dropout(self.output_dropout)(out_BND, deterministic=deterministic)
+        out_BND = nn.Dropout(self.output_dropout)(out_BND, deterministic=deterministic)
+        return out_BND
 
-    def _drawn(self, op: AttentionOp, head_width: int) -> jax.Array:
+    def _drawn(self, op: AttentionOp[Any], head_width: int) -> jax.Array:
         if self.has_variable("draws", "drawn"):
             return cast(jax.Array, self.get_variable("draws", "drawn"))
-        assert op.draw is not None
-        drawn = op.draw(self.make_rng("attention"), head_width, **self.options)
+        drawn = op.draw(self.make_rng("attention"), head_width, self.options)
         # Kept only where the caller makes this collection mutable.
         self.sow("draws", "drawn", drawn, init_fn=lambda: None, reduce_fn=lambda _, new: new)
         return drawn

@@ -23,7 +23,7 @@ def attention_draws(config: Config) -> Callable[[jax.Array], Any] | None:
     The layers of any model around its encoder would draw bitwise the same from that key. None where
     the attention draws nothing that takes long.
     """
-    if ATTENTIONS[config.attention.type].draw is None:
+    if ATTENTIONS[config.attention.type].draws is None:
         return None
     # The layers' paths in the model decide what they draw; its words and its head do not matter.
     model = MlmModel(config, vocab_size=1)

@@ -95,7 +95,8 @@ class Embeddings(nn.Module):
                 x_BND = plus(x_BND, rows_of(self.token_type_table, types_BN, self.dtype))
         if self.normalize:
             x_BND = self.norm(x_BND)
-        return self.drop(x_BND, deterministic=deterministic)
+        dropped: jax.Array = self.drop(x_BND, deterministic=deterministic)
+        return dropped
 
     def attend(self, x_BSD: jax.Array) -> jax.Array:
         """Scores against every token embedding (the tied output layer): float32 [B, S, V]."""

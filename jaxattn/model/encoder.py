@@ -36,8 +36,9 @@ class Mlp(nn.Module):
             dense: dict[str, Any] = {"kernel_init": projection_init, "dtype": self.dtype}
             h = Dense(self.mlp_dim, name="up", **dense)(x_BND)
             h = ACTIVATIONS[self.activation](h)
-            h = Dense(x_BND.shape[-1], name="down", **dense)(h)
-        return nn.Dropout(self.dropout)(h, deterministic=deterministic)
+            x_BND = Dense(x_BND.shape[-1], name="down", **dense)(h)
+            x_BND = nn.Dropout(self.dropout)(x_BND, deterministic=deterministic)
+        return x_BND
 
 
 class Adapter(nn.Module):
@@ -108,7 +109,8 @@ class EncoderBlock(nn.Module):
             x_BND = kept_BND + attended(norm_1(x_BND))
             return x_BND + transformed(norm_2(x_BND))
         x_BND = norm_1(kept_BND + attended(x_BND))
-        return norm_2(x_BND + transformed(x_BND))
+        x_BND = norm_2(x_BND + transformed(x_BND))
+        return x_BND
 
 
 class Encoder(nn.Module):
@@ -147,7 +149,7 @@ class Encoder(nn.Module):
             )
         attention = {
             "attention": self.config.attention.type,
-            "options": self.config.attention.options.keywords(model.head_width),
+            "options": self.config.attention.options,
             "hidden_dim": model.hidden_dim,
             "qkv_dim": model.qkv_dim,
             "num_heads": model.num_heads,

@@ -116,7 +116,8 @@ def relative_bucket_table(num_buckets: int, max_distance: int) -> np.ndarray:
     # Distances that are exact powers fall on a bucket's edge; rounding must not put them below it.
     logarithmic = exact + np.floor(growth * (side - exact) + 1e-9).astype(np.int64)
     bucket = np.where(distance < exact, distance, np.minimum(logarithmic, side - 1))
-    return (bucket + side * (offset > 0)).astype(np.int32)
+    bucket += side * (offset > 0)
+    return bucket.astype(np.int32)
 
 
 def within_segments(segment_ids_BN: jax.Array) -> jax.Array:

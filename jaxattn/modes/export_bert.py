@@ -8,7 +8,8 @@ from jaxattn.errors import InputError
 from jaxattn.interop.bert_export import write_bert
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
-from jaxattn.stages.origin import SCRATCH, inherited_pooler, pinned, pretrained_params, source_of
+from jaxattn.runs.kinds import SCRATCH
+from jaxattn.stages.origin import inherited_pooler, pinned, pretrained_params, source_of
 from jaxattn.stages.vocabulary import source_tokenizer
 
 

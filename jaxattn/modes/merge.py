@@ -1,13 +1,13 @@
 """--mode=merge: a run that trained a part of the parameters as a run of ordinary parameters."""
 
+import dataclasses
 import shutil
 
-from jaxattn.config import replace
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config import flatten, replace, to_plain
 from jaxattn.console import say
 from jaxattn.data.tokens.wordpiece import load_tokenizer
 from jaxattn.errors import InputError
-from jaxattn.files import entry, read_json, write_json
+from jaxattn.files import entry, write_json
 from jaxattn.model.heads import ClassifierModel
 from jaxattn.model.peft import FOLDABLE
 from jaxattn.ops.trees import count_parameters, tree_hash
@@ -45,8 +45,9 @@ def run(request: Request) -> None:
         raise InputError(f"{merged.path} already exists; choose another name with --output=<name>")
     names = entry(extra, "label_names", list, source.config_path)
     tokenizer = load_tokenizer(source.path / "tokenizer.json", config.tokenizer.lowercase)
-    results = read_json(source.path / "results.json")
-    step = entry(results, "best_step", int, source.path / "results.json")
+    results = source.results()
+    if (step := results.best_step) is None:
+        raise InputError(f"{source.results_path}: best_step: found None, expected a step")
     model = ClassifierModel(config, tokenizer.get_vocab_size(), len(names))
     params = params_of_run(source, config, model, step)
     plain = replace(config, {"peft.method": "full"})
@@ -56,6 +57,7 @@ def run(request: Request) -> None:
             shutil.copy(source.path / name, merged.path)
         write_json(merged.path / MERGED, {"exp": source.exp, "peft": method, "step": step})
         _save(merged, source, flatten(to_plain(plain)), params, step)
-        counted = {"parameters": count_parameters(params), "best_hash": tree_hash(params)}
-        write_json(merged.path / "results.json", {**results, "exp": merged.exp, **counted})
-    say(f"finished: {merged.path}: {counted['parameters']:,} parameters, those of {source.path}")
+        parameters, digest = count_parameters(params), tree_hash(params)
+        own = dataclasses.replace(results, exp=merged.exp, parameters=parameters, best_hash=digest)
+        own.write(merged.results_path)
+    say(f"finished: {merged.path}: {parameters:,} parameters, those of {source.path}")

@@ -1,10 +1,8 @@
 """--mode=new: the options of a pretraining as a file to edit, before anything is trained."""
 
-from jaxattn.config.draft import commented
-from jaxattn.config.flags import defaults, from_config_dict
+from jaxattn.config import defaults, from_config_dict
 from jaxattn.data.corpora.known import filled_in
 from jaxattn.errors import InputError
-from jaxattn.files import write_text
 from jaxattn.request import Request, run_folder_of
 
 
@@ -20,8 +18,7 @@ def run(request: Request) -> None:
         config = filled_in(from_config_dict(defaults()), ())
     where = "" if str(folder.runs) == "runs" else f" --runs={folder.runs}"
     command = f"jaxattn --mode=pretrain --exp={folder.exp}{where}"
-    folder.path.mkdir(parents=True, exist_ok=True)
-    write_text(folder.config_path, commented(config, _HEAD.format(command=command)))
+    folder.draft(config, _HEAD.format(command=command))
     print(f"written: {folder.config_path}; edit it, then run\n  {command}")
 
 

@@ -5,7 +5,7 @@ GPU's would be); time is that of a few real steps on made-up batches. The
 plan is written to runs/plan/<kind>/<exp>/plan.json.
 """
 
-from jaxattn.config.saved import binding_options
+from jaxattn.config import binding_options
 from jaxattn.console import say
 from jaxattn.errors import InputError
 from jaxattn.files import entry, read_json, write_json

@@ -8,8 +8,8 @@ from jaxattn.errors import InputError
 from jaxattn.modes.begin import begun_or_new
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.kinds import SCRATCH
 from jaxattn.stages.mlm import tapt
-from jaxattn.stages.origin import SCRATCH
 
 
 def run(request: Request) -> None:

@@ -29,14 +29,16 @@ def rows_of(table_VD: Array, index: Array, dtype: DTypeLike) -> Array:
     return jnp.asarray(table_VD).at[index].get(mode="promise_in_bounds").astype(dtype)
 
 
-def _rows_forward(table_VD: Array, index: Array, dtype: DTypeLike) -> tuple[Array, tuple]:
-    return rows_of(table_VD, index, dtype), (
-        index,
-        jnp.zeros((table_VD.shape[0], 0), table_VD.dtype),
-    )
+def _rows_forward(
+    table_VD: Array, index: Array, dtype: DTypeLike
+) -> tuple[Array, tuple[Array, Array]]:
+    like_V0 = jnp.zeros((table_VD.shape[0], 0), table_VD.dtype)
+    return rows_of(table_VD, index, dtype), (index, like_V0)
 
 
-def _rows_backward(dtype: DTypeLike, residuals: tuple, cotangent: Array) -> tuple[Array, None]:
+def _rows_backward(
+    dtype: DTypeLike, residuals: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, None]:
     index, like_V0 = residuals
     width = cotangent.shape[-1]
     index_T, change_TD = index.reshape(-1), cotangent.reshape(-1, width)

@@ -5,16 +5,15 @@ from typing import Any, TypedDict
 
 import jax
 
-from jaxattn.config import Config
-from jaxattn.config.saved import binding_options
+from jaxattn.config import Config, binding_options
 from jaxattn.console import GIB, MIB
-from jaxattn.files import entry, read_json
 from jaxattn.ops.trees import count_parameters
 from jaxattn.plan.programs import PlannedSteps, other_batch
 from jaxattn.plan.times import LengthRow, times
 from jaxattn.plan.workload import Subject, workload_of
 from jaxattn.profile.memory import DEVICES, Device, largest_batch, usable_share
 from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.results import Cost
 from jaxattn.stages.machine import device_name
 from jaxattn.train.precision import has_bfloat16_units
 from jaxattn.train.state import frozen_of
@@ -184,16 +183,15 @@ def check(plan: Plan, folder: RunFolder, options: dict[str, Any]) -> Check:
             f"not compared: the run has {name} = {options[name]!r}, the plan {planned!r}"
         ]
         return checked
-    path = folder.path / "results.json"
-    results = read_json(path)
-    cost = entry(results, "cost", dict, path)
+    results = folder.results()
+    cost = results.cost or Cost()
     unlike = set()
-    if results.get("device") != plan["device"]:
+    if results.device != plan["device"]:
         unlike.add("time")
         checked["notes"].append(
-            f"times are not compared: planned on {plan['device']}, run on {results.get('device')}"
+            f"times are not compared: planned on {plan['device']}, run on {results.device}"
         )
-    if cost.get("peak_memory_kind") != "device":
+    if cost.peak_memory_kind != "device":
         unlike.add("memory")
         checked["notes"].append(
             "memory is not compared: on a CPU a run records the resident memory of its whole "
@@ -202,7 +200,7 @@ def check(plan: Plan, folder: RunFolder, options: dict[str, Any]) -> Check:
     if not plan["workload"]["counted"]:
         checked["notes"].append(f"the plan's steps are estimates: {plan['workload']['origin']}")
     for name, planned_at, recorded_at, depends in _FIGURES:
-        predicted, recorded = _found(plan, planned_at), _found(results, recorded_at)
+        predicted, recorded = _found(plan, planned_at), results.value(recorded_at)
         if depends == "memory" and predicted is not None:
             predicted /= MIB
         ratio = None

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
-from jaxattn.config import Config
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config import Config, flatten, to_plain
 from jaxattn.data.corpora.splits import LabelledCorpus, load_labelled, load_texts
 from jaxattn.data.survey import Lengths, contradictions, duplicates, measure_lengths
 from jaxattn.data.tokens.encode import UNKNOWN_LIMIT
@@ -14,7 +13,7 @@ from jaxattn.errors import InputError
 from jaxattn.plan.batches import BatchShown, batches_of_pieces, batches_of_texts
 from jaxattn.plan.workload import spread
 from jaxattn.runs.folder import RunFolder
-from jaxattn.stages.origin import SCRATCH
+from jaxattn.runs.kinds import SCRATCH
 from jaxattn.stages.vocabulary import inherited_tokenizer, make_tokenizer
 
 if TYPE_CHECKING:

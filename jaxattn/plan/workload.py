@@ -13,8 +13,9 @@ from jaxattn.data.tokens.encode import encode, encode_pieces
 from jaxattn.errors import InputError
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder, given_run
+from jaxattn.runs.kinds import SCRATCH
 from jaxattn.stages.batches import bucket_plan, mlm_plan
-from jaxattn.stages.origin import SCRATCH, pretrained_config
+from jaxattn.stages.origin import pretrained_config
 from jaxattn.stages.precision import settled
 from jaxattn.stages.vocabulary import inherited_tokenizer, make_tokenizer, stage_vocabulary
 

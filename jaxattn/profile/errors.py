@@ -24,7 +24,8 @@ from jaxattn.profile.fidelity import LayerInputs, fidelity, layer_inputs
 from jaxattn.profile.variants import EXACT
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
-from jaxattn.stages.origin import SCRATCH, pinned, pretrained_params, source_of
+from jaxattn.runs.kinds import SCRATCH
+from jaxattn.stages.origin import pinned, pretrained_params, source_of
 
 LONGEST = 512
 """Tokens of a text; all weights of a row of this length still fit in little memory."""

@@ -76,9 +76,8 @@ def fidelity(
     shares = op.shares_qk and first.k is None
     if op.shares_qk:
         options = dataclasses.replace(options, shared_qk=shares)
-    keywords = options.keywords(first.q.shape[-1])
     others = ~jnp.eye(first.q.shape[1], dtype=bool)[None, None] if shares else None
-    approximate = _weights(functools.partial(op.apply, key=key, **keywords))
+    approximate = _weights(functools.partial(op.apply, key=key, options=options))
     exact = _weights(
         functools.partial(ATTENTIONS[EXACT].apply, attn_mask=others, implementation="xla")
     )

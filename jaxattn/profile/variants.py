@@ -1,6 +1,7 @@
 """The attentions that are measured side by side, and the programs of each alone."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -57,8 +58,7 @@ class Variant:
 
     def cost(self, shape: "Shape") -> tuple[int, int]:
         """Analytic FLOPs and bytes read and written by the forward pass of one layer."""
-        keywords = self.options.keywords(shape.head_width)
-        cost = ATTENTIONS[self.attention].cost(shape.length, shape.head_width, **keywords)
+        cost = ATTENTIONS[self.attention].cost(self.options, shape.length, shape.head_width)
         heads = shape.rows * shape.heads
         return heads * cost.flops, heads * cost.floats * jnp.dtype(shape.dtype).itemsize
 
@@ -121,14 +121,13 @@ def attention_program(variant: Variant, what: str, inputs: Inputs) -> Program:
 
     The gradients are those of sum(output * cotangent) by q, k, v and the relative bias.
     """
-    keywords = variant.options.keywords(inputs.q.shape[-1])
-    apply = ATTENTIONS[variant.attention].apply
+    apply = functools.partial(ATTENTIONS[variant.attention].apply, options=variant.options)
 
     def attend(x: Inputs) -> tuple[Callable[..., jax.Array], tuple[Any, ...]]:
         def call(q: Any, k: Any, v: Any, bias: Any) -> jax.Array:
             masks = {"key_mask": x.key_mask, "relative_bias": bias}
             with jax.named_scope(variant.attention):
-                return apply(q, k, v, key=x.key, **masks, **keywords)
+                return apply(q, k, v, key=x.key, **masks)
 
         return call, (x.q, None if variant.shares_qk else x.k, x.v, x.relative_bias)
 

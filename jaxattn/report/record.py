@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxattn.runs.kinds import MLM_KINDS
+from jaxattn.runs.kinds import KINDS
 from jaxattn.runs.predictions import Predictions
 
 SETTINGS = {
@@ -90,7 +90,7 @@ class RunRecord:
     @property
     def is_mlm(self) -> bool:
         """Whether the run trained the MLM and has no classification results."""
-        return self.kind in MLM_KINDS
+        return KINDS[self.kind].mlm
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -1,25 +1,47 @@
-"""The folder of one run: its name, its state, and the small JSON files in it."""
+"""The folder of one run: its name, its state, and the small files in it."""
 
+import contextlib
+import dataclasses
 import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from jaxattn.config import AUTO_PRECISION, Config, Scope, replace, scope_of
-from jaxattn.config.draft import commented
-from jaxattn.config.saved import flatten, read_tree, read_yaml, to_plain, write_yaml
+from jaxattn.config import (
+    AUTO_PRECISION,
+    Config,
+    Scope,
+    commented,
+    flatten,
+    read_tree,
+    read_yaml,
+    replace,
+    scope_of,
+    to_plain,
+    write_yaml,
+)
 from jaxattn.errors import InputError
-from jaxattn.files import entry, read_json, write_json, write_text
+from jaxattn.files import entry, read_json, read_object, write_json, write_text
 from jaxattn.processes import live_process, this_process
-from jaxattn.runs.kinds import CONFIG_FILES
+from jaxattn.runs.formats import ENTRY, FORMAT, check_format
+from jaxattn.runs.kinds import KINDS
+from jaxattn.runs.results import Results
+from jaxattn.runs.values import text, whole
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 
 MERGED = "merged.json"
 """Says of a run that it was not trained but folded from another, which stands for both."""
+
+STATES = ("running", "finished", "failed", "interrupted")
+
+MARKS = (
+    "status.json", "results.json", "environment.json",
+    *dict.fromkeys(kind.config_file for kind in KINDS.values()),
+)  # fmt: skip
+"""A folder that holds one of these is a run."""
 
 _AUTO_LINE = re.compile(rf"^( +precision: ){AUTO_PRECISION}\b", re.MULTILINE)
 
@@ -38,10 +60,10 @@ def is_report(folder: Path) -> bool:
 def given_run(flag: str) -> "RunFolder":
     """The folder of `--run=<flag>`; raises InputError where that cannot be a run."""
     path = Path(flag).absolute()
-    if path.parent.name not in CONFIG_FILES:
+    if path.parent.name not in KINDS:
         raise InputError(
             f"--run={flag}: not a run folder; expected runs/<kind>/<exp> with kind one of "
-            f"{', '.join(CONFIG_FILES)}"
+            f"{', '.join(KINDS)}"
         )
     folder = RunFolder(path.parent.parent, path.parent.name, path.name)
     folder.must_exist()
@@ -54,32 +76,95 @@ def given_run(flag: str) -> "RunFolder":
     return folder
 
 
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """What became of a run, and why it is not finished; `pid`: the process that wrote this."""
+
+    state: str
+    reason: str
+    pid: int | None
+
+
 class RunFolder:
     """runs/<kind>/<exp>/."""
 
     def __init__(self, root: Path, kind: str, exp: str) -> None:
-        """Names a folder and touches nothing; `kind` is one of `CONFIG_FILES`."""
+        """Names a folder and touches nothing; `kind` is one of `KINDS`."""
         if not NAME.fullmatch(exp):
             raise InputError(
                 f"experiment name: found {exp!r}, allowed: a letter or digit, then up to 63 "
                 "letters, digits, '_', '.', '-'"
             )
-        self.runs, self.kind, self.exp = root, kind, exp
-        self.path = root / kind / exp
-        self.config_path = self.path / CONFIG_FILES[kind]
+        self._name(root / kind / exp, kind, exp)
+        self.runs = root
+
+    @classmethod
+    def at(cls, path: Path, kind: str = "") -> Self:
+        """The run in a folder that may have been moved, or renamed by hand.
+
+        Its kind, where it is not given, is that of the folder it stands in, or what its files say.
+        """
+        folder = cls.__new__(cls)
+        # Resolved, so that the kind is known for `.` and for `runs/finetune/imdb/..` too.
+        resolved = path.resolve()
+        if not kind:
+            kind = resolved.parent.name if resolved.parent.name in KINDS else _guessed_kind(path)
+        folder._name(path, kind, resolved.name)
+        folder.runs = resolved.parent.parent
+        return folder
+
+    def _name(self, path: Path, kind: str, exp: str) -> None:
+        self.path, self.kind, self.exp = path, kind, exp
+        self.config_path = path / KINDS[kind].config_file
+        self.results_path = path / "results.json"
         self._was_drafted = False
 
     @property
-    def state(self) -> str:
-        """running, finished, failed, interrupted; "" before a run has begun."""
+    def is_run(self) -> bool:
+        """Whether anything in the folder says that it is one."""
+        return any((self.path / mark).is_file() for mark in MARKS)
+
+    def _status(self) -> dict[str, Any]:
         path = self.path / "status.json"
-        return entry(read_json(path), "state", str, path) if path.exists() else ""
+        status = read_object(path)
+        check_format(status, path)
+        return status
+
+    @property
+    def state(self) -> str:
+        """running, finished, failed, interrupted, as the run wrote it; "" before it has begun."""
+        path = self.path / "status.json"
+        return entry(self._status(), "state", str, path) if path.exists() else ""
 
     @property
     def reason(self) -> str:
         """Why the run is not finished, as far as it is known."""
         path = self.path / "status.json"
-        return entry(read_json(path), "reason", str, path) if path.exists() else ""
+        return entry(self._status(), "reason", str, path) if path.exists() else ""
+
+    @property
+    def writer(self) -> int | None:
+        """The process that is running it; None where the run is not running, or that has died."""
+        path = self.path / "status.json"
+        return live_process(self._status(), path) if self.state == "running" else None
+
+    def status(self) -> Status:
+        """What became of the run; one whose process has died without a word was interrupted.
+
+        Raises:
+          InputError: there is no status.json, or it is not what it has to be.
+        """
+        path, status = self.path / "status.json", self._status()
+        try:
+            state, reason = text(status, "state"), text(status, "reason") or ""
+            pid = whole(status, "pid")
+            if state not in STATES:
+                raise InputError(f"state is {state!r}, expected {', '.join(STATES)}")
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        if state == "running" and pid is not None and live_process(status, path) is None:
+            return Status("interrupted", f"process {pid} ended without a word", pid)
+        return Status(state, " ".join(reason.split()), pid)
 
     @property
     def drafted(self) -> bool:
@@ -97,18 +182,22 @@ class RunFolder:
         names = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
         return bool(names) and names != {"status.json"} and not self.drafted
 
+    @property
+    def merged(self) -> bool:
+        """Whether it holds the parameters of another run, which is listed, in another form."""
+        return (self.path / MERGED).is_file()
+
+    @property
+    def imported(self) -> bool:
+        """Whether its parameters are from elsewhere: nothing was trained here."""
+        with contextlib.suppress(InputError):
+            return self.kind == "pretrain" and IMPORTED_FROM in self.options()
+        return False
+
     def must_be_trained(self) -> None:
         """Raises InputError for a run whose parameters were imported."""
         if origin := self.saved_config()[1].get(IMPORTED_FROM):
             raise InputError(f"{self.path} was imported from {origin}; nothing was trained in it")
-
-    @property
-    def writer(self) -> int | None:
-        """The process that is running it; None where the run is not running, or that has died."""
-        if self.state != "running":
-            return None
-        path = self.path / "status.json"
-        return live_process(read_json(path), path)
 
     def must_exist(self) -> None:
         """Raises InputError, with the names there are, unless the run is there."""
@@ -130,14 +219,40 @@ class RunFolder:
         if (pid := self.writer) not in (None, os.getpid()):
             raise InputError(f"{self.path} is being written by process {pid}; wait for it")
 
+    def results(self) -> Results:
+        """What the run reached; raises InputError where results.json cannot be read."""
+        return Results.read(self.results_path)
+
+    def options(self) -> dict[str, Any]:
+        """The saved options and what else stands there, flat and as they are.
+
+        They are not checked against today's: a run of an older version can still be compared.
+
+        Raises:
+          InputError: there are none to read.
+        """
+        try:
+            flat = flatten(read_tree(self.config_path))
+        except OSError as error:
+            raise InputError(f"{self.config_path}: cannot be read ({error.strerror})") from None
+        except (ValueError, TypeError, RecursionError) as error:
+            raise InputError(f"{self.config_path}: not readable YAML ({error})") from None
+        check_format(flat, self.config_path)
+        flat.pop(ENTRY, None)
+        return flat
+
     def saved_config(self) -> tuple[Config, dict[str, Any]]:
         """The configuration of the run and the other entries of that file."""
-        return read_yaml(self.config_path)
+        config, extra = read_yaml(self.config_path)
+        check_format(extra, self.config_path)
+        extra.pop(ENTRY, None)
+        return config, extra
 
     def pretrained_from(self) -> str:
         """The checkpoint that a TAPT or fine-tuning run was begun from: name@step, or none."""
         extra = self.saved_config()[1]
-        return entry(extra, "pretrain", str, self.config_path)
+        name: str = entry(extra, "pretrain", str, self.config_path)
+        return name
 
     def continued_config(self, given: Config | None) -> Config:
         """The saved configuration, with what `given` may change of it.
@@ -178,29 +293,42 @@ class RunFolder:
         if not (self.path / "environment.json").exists():
             write_json(self.path / "environment.json", environment)
         tree = (flatten(plain) if self.kind == "finetune" else plain) | extra
-        if not (self.config_path.exists() and read_tree(self.config_path) == tree):
+        if not self._holds(tree):
             if not self._was_drafted:
-                write_yaml(self.config_path, tree)
+                write_yaml(self.config_path, {ENTRY: FORMAT} | tree)
             elif not self._settle_draft(config, tree):
-                write_text(self.config_path, commented(config, f"Options of {self.exp}."))
+                self.draft(config, f"Options of {self.exp}.")
+
+    def draft(self, config: Config, head: str) -> None:
+        """Writes the options with comments, to be edited, after the comment `head`."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_text(self.config_path, f"{commented(config, head)}\n{ENTRY}: {FORMAT}\n")
+
+    def _holds(self, tree: dict[str, Any]) -> bool:
+        """Whether these options are in the file already, whatever its format."""
+        if not self.config_path.exists():
+            return False
+        saved = read_tree(self.config_path)
+        return {name: value for name, value in saved.items() if name != ENTRY} == tree
 
     def _settle_draft(self, config: Config, tree: dict[str, Any]) -> bool:
         """Exchanges the precision in a draft's text; whether that makes it `tree`."""
-        text = self.config_path.read_text(encoding="utf-8")
-        text = _AUTO_LINE.sub(rf"\g<1>{config.train.precision}", text, count=1)
-        write_text(self.config_path, text)
-        return read_tree(self.config_path) == tree
+        lines = self.config_path.read_text(encoding="utf-8")
+        lines = _AUTO_LINE.sub(rf"\g<1>{config.train.precision}", lines, count=1)
+        write_text(self.config_path, lines)
+        return self._holds(tree)
 
     def set_state(self, state: str, reason: str = "") -> None:
         """Writes status.json."""
-        write_json(self.path / "status.json", {"state": state, "reason": reason} | this_process())
+        status = {ENTRY: FORMAT, "state": state, "reason": reason} | this_process()
+        write_json(self.path / "status.json", status)
 
     def fail(self, reason: str) -> None:
         """Notes why the run came to nothing, where its process could not do it."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.set_state("failed", reason[:500])
 
-    @contextmanager
+    @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Marks the run as running inside, and as finished, interrupted or failed afterwards.
 
@@ -237,3 +365,11 @@ class RunFolder:
                 shutil.rmtree(path)
             elif path != self.config_path:
                 path.unlink()
+
+
+def _guessed_kind(folder: Path) -> str:
+    """The kind of a run that was moved out of the folder of its kind."""
+    with contextlib.suppress(InputError):
+        if (kind := text(read_object(folder / "results.json"), "kind")) in KINDS:
+            return str(kind)
+    return "finetune" if (folder / KINDS["finetune"].config_file).is_file() else "pretrain"

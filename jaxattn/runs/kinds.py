@@ -1,30 +1,54 @@
 """The kinds of runs: which stage made a run, what it starts from and what it is judged by."""
 
-STAGES = ("pretrain", "tapt", "finetune")
-"""The modes that train, in the order in which one follows from the other."""
+import dataclasses
 
-CONFIG_FILES = {
-    "pretrain": "config.yaml",
-    "tapt": "config.yaml",
-    "finetune": "resolved_config.yaml",
-    "baseline": "config.yaml",
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A stage, and what its runs have in common.
+
+    Attributes:
+      name: that of the mode, and of the folder of its runs.
+      parents: the kinds that it may start from.
+      config_file: where its options are saved.
+      measure: the entry of results.json that a best run is chosen by: never one of the test split.
+      decisive: the entry of results.json without which a run has no result.
+      mlm: whether its quality is a validation loss; such runs are never ranked.
+      encoder: whether it trains an encoder, step by step.
+    """
+
+    name: str
+    parents: tuple[str, ...] = ()
+    config_file: str = "config.yaml"
+    measure: str = "validation.macro_f1"
+    decisive: str = "test.macro_f1"
+    mlm: bool = False
+    encoder: bool = True
+
+
+_LOSS = "validation.loss"
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("pretrain", measure=_LOSS, decisive=_LOSS, mlm=True),
+        Kind("tapt", ("pretrain",), measure=_LOSS, decisive=_LOSS, mlm=True),
+        Kind("finetune", ("pretrain", "tapt"), "resolved_config.yaml"),
+        Kind("baseline", encoder=False),
+    )
 }
+"""In the order in which one follows from the other."""
 
-MEASURES = {
-    "pretrain": "validation.loss",
-    "tapt": "validation.loss",
-    "finetune": "validation.macro_f1",
-    "baseline": "validation.macro_f1",
-}
-"""Stage -> the entry of results.json that a best run is chosen by: never one of the test split."""
-
-KINDS = ("pretrain", "tapt", "finetune", "baseline")
-
-MLM_KINDS = ("pretrain", "tapt")
-"""Runs whose quality is a validation loss; they are never ranked."""
+STAGES = tuple(name for name, kind in KINDS.items() if kind.encoder)
+"""The modes that train an encoder."""
 
 BASELINE_ATTENTION = "tfidf+logreg"
 """What stands in the attention column of a TF-IDF + logistic regression run."""
 
 SCRATCH = "none"
 """--pretrain=none: the encoder starts from random weights."""
+
+
+def called(kind: str, exp: str) -> str:
+    """What --pretrain calls a run: `<exp>` is one of runs/pretrain, `tapt/<exp>` one of TAPT."""
+    return exp if kind == "pretrain" else f"{kind}/{exp}"

@@ -5,14 +5,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxattn.config import Config, LogConfig
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config import Config, LogConfig, flatten, to_plain
 from jaxattn.console import say
-from jaxattn.files import write_json
 from jaxattn.runs.folder import RunFolder
-from jaxattn.runs.kinds import CONFIG_FILES
 from jaxattn.runs.predictions import NAME as PREDICTIONS
 from jaxattn.runs.predictions import read_predictions
+from jaxattn.runs.results import Results, tree
 from jaxattn.runs.tracking import WandbRun
 
 RUN_FILES = ("results.json", "environment.json", "metrics.csv", "tokenizer.json", PREDICTIONS)
@@ -20,25 +18,25 @@ RUN_FILES = ("results.json", "environment.json", "metrics.csv", "tokenizer.json"
 REPORT_FILES = ("index.html", "results.csv", "summary.csv", "quality_vs_cost.png")
 
 
-def write_results(folder: RunFolder, config: Config, results: dict[str, Any]) -> None:
+def write_results(folder: RunFolder, config: Config, results: Results) -> None:
     """Writes results.json, then publishes what `config.log` asks for.
 
     What W&B does not take is said and no more: the results are on disk.
     """
-    write_json(folder.path / "results.json", results)
+    results.write(folder.results_path)
     if config.log.wandb == "off":
         return
     try:
         run = WandbRun(folder.path, config.log, folder.exp, folder.kind, flatten(to_plain(config)))
-        run.summary(dict(_numbers(results)))
-        if "confusion" in results:
+        run.summary(dict(_numbers(tree(results))))
+        if results.confusion is not None:
             names = read_predictions(folder.path / PREDICTIONS).names
-            rows = zip(names, results["confusion"], strict=True)
+            rows = zip(names, results.confusion, strict=True)
             run.table("confusion", ("class", *names), [[name, *row] for name, row in rows])
-        files = [folder.path / name for name in (CONFIG_FILES[folder.kind], *RUN_FILES)]
+        files = [folder.path / name for name in (folder.config_path.name, *RUN_FILES)]
         run.artifact(f"{folder.kind}-{folder.exp}", "run", files)
-        if config.log.wandb_checkpoint and results["best_step"] is not None:
-            best = folder.path / "checkpoints" / f"step_{results['best_step']:08d}"
+        if config.log.wandb_checkpoint and results.best_step is not None:
+            best = folder.path / "checkpoints" / f"step_{results.best_step:08d}"
             run.artifact(f"{folder.kind}-{folder.exp}-checkpoint", "model", [best])
         run.close(exit_code=0)
     except Exception as error:
@@ -68,9 +66,9 @@ def publish_report(report: Path, log: LogConfig) -> None:
     say(f"published: {report} to Weights & Biases ({log.wandb}), project {log.wandb_project}")
 
 
-def _numbers(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+def _numbers(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
     """The numbers of nested results as test/macro_f1, cost/seconds_per_epoch, ..."""
-    for name, value in tree.items():
+    for name, value in entries.items():
         if isinstance(value, Mapping):
             yield from _numbers(value, f"{prefix}{name}/")
         elif isinstance(value, int | float) and not isinstance(value, bool):

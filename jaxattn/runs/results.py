@@ -1,118 +1,221 @@
-"""results.json: what a run found, written and read in one place."""
+"""results.json: what a run reached and what it cost. Its entries are the fields of `Results`."""
 
-import json
-import math
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
-import yaml
-
-from jaxattn.config import Config
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config import Config, to_plain
 from jaxattn.errors import InputError
-from jaxattn.runs.folder import RunFolder
+from jaxattn.files import read_object, write_json
+from jaxattn.runs.formats import ENTRY, FORMAT, check_format
+from jaxattn.runs.values import found, number, text, whole
+
+Metrics = Mapping[str, float | None]
+"""Name of a metric -> its value; None where it is not defined."""
+
+Facts = Mapping[str, Any]
+"""What is kept as it was said and read by people."""
+
+MEMORY_KINDS = (None, "resident", "device")
 
 
-def read_json(path: Path) -> Mapping[str, Any]:
-    """The object in a JSON file; InputError, without the name of the file, if there is none."""
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError("missing") from None
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"not readable JSON ({error})") from None
-    if not isinstance(tree, Mapping):
-        raise InputError(f"found {type(tree).__name__}, expected an object")
-    return tree
+NULL = {"null": True}
+"""Of a field whose None says something: null is written. Other Nones are left out."""
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """The saved configuration, flattened.
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a training took; None where it was not measured.
 
-    It is not checked against today's options: a run of an older version can still be compared.
+    Attributes:
+      steps, skipped_steps, steps_per_epoch: of the optimizer; those skipped had no finite gradient.
+      train_seconds, seconds_per_epoch: the training steps alone.
+      compile_seconds: before them.
+      total_seconds: of a baseline: all settings, fitted and tried.
+      tokens_per_second, useful_token_share: without padding.
+      peak_memory_MiB: of the accelerator ("device") or of the process ("resident"), as
+        `peak_memory_kind` says.
+      energy_joules_per_epoch: of the GPUs.
     """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        flat = flatten(tree) if isinstance(tree, Mapping) else {}
-    except FileNotFoundError:
-        raise InputError("missing") from None
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        cause = " ".join(str(error).split())
-        raise InputError(f"not readable YAML ({cause})") from None
-    if not flat:
-        raise InputError("found no options")
-    return flat
+
+    steps: int | None = None
+    skipped_steps: int | None = None
+    steps_per_epoch: int | None = None
+    train_seconds: float | None = None
+    compile_seconds: float | None = None
+    seconds_per_epoch: float | None = None
+    total_seconds: float | None = None
+    tokens_per_second: float | None = None
+    useful_token_share: float | None = None
+    peak_memory_MiB: float | None = None
+    peak_memory_kind: str | None = None
+    energy_joules_per_epoch: float | None = None
 
 
-def found(tree: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path, None where it or a parent is missing or null."""
-    node: Any = tree
-    for name in path.split("."):
-        if not isinstance(node, Mapping) or name not in node:
-            return None
-        node = node[name]
-    return node
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One of the stages that led to a run, or the run itself.
+
+    `step` is the checkpoint that is reported, or that went on; `imported_from` is the folder of
+    parameters that were trained elsewhere.
+    """
+
+    kind: str
+    exp: str
+    step: int | None = dataclasses.field(default=None, metadata=NULL)
+    data: str | None = dataclasses.field(default=None, metadata=NULL)
+    attention: str | None = dataclasses.field(default=None, metadata=NULL)
+    attention_options: Facts | None = dataclasses.field(default=None, metadata=NULL)
+    cost: Cost | None = dataclasses.field(default=None, metadata=NULL)
+    imported_from: str | None = None
+
+    @classmethod
+    def of(cls, kind: str, exp: str, config: Config, step: int | None, cost: Cost | None) -> Self:
+        """That of runs/<kind>/<exp>, which has these options."""
+        attention = config.attention
+        options = to_plain(attention.options)
+        return cls(kind, exp, step, config.data.name, attention.type, options, cost)
 
 
-def number(tree: Mapping[str, Any], path: str) -> float | None:
-    """A finite number at a dotted path, None where there is none; InputError for anything else."""
-    value = found(tree, path)
-    if value is None:
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """The entries of results.json; None for what a run of this kind does not have.
+
+    Attributes:
+      kind, exp, attention, data, data_hash, seed, device: what the run is.
+      pretrain, pretrain_hash: the run it started from and the hash of those parameters.
+      peft: what was trained of the encoder.
+      parameters, trainable_parameters, added_parameters: how many.
+      best_step, best_hash: the checkpoint that validation chose, and the hash of its parameters.
+      stopped_step: where the patience of a fine-tuning ended.
+      long_share: split -> share of its texts that were cut.
+      validation_at_start, validation_before_change: of an MLM that began with a checkpoint: before
+        any training, and before that with the attention it had.
+      validation, test: metrics of the best checkpoint.
+      confusion: on test, row: class, column: prediction.
+      attention_change: what a change of attention lost and training regained.
+      chosen, grid: the settings of a baseline.
+      imported: where imported parameters are from.
+      cost, pretrain_cost, stages: of the run, of the stage before, of all.
+      compiled_programs: how many.
+      tokenizer, truncated_share, unknown_share: of the training texts.
+      vocabulary: what extending it has changed.
+    """
+
+    kind: str = ""
+    exp: str = ""
+    attention: str | None = None
+    data: str | None = dataclasses.field(default=None, metadata=NULL)
+    data_hash: str | None = None
+    seed: int | None = None
+    pretrain: str | None = dataclasses.field(default=None, metadata=NULL)
+    pretrain_hash: str | None = dataclasses.field(default=None, metadata=NULL)
+    peft: str | None = None
+    parameters: int | None = None
+    trainable_parameters: int | None = None
+    added_parameters: int | None = None
+    best_step: int | None = dataclasses.field(default=None, metadata=NULL)
+    stopped_step: int | None = dataclasses.field(default=None, metadata=NULL)
+    best_hash: str | None = None
+    long_share: Facts | None = None
+    validation_at_start: Metrics | None = None
+    validation_before_change: Metrics | None = None
+    validation: Metrics | None = None
+    test: Metrics | None = None
+    confusion: Sequence[Sequence[int]] | None = None
+    attention_change: Facts | None = None
+    chosen: Facts | None = None
+    grid: Sequence[Facts] | None = None
+    imported: Facts | None = None
+    cost: Cost | None = None
+    pretrain_cost: Cost | None = dataclasses.field(default=None, metadata=NULL)
+    stages: tuple[Stage, ...] | None = None
+    compiled_programs: int | None = None
+    tokenizer: Facts | None = None
+    truncated_share: float | None = None
+    unknown_share: float | None = None
+    vocabulary: Facts | None = dataclasses.field(default=None, metadata=NULL)
+    device: str | None = None
+
+    def write(self, path: Path) -> None:
+        """Writes the file whole or not at all."""
+        write_json(path, {ENTRY: FORMAT} | tree(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Reads the file; what it lacks is None.
+
+        Raises:
+          InputError: it cannot be read, or an entry is not what it has to be; both are named.
+        """
+        content = read_object(path)
+        check_format(content, path)
+        try:
+            results: Self = _record(cls, content)
+            if (kind := results.cost and results.cost.peak_memory_kind) not in MEMORY_KINDS:
+                raise InputError(f"cost.peak_memory_kind is {kind!r}, expected resident or device")
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        return results
+
+    def value(self, name: str) -> float | None:
+        """The number under a dotted name, as validation.macro_f1; None where there is none."""
+        return number(tree(self), name)
+
+
+def tree(record: Results | Cost | Stage) -> dict[str, Any]:
+    """A record as it stands in the file."""
+    entries = {}
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        if isinstance(value, Cost):
+            value = tree(value)
+        elif field.name == "stages" and value is not None:
+            value = [tree(stage) for stage in value]
+        if value is not None or "null" in field.metadata:
+            entries[field.name] = value
+    return entries
+
+
+_Record = TypeVar("_Record", bound=Results | Cost | Stage)
+
+
+def _record(kind: type[_Record], content: Mapping[str, Any], prefix: str = "") -> _Record:
+    """The record whose fields stand under `prefix` in `content`."""
+    fields = dataclasses.fields(kind)
+    return kind(**{f.name: _READERS[f.type](content, prefix + f.name) for f in fields})
+
+
+def _metrics(content: Mapping[str, Any], path: str) -> Metrics | None:
+    value = found(content, path)
+    if not isinstance(value, Mapping):
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{path} is {value!r}, expected a number")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise InputError(f"{path} is not finite ({number})")
-    return number
+    return {name: number(content, f"{path}.{name}") for name in value}
 
 
-def whole(tree: Mapping[str, Any], path: str) -> int | None:
-    """A whole number at a dotted path, None where there is none; InputError for anything else."""
-    value = found(tree, path)
-    if value is not None and type(value) is not int:
-        raise InputError(f"{path} is {value!r}, expected a whole number")
-    return value
+def _cost(content: Mapping[str, Any], path: str) -> Cost | None:
+    return _record(Cost, content, f"{path}.") if isinstance(content.get(path), Mapping) else None
 
 
-def text(tree: Mapping[str, Any], path: str) -> str | None:
-    """Text at a dotted path, None where there is none; InputError for anything else."""
-    value = found(tree, path)
-    if value is not None and not isinstance(value, str):
-        raise InputError(f"{path} is {value!r}, expected text")
-    return value
+def _stages(content: Mapping[str, Any], path: str) -> tuple[Stage, ...] | None:
+    """None for a run of a version that did not record them."""
+    stages = content.get(path)
+    if not isinstance(stages, list) or not all(isinstance(stage, Mapping) for stage in stages):
+        return None
+    return tuple(_record(Stage, stage) for stage in stages)
 
 
-def text_or_none(flat: Mapping[str, Any], name: str) -> str | None:
-    """Text at a flat name; what is no text is treated as not known."""
-    value = flat.get(name)
-    return value if isinstance(value, str) and value else None
-
-
-def whole_or_none(flat: Mapping[str, Any], name: str) -> int | None:
-    """A whole number at a flat name; what is none is treated as not known."""
-    value = flat.get(name)
-    return value if type(value) is int else None
-
-
-def stage_record(
-    folder: RunFolder, config: Config, step: int | None, cost: dict[str, Any] | None
-) -> dict[str, Any]:
-    """One entry of `stages`; `step` is the checkpoint that is reported, or that went on."""
-    return {
-        "kind": folder.kind,
-        "exp": folder.exp,
-        "step": step,
-        "data": config.data.name,
-        "attention": config.attention.type,
-        "attention_options": to_plain(config.attention.options),
-        "cost": cost,
-    }
+_READERS: dict[Any, Callable[[Mapping[str, Any], str], Any]] = {
+    str: lambda content, path: text(content, path) or "",
+    str | None: text,
+    int | None: whole,
+    float | None: number,
+    Metrics | None: _metrics,
+    Cost | None: _cost,
+    tuple[Stage, ...] | None: _stages,
+    Facts | None: found,
+    Sequence[Facts] | None: found,
+    Sequence[Sequence[int]] | None: found,
+}
+"""Type of a field -> how it is read at a dotted path."""

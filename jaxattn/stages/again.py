@@ -17,6 +17,7 @@ from jaxattn.errors import InputError
 from jaxattn.files import read_json
 from jaxattn.ops.trees import path_names
 from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.results import Results
 from jaxattn.stages import machine
 from jaxattn.stages.baseline import baseline
 from jaxattn.stages.finetune import finetune
@@ -59,12 +60,10 @@ def replay(original: RunFolder) -> Replay:
     config, _ = original.saved_config()
     folder = _new_replay(original)
     _run(folder, original, config)
-    folders = (original, folder)
     differing = None
     if original.state == "finished":
-        old, new = (read_json(one.path / "results.json") for one in folders)
-        differing = _differences(old, new)
-    logs = [one.path / "metrics.csv" for one in folders]
+        differing = _differences(original.results(), folder.results())
+    logs = [one.path / "metrics.csv" for one in (original, folder)]
     same_log = all(log.exists() for log in logs) and logs[0].read_bytes() == logs[1].read_bytes()
     return Replay(folder, differing, same_log, machine.inexact(config))
 
@@ -76,11 +75,11 @@ def _new_replay(original: RunFolder) -> RunFolder:
     return next(folder for folder in folders if not folder.path.exists())
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+def _differences(old: Results, new: Results) -> list[str]:
     return [
-        f"{name}: {old.get(name)} before, {new.get(name)} now"
+        f"{name}: {getattr(old, name)} before, {getattr(new, name)} now"
         for name in SAME
-        if old.get(name) != new.get(name)
+        if getattr(old, name) != getattr(new, name)
     ]
 
 

@@ -9,8 +9,10 @@ from jaxattn.console import say
 from jaxattn.data.corpora.splits import LabelledCorpus, data_hash, load_labelled
 from jaxattn.evaluate.metrics import classification_metrics, confusion
 from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.kinds import BASELINE_ATTENTION
 from jaxattn.runs.predictions import NAME, write_predictions
 from jaxattn.runs.publish import write_results
+from jaxattn.runs.results import Cost, Results
 from jaxattn.stages import machine, tfidf
 
 
@@ -40,31 +42,28 @@ def baseline(folder: RunFolder, config: Config) -> None:
         write_results(
             folder,
             config,
-            {
-                "kind": "baseline",
-                "exp": folder.exp,
-                "attention": "tfidf+logreg",
-                "data": config.data.name,
-                "data_hash": data_hash(corpus),
-                "seed": config.train.seed,
-                "pretrain": None,
-                "parameters": model.parameters,
-                "best_step": None,
-                **metrics,
-                "confusion": confusion(test, corpus.test.labels),
-                "chosen": chosen,
-                "grid": grid,
-                "cost": {
-                    "train_seconds": model.fit_seconds,
-                    "seconds_per_epoch": model.fit_seconds,
-                    "total_seconds": seconds,
-                    "tokens_per_second": None,
-                    "peak_memory_MiB": machine.resident_memory(),
-                    "peak_memory_kind": "resident",
-                },
-                "pretrain_cost": None,
-                "device": machine.cpu_name(),
-            },
+            Results(
+                kind="baseline",
+                exp=folder.exp,
+                attention=BASELINE_ATTENTION,
+                data=config.data.name,
+                data_hash=data_hash(corpus),
+                seed=config.train.seed,
+                parameters=model.parameters,
+                validation=metrics["validation"],
+                test=metrics["test"],
+                confusion=confusion(test, corpus.test.labels),
+                chosen=chosen,
+                grid=grid,
+                cost=Cost(
+                    train_seconds=model.fit_seconds,
+                    seconds_per_epoch=model.fit_seconds,
+                    total_seconds=seconds,
+                    peak_memory_MiB=machine.resident_memory(),
+                    peak_memory_kind="resident",
+                ),
+                device=machine.cpu_name(),
+            ),
         )
     say(
         f"finished: {folder.path}: {chosen['features']:,} features, C = {chosen['strength']:g}; "

@@ -20,11 +20,12 @@ from jaxattn.model.heads import ClassifierModel
 from jaxattn.model.peft import counts, on_folded
 from jaxattn.ops.trees import tree_hash
 from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.kinds import SCRATCH
 from jaxattn.runs.publish import write_results
-from jaxattn.runs.results import stage_record
+from jaxattn.runs.results import Results, Stage
 from jaxattn.stages import machine
 from jaxattn.stages.batches import bucket_plan
-from jaxattn.stages.origin import SCRATCH, stages_before, unchanged_params
+from jaxattn.stages.origin import stages_before, unchanged_params
 from jaxattn.stages.parameters import check_method, first_params, first_pooler, grown, tiled
 from jaxattn.stages.training import train
 from jaxattn.stages.vocabulary import stage_vocabulary
@@ -128,35 +129,35 @@ def finetune(
         write_results(
             folder,
             config,
-            {
-                "kind": "finetune",
-                "exp": folder.exp,
-                "attention": config.attention.type,
-                "data": config.data.name,
-                "data_hash": digest,
-                "seed": config.train.seed,
-                "pretrain": None if pretrain == SCRATCH else pretrain.partition("@")[0],
-                "pretrain_hash": pretrain_hash,
-                "peft": config.peft.method,
-                "parameters": counted["total"],
-                "trainable_parameters": counted["trainable"],
-                "added_parameters": counted["added"],
-                "best_step": outcome.best_step,
-                "stopped_step": outcome.stopped_step,
-                "best_hash": tree_hash(outcome.trained.params),
+            Results(
+                kind="finetune",
+                exp=folder.exp,
+                attention=config.attention.type,
+                data=config.data.name,
+                data_hash=digest,
+                seed=config.train.seed,
+                pretrain=None if pretrain == SCRATCH else pretrain.partition("@")[0],
+                pretrain_hash=pretrain_hash,
+                peft=config.peft.method,
+                parameters=counted["total"],
+                trainable_parameters=counted["trainable"],
+                added_parameters=counted["added"],
+                best_step=outcome.best_step,
+                stopped_step=outcome.stopped_step,
+                best_hash=tree_hash(outcome.trained.params),
                 **tested,
-                "cost": outcome.cost,
-                "pretrain_cost": before[-1]["cost"] if before else None,
-                "stages": [
+                cost=outcome.cost,
+                pretrain_cost=before[-1].cost if before else None,
+                stages=(
                     *before,
-                    stage_record(folder, config, outcome.best_step, outcome.cost),
-                ],
-                "compiled_programs": outcome.programs,
-                "truncated_share": stats.truncated_share,
-                "unknown_share": stats.unknown_share,
-                "vocabulary": vocabulary.report,
-                "device": machine.device_name(),
-            },
+                    Stage.of(folder.kind, folder.exp, config, outcome.best_step, outcome.cost),
+                ),
+                compiled_programs=outcome.programs,
+                truncated_share=stats.truncated_share,
+                unknown_share=stats.unknown_share,
+                vocabulary=vocabulary.report,
+                device=machine.device_name(),
+            ),
         )
     test = tested["test"]
     say(

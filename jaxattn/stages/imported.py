@@ -1,19 +1,18 @@
 """A published encoder as a run to start from."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
-from jaxattn.config import Config
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config import Config, flatten, to_plain
 from jaxattn.console import say
 from jaxattn.data.tokens.wordpiece import save_tokenizer
-from jaxattn.files import write_json
 from jaxattn.interop.bert_import import ImportedBert
 from jaxattn.interop.bert_names import MLM_HEAD, POOLER
 from jaxattn.model.heads import MlmModel, init_mlm
 from jaxattn.ops.trees import count_parameters, tree_hash
 from jaxattn.runs.folder import IMPORTED_FROM, RunFolder
-from jaxattn.runs.results import stage_record
+from jaxattn.runs.results import Cost, Results, Stage
 from jaxattn.stages import machine
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.job import Tally
@@ -36,30 +35,27 @@ def import_bert(folder: RunFolder, config: Config, bert: ImportedBert, source: P
         }
         checkpoints = Checkpoints(folder.path / "checkpoints", keep=1)
         checkpoints.save(STEP, {"params": params}, document, STEP)
-        write_json(
-            folder.path / "results.json",
-            {
-                "kind": folder.kind,
-                "exp": folder.exp,
-                "attention": config.attention.type,
-                "data": None,
-                "parameters": count_parameters(params),
-                "best_step": STEP,
-                "best_hash": tree_hash(params),
-                "imported": {
-                    "from": str(source),
-                    "sha256": bert.hashes,
-                    "parts": list(bert.parts),
-                    "new": [MLM_HEAD] if MLM_HEAD not in bert.parts else [],
-                    "left_out": list(bert.left_out),
-                },
-                # What its pretraining took is not known.
-                "cost": {},
-                "stages": [stage_record(folder, config, STEP, {}) | {"data": None}],
-                "tokenizer": {"vocabulary": vocab_size},
-                "device": machine.device_name(),
+        # What its pretraining took is not known, and on what data.
+        origin = Stage.of(folder.kind, folder.exp, config, STEP, Cost())
+        Results(
+            kind=folder.kind,
+            exp=folder.exp,
+            attention=config.attention.type,
+            parameters=count_parameters(params),
+            best_step=STEP,
+            best_hash=tree_hash(params),
+            imported={
+                "from": str(source),
+                "sha256": bert.hashes,
+                "parts": list(bert.parts),
+                "new": [MLM_HEAD] if MLM_HEAD not in bert.parts else [],
+                "left_out": list(bert.left_out),
             },
-        )
+            cost=Cost(),
+            stages=(dataclasses.replace(origin, data=None),),
+            tokenizer={"vocabulary": vocab_size},
+            device=machine.device_name(),
+        ).write(folder.results_path)
     model = config.model
     say(
         f"imported: {folder.path}: {model.num_layers} blocks of width {model.hidden_dim}, "

@@ -12,9 +12,9 @@ from typing import Any
 
 import jax
 
-from jaxattn.attention.favor import performer_favor
+from jaxattn.attention.favor import attention as favor
 from jaxattn.attention.favor.sums import FeatureMap
-from jaxattn.attention.sdpa import sdpa
+from jaxattn.attention.sdpa import attention as sdpa
 from jaxattn.config import Config
 from jaxattn.model.heads import COMPUTE_DTYPES
 
@@ -129,7 +129,7 @@ def attention_implementations(config: Config) -> dict[str, str]:
     def chosen(length: int) -> tuple[str, str]:
         if config.attention.type == "performer_favor":
             features = FeatureMap(options.features, options.count(model.head_width))
-            return performer_favor.choose(
+            return favor.choose(
                 options.implementation, features, dtype=dtype, widths=widths, plain=plain
             )
         return sdpa.choose(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from jaxattn.model.heads import MlmModel, init_mlm
 from jaxattn.ops.trees import tree_hash
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.publish import write_results
-from jaxattn.runs.results import stage_record
+from jaxattn.runs.results import Facts, Metrics, Results, Stage
 from jaxattn.stages import machine
 from jaxattn.stages.batches import make_masking, mlm_batches, mlm_plan
 from jaxattn.stages.origin import POOLER, source_of, stages_before, unchanged_params
@@ -28,8 +28,6 @@ from jaxattn.stages.training import train
 from jaxattn.stages.vocabulary import make_tokenizer, stage_vocabulary
 from jaxattn.train.sharding import BatchPlacement, check_batches, make_mesh
 from jaxattn.train.steps import mlm_loss
-
-Metrics = Mapping[str, float | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +42,7 @@ class AttentionChange:
     after: str
 
     def report(
-        self, validation_before_change: Metrics, validation_at_start: Metrics, validation: Metrics
+        self, before_change: Metrics, at_start: Metrics, trained: Metrics
     ) -> dict[str, float | str | None]:
         """For results.json, in nats per masked token; says it too.
 
@@ -53,7 +51,7 @@ class AttentionChange:
         on new texts would have helped the old attention as well: how much, only a second run
         without the change tells.
         """
-        losses = (validation_before_change, validation_at_start, validation)
+        losses = (before_change, at_start, trained)
         before, swapped, after = (float(metrics["loss"] or 0.0) for metrics in losses)
         lost = swapped - before
         regained = (swapped - after) / lost if lost > 0 else None
@@ -79,16 +77,17 @@ class MlmStart:
 
     Attributes:
       params: random parameters -> the first ones of this training.
-      extra: entries of the saved configuration.
-      results: entries of results.json.
+      pretrain, pretrain_hash: the checkpoint, name@step, and the hash of its parameters.
+      vocabulary: what extending it has changed; None: it was not.
       stages: the stages before this one.
       change: what the model was before its attention was exchanged; None: it was not.
     """
 
     params: Callable[[Any], Any]
-    extra: dict[str, Any]
-    results: dict[str, Any]
-    stages: list[dict[str, Any]]
+    pretrain: str
+    pretrain_hash: str
+    vocabulary: Facts | None
+    stages: list[Stage]
     change: AttentionChange | None = None
 
 
@@ -139,19 +138,20 @@ def train_mlm(
 
     evaluator = evaluator_of(model)
     params = init_mlm(model, config.train.seed)
-    at_start = {}
+    at_start: Metrics | None = None
+    before_change: Metrics | None = None
+    extra = {}
     if start is not None:
         params = start.params(params)
-        at_start = {"validation_at_start": evaluator.metrics(trained_by(config, params, 0))}
-        say(f"validation loss of the checkpoint: {at_start['validation_at_start']['loss']:.4f}")
+        at_start = evaluator.metrics(trained_by(config, params, 0))
+        say(f"validation loss of the checkpoint: {at_start['loss']:.4f}")
+        extra = {"pretrain": start.pretrain, "pretrain_hash": start.pretrain_hash}
     change = start.change if start is not None else None
     if change is not None:
         before = evaluator_of(MlmModel(change.config, vocab_size))
-        at_start["validation_before_change"] = before.metrics(
-            trained_by(change.config, change.params, 0)
-        )
+        before_change = before.metrics(trained_by(change.config, change.params, 0))
     digest = texts_hash(corpus.train, corpus.validation)
-    folder.begin(config, start.extra if start else {}, machine.describe(config))
+    folder.begin(config, extra, machine.describe(config))
     with folder.running():
         save_tokenizer(tokenizer, folder.path / "tokenizer.json")
         outcome = train(
@@ -172,35 +172,38 @@ def train_mlm(
             stop_after=stop_after,
         )
         at_end = evaluator.metrics(outcome.trained)
-        changed = {}
-        if change is not None:
-            changed = {"attention_change": change.report(**at_start, validation=at_end)}
+        changed = None
+        if change is not None and before_change is not None and at_start is not None:
+            changed = change.report(before_change, at_start, at_end)
         write_results(
             folder,
             config,
-            {
-                "kind": folder.kind,
-                "exp": folder.exp,
-                "attention": config.attention.type,
-                "data": config.data.name,
-                "data_hash": digest,
-                "seed": config.train.seed,
-                "parameters": outcome.parameters,
-                "best_step": outcome.best_step,
-                "best_hash": tree_hash(outcome.trained.params),
-                **(start.results if start else {}),
-                **at_start,
-                "validation": at_end,
-                **changed,
-                "cost": outcome.cost,
-                "stages": [
+            Results(
+                kind=folder.kind,
+                exp=folder.exp,
+                attention=config.attention.type,
+                data=config.data.name,
+                data_hash=digest,
+                seed=config.train.seed,
+                parameters=outcome.parameters,
+                best_step=outcome.best_step,
+                best_hash=tree_hash(outcome.trained.params),
+                pretrain=start.pretrain.partition("@")[0] if start else None,
+                pretrain_hash=start.pretrain_hash if start else None,
+                vocabulary=start.vocabulary if start else None,
+                validation_at_start=at_start,
+                validation_before_change=before_change,
+                validation=at_end,
+                attention_change=changed,
+                cost=outcome.cost,
+                stages=(
                     *(start.stages if start else ()),
-                    stage_record(folder, config, outcome.best_step, outcome.cost),
-                ],
-                "compiled_programs": outcome.programs,
-                "tokenizer": dataclasses.asdict(stats) | {"vocabulary": vocab_size},
-                "device": machine.device_name(),
-            },
+                    Stage.of(folder.kind, folder.exp, config, outcome.best_step, outcome.cost),
+                ),
+                compiled_programs=outcome.programs,
+                tokenizer=dataclasses.asdict(stats) | {"vocabulary": vocab_size},
+                device=machine.device_name(),
+            ),
         )
     say(f"finished: {folder.path}")
 
@@ -221,12 +224,9 @@ def tapt(
     start = MlmStart(
         params=lambda fresh: carried_over(fresh, first, pretrain),
         change=attention_change(config, source_of(runs, pretrain)[0].saved_config()[0], first),
-        extra={"pretrain": pretrain, "pretrain_hash": digest},
-        results={
-            "pretrain": pretrain.partition("@")[0],
-            "pretrain_hash": digest,
-            "vocabulary": vocabulary.report,
-        },
+        pretrain=pretrain,
+        pretrain_hash=digest,
+        vocabulary=vocabulary.report,
         stages=stages_before(runs, pretrain),
     )
     train_mlm(folder, config, corpus, vocabulary.tokenizer, start, stop_after)

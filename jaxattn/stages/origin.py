@@ -5,17 +5,17 @@ checkpoints instead of the best. A bare name never means a TAPT run, so that wha
 run means the same for ever, whatever runs are added later.
 """
 
+import dataclasses
 import warnings
 from pathlib import Path
 from typing import Any
 
 from jaxattn.config import Config
 from jaxattn.errors import InputError
-from jaxattn.files import entry, read_json
 from jaxattn.ops.trees import tree_hash
 from jaxattn.runs.folder import IMPORTED_FROM, RunFolder
-from jaxattn.runs.kinds import SCRATCH as SCRATCH
-from jaxattn.runs.results import stage_record
+from jaxattn.runs.kinds import SCRATCH, called
+from jaxattn.runs.results import Stage
 from jaxattn.train.checkpoints import Checkpoints
 
 POOLER = "pooler"
@@ -44,7 +44,7 @@ def source_of(runs: Path, pretrain: str) -> tuple[RunFolder, int | None]:
 
 def reference(source: RunFolder, step: int | None) -> str:
     """What --pretrain calls a run, or a checkpoint of it."""
-    name = source.exp if source.kind == "pretrain" else f"{source.kind}/{source.exp}"
+    name = called(source.kind, source.exp)
     return name if step is None else f"{name}@{step}"
 
 
@@ -118,18 +118,15 @@ def unchanged_params(folder: RunFolder, runs: Path, pretrain: str) -> tuple[Any,
     return params, digest
 
 
-def stages_before(runs: Path, pretrain: str) -> list[dict[str, Any]]:
-    """The stages that led to `name@step`, the first one first, each as `stage_record`."""
+def stages_before(runs: Path, pretrain: str) -> list[Stage]:
+    """The stages that led to `name@step`, the first one first."""
     if pretrain == SCRATCH:
         return []
     source, step = source_of(runs, pretrain)
     config, extra = source.saved_config()
-    before = []
-    if source.kind == "tapt":
-        before = stages_before(runs, entry(extra, "pretrain", str, source.config_path))
-    path = source.path / "results.json"
-    cost = entry(read_json(path), "cost", dict, path) if path.exists() else None
-    record = stage_record(source, config, step, cost)
-    if IMPORTED_FROM in extra:
-        record |= {"data": None, IMPORTED_FROM: extra[IMPORTED_FROM]}
-    return [*before, record]
+    before = stages_before(runs, source.pretrained_from()) if source.kind == "tapt" else []
+    cost = source.results().cost if source.results_path.exists() else None
+    stage = Stage.of(source.kind, source.exp, config, step, cost)
+    if origin := extra.get(IMPORTED_FROM):
+        stage = dataclasses.replace(stage, data=None, imported_from=origin)
+    return [*before, stage]

@@ -22,7 +22,8 @@ from jaxattn.model.keys import init_key
 from jaxattn.model.peft import complete, cut, equipped, is_added
 from jaxattn.ops.trees import joined, shapes_differ, split, tree_hash
 from jaxattn.runs.folder import RunFolder
-from jaxattn.stages.origin import POOLER, SCRATCH, inherited_pooler, pretrained_params
+from jaxattn.runs.kinds import SCRATCH
+from jaxattn.stages.origin import POOLER, inherited_pooler, pretrained_params
 from jaxattn.stages.training import Base
 from jaxattn.train.checkpoints import Checkpoints
 

@@ -7,8 +7,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from jaxattn.config import Config, FinetuneConfig, replace
-from jaxattn.config.saved import flatten, to_plain
+from jaxattn.config import Config, FinetuneConfig, flatten, replace, to_plain
 from jaxattn.console import say
 from jaxattn.data.batches.order import BatchPlan
 from jaxattn.data.batches.packing import PackedPlan
@@ -17,6 +16,7 @@ from jaxattn.evaluate.predict import Trained, trained_by
 from jaxattn.ops.programs import Programs
 from jaxattn.ops.trees import count_parameters, tree_hash
 from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.results import Cost, tree
 from jaxattn.stages import machine
 from jaxattn.stages.batches import program_steps, total_steps
 from jaxattn.stages.machine import energy_meter
@@ -45,7 +45,7 @@ class Outcome:
     stopped_step: int | None
     parameters: int
     programs: int
-    cost: dict[str, Any]
+    cost: Cost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,22 +203,22 @@ def train(
         run_log.close(exit_code=1)
         raise
     steps = tally.stopped_step or steps
-    cost = {
-        "steps": steps,
-        "skipped_steps": tally.skipped,
-        "steps_per_epoch": plan.steps_per_epoch,
-        "train_seconds": tally.train_seconds,
-        "compile_seconds": tally.compile_seconds,
-        "seconds_per_epoch": tally.train_seconds / steps * plan.steps_per_epoch,
-        "tokens_per_second": tally.tokens / max(tally.train_seconds, 1e-9),
-        "useful_token_share": tally.tokens / max(tally.padded_tokens, 1),
-        "peak_memory_MiB": tally.peak_memory,
-        "peak_memory_kind": machine.peak_memory()[1],
-        "energy_joules_per_epoch": (
+    cost = Cost(
+        steps=steps,
+        skipped_steps=tally.skipped,
+        steps_per_epoch=plan.steps_per_epoch,
+        train_seconds=tally.train_seconds,
+        compile_seconds=tally.compile_seconds,
+        seconds_per_epoch=tally.train_seconds / steps * plan.steps_per_epoch,
+        tokens_per_second=tally.tokens / max(tally.train_seconds, 1e-9),
+        useful_token_share=tally.tokens / max(tally.padded_tokens, 1),
+        peak_memory_MiB=tally.peak_memory,
+        peak_memory_kind=machine.peak_memory()[1],
+        energy_joules_per_epoch=(
             None if tally.energy is None else tally.energy / steps * plan.steps_per_epoch
         ),
-    }
-    run_log.event("finished", programs=job.step.count, best_step=tally.best_step, **cost)
+    )
+    run_log.event("finished", programs=job.step.count, best_step=tally.best_step, **tree(cost))
     run_log.close()
     assert tally.best_step is not None
     best = checkpoints.load_params(tally.best_step)

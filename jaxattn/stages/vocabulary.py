@@ -11,7 +11,8 @@ from jaxattn.data.tokens.extend import extended, origins, refuse_extension, usag
 from jaxattn.data.tokens.vocabularies import new_tokenizer
 from jaxattn.data.tokens.wordpiece import load_tokenizer
 from jaxattn.runs.folder import RunFolder
-from jaxattn.stages.origin import SCRATCH, source_of
+from jaxattn.runs.kinds import SCRATCH
+from jaxattn.stages.origin import source_of
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,25 +2,24 @@
 
 import dataclasses
 import runpy
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxattn.config import Config
-from jaxattn.config.flags import config_dict
+from jaxattn.config.flags import config_dict, config_file
 from jaxattn.errors import InputError
-from jaxattn.files import read_json
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.kinds import KINDS, called
 from jaxattn.stages.origin import pretrained_config
-from jaxattn.sweeps.grid import SEED, STAGES, Cell, expand
+from jaxattn.sweeps.grid import SEED, Cell, expand
 from jaxattn.sweeps.recipe import require_same_start
 
 
 def read_sweep(request: Request) -> "Cells":
     """The cells of the file given as --config; raises InputError for one that is no sweep."""
     files = [arg for arg in request.config_args if arg.startswith("--config=")]
-    file = files[-1].partition("=")[2]
+    file = config_file(files[-1].partition("=")[2])
     name = request.exp or Path(file).stem
     try:
         function = runpy.run_path(file).get("get_sweep")
@@ -111,13 +110,12 @@ class Cells:
         folder = self.folder(cell)
         if folder.state != "finished":
             return None
-        path = folder.path / "results.json"
-        value: Any = read_json(path)
-        for part in name.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise InputError(f"{path}: {name}: found {value!r}, expected a number to choose by")
-        return float(value)
+        value = folder.results().value(name)
+        if value is None:
+            raise InputError(
+                f"{folder.results_path}: {name}: found {value}, expected a number to choose by"
+            )
+        return value
 
     def _model(self, cell: Cell) -> Cell | None:
         """The cell of the same stage among those that the best one comes from."""
@@ -138,11 +136,10 @@ class Cells:
         Raises:
           InputError: the stage needs one, and neither the sweep nor the flag names it.
         """
-        if not STAGES[cell.kind]:
+        if not KINDS[cell.kind].parents:
             return ""
         if cell.parent is not None:
-            kind, exp = cell.parent.kind, cell.parent.exp
-            return exp if kind == "pretrain" else f"{kind}/{exp}"
+            return called(cell.parent.kind, cell.parent.exp)
         model = self._model(cell)
         if model is not None:
             return self.start(model)

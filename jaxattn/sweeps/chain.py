@@ -15,7 +15,7 @@ from jaxattn.console import say
 from jaxattn.errors import InputError
 from jaxattn.report.compare import compare
 from jaxattn.runs.folder import NAME, RESULTS_TABLE
-from jaxattn.runs.kinds import CONFIG_FILES
+from jaxattn.runs.kinds import KINDS
 
 STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 """Exit codes of a stage that was asked to stop."""
@@ -127,8 +127,8 @@ def _calls(table: Path, runs: Path) -> list[Call]:
     found: list[tuple[str, str]] = []
     for row in rows:
         kind, exp = row.get("kind") or "", row.get("exp") or ""
-        if kind not in CONFIG_FILES or not NAME.fullmatch(exp) or not (runs / kind / exp).is_dir():
+        if kind not in KINDS or not NAME.fullmatch(exp) or not (runs / kind / exp).is_dir():
             raise InputError(f"{table}: {kind}/{exp}: no such run beside the report")
         found.append((kind, exp))
-    found.sort(key=lambda run: list(CONFIG_FILES).index(run[0]))
+    found.sort(key=lambda run: list(KINDS).index(run[0]))
     return [("--mode=replay", f"--run={runs / kind / exp}") for kind, exp in found]

@@ -14,18 +14,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxattn.config.saved import option_types
+from jaxattn.config import Config, declared
 from jaxattn.errors import InputError, did_you_mean
 from jaxattn.runs.folder import NAME
-from jaxattn.runs.kinds import MEASURES
-
-STAGES = {
-    "pretrain": (),
-    "tapt": ("pretrain",),
-    "finetune": ("pretrain", "tapt"),
-    "baseline": (),
-}
-"""Stage -> the stages it may start from."""
+from jaxattn.runs.kinds import KINDS
 
 KEYS = ("stage", "from", "config", "options", "grid", "best")
 
@@ -142,9 +134,9 @@ def _group(
     where = f"get_sweep: {group}"
     _known(where, entries, KEYS)
     kind = entries.get("stage", group)
-    if kind not in STAGES:
-        hint = did_you_mean(str(kind), list(STAGES))
-        raise InputError(f"{where}: stage: found {kind!r}, allowed: {', '.join(STAGES)}{hint}")
+    if kind not in KINDS:
+        hint = did_you_mean(str(kind), list(KINDS))
+        raise InputError(f"{where}: stage: found {kind!r}, allowed: {', '.join(KINDS)}{hint}")
     options = _options(f"{where}: options", entries.get("options", {}))
     config = _file(f"{where}: config", entries.get("config", ""))
     best = _best(where, kind, entries["best"], earlier) if "best" in entries else None
@@ -239,11 +231,11 @@ def _best(where: str, kind: str, entries: Any, earlier: Mapping[str, Sequence[Ce
     first = earlier[of][0]
     if kind not in [cell.kind for cell in first.chain()]:
         raise InputError(f"{where}: of: {of} has no {kind} stage whose options could be taken")
-    by = entries.get("by", MEASURES[first.kind])
+    by = entries.get("by", KINDS[first.kind].measure)
     if not isinstance(by, str) or not by.startswith("validation."):
         raise InputError(
             f"{where}: by: found {by!r}, allowed: an entry of the validation split, such as "
-            f"{MEASURES[first.kind]} (what is chosen by the test split cannot be tested on it)"
+            f"{KINDS[first.kind].measure} (what is chosen by the test split cannot be tested on it)"
         )
     per = entries.get("per", ())
     if isinstance(per, str) or not isinstance(per, Sequence):
@@ -259,8 +251,8 @@ def _source(
 ) -> Sequence[Cell]:
     if source not in earlier:
         raise InputError(f"{where}: from: found {source!r}, {_groups(earlier)}")
-    if earlier[source][0].kind not in STAGES[kind]:
-        wanted = " or ".join(STAGES[kind]) or "nothing"
+    if earlier[source][0].kind not in KINDS[kind].parents:
+        wanted = " or ".join(KINDS[kind].parents) or "nothing"
         raise InputError(
             f"{where}: from: {source} is of stage {earlier[source][0].kind}; {kind} starts from "
             f"{wanted}"
@@ -287,7 +279,7 @@ def _known(where: str, entries: Any, keys: Sequence[str]) -> None:
 
 
 def _options(where: str, found: Any) -> dict[str, Any]:
-    kinds = list(option_types())
+    kinds = list(declared(Config))
     for option in _mapping(where, found):
         if option not in kinds:
             raise InputError(f"{where}: unknown option {option!r}{did_you_mean(option, kinds)}")

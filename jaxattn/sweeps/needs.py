@@ -8,14 +8,14 @@ import dataclasses
 import time
 from collections.abc import Hashable
 
-from jaxattn.config import Config, Scope, replace, scope_of
-from jaxattn.config.saved import binding_options
+from jaxattn.config import Config, Scope, binding_options, replace, scope_of
 from jaxattn.console import GIB, duration, print_table, say
 from jaxattn.errors import InputError
 from jaxattn.plan.programs import PlannedSteps
 from jaxattn.plan.times import times
 from jaxattn.plan.workload import Subject, Workload, workload_of
-from jaxattn.stages.origin import SCRATCH, source_of
+from jaxattn.runs.kinds import SCRATCH
+from jaxattn.stages.origin import source_of
 from jaxattn.stages.precision import settled
 from jaxattn.sweeps.cells import Cells
 from jaxattn.sweeps.grid import Cell

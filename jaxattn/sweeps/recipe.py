@@ -6,9 +6,8 @@ import hashlib
 import json
 from typing import Any
 
-from jaxattn.config import Config, DataConfig
+from jaxattn.config import Config, DataConfig, binding_options
 from jaxattn.config.flags import config_dict
-from jaxattn.config.saved import binding_options
 from jaxattn.data.corpora.splits import (
     data_hash,
     load_labelled,
@@ -17,9 +16,9 @@ from jaxattn.data.corpora.splits import (
     texts_hash,
 )
 from jaxattn.errors import InputError
-from jaxattn.files import entry, read_json
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.kinds import SCRATCH, called
 from jaxattn.stages.origin import pretrained_config, reference, source_of
 from jaxattn.sweeps.chain import Call
 
@@ -51,7 +50,7 @@ def recipe_calls(
         elif pretrain_path:
             call += (f"--config.data.path={pretrain_path}",)
         calls.append(call)
-        source = exp if stage == "pretrain" else f"{stage}/{exp}"
+        source = called(stage, exp)
     return calls
 
 
@@ -75,10 +74,7 @@ def result_stands(request: Request, call: Call) -> bool:
     config = folder.continued_config(stage.resolved(inherited))
     if source:
         require_same_start(folder, request, source)
-    results = folder.path / "results.json"
-    if entry(read_json(results), "data_hash", str, results) != hash_of_data(
-        folder.kind, config.data
-    ):
+    if folder.results().data_hash != hash_of_data(folder.kind, config.data):
         raise InputError(
             f"{folder.path}: the data have changed since it was run; run the recipe under another "
             "--exp"
@@ -92,7 +88,7 @@ def _folder(request: Request, call: Call) -> RunFolder:
 
 
 def _is_there(request: Request, source: str) -> bool:
-    if source == "none":
+    if source == SCRATCH:
         return True
     try:
         return source_of(request.runs, source)[0].state == "finished"
@@ -102,19 +98,19 @@ def _is_there(request: Request, source: str) -> bool:
 
 def require_same_start(folder: RunFolder, request: Request, source: str) -> None:
     """Raises InputError unless the run began with the parameters that `source` has now."""
-    if source == "none":
+    if source == SCRATCH:
         return
     _, extra = folder.saved_config()
     before, step = source_of(request.runs, source)
-    results = read_json(before.path / "results.json")
-    best = results.get("best_step")
+    results = before.results()
+    best = results.best_step
     now = reference(before, best if step is None else step)
     if extra.get("pretrain") != now:
         raise InputError(
             f"{folder.path} was begun from {extra.get('pretrain')}, now it would be from {now}; "
             "run the recipe under another --exp"
         )
-    known = results.get("best_hash") if step in (None, best) else None
+    known = results.best_hash if step in (None, best) else None
     if known is not None and extra.get("pretrain_hash") not in (None, known):
         raise InputError(
             f"{folder.path} was begun from other parameters than {before.path} has now; run the "
@@ -134,17 +130,16 @@ def hash_of_data(kind: str, data: DataConfig) -> str:
 def stage_summary(folder: RunFolder) -> dict[str, Any]:
     """What recipe.json says of a finished stage: what it was made of, and what came out."""
     config, _ = folder.saved_config()
-    path = folder.path / "results.json"
-    results = read_json(path)
+    results = folder.results()
     names = ("data_hash", "pretrain", "pretrain_hash", "best_step", "best_hash")
-    quality = results.get("test") or results.get("validation") or {}
+    quality = results.test or results.validation or {}
     return {
         "kind": folder.kind,
         "exp": folder.exp,
         "attention": config.attention.type,
         "config_hash": config_hash(config),
-        **{name: results.get(name) for name in names},
-        "train_seconds": entry(results, "cost", dict, path).get("train_seconds"),
+        **{name: getattr(results, name) for name in names},
+        "train_seconds": results.cost and results.cost.train_seconds,
         "quality": {k: quality[k] for k in ("loss", "macro_f1", "accuracy") if k in quality},
     }
 

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from jaxattn.attention import ATTENTIONS, blocks
-from jaxattn.attention.favor import local, performer_favor
+from jaxattn.attention.favor import attention as favor
+from jaxattn.attention.favor import local
+from jaxattn.attention.op import AttentionOp
 from jaxattn.attention.sdpa import blockwise
-from jaxattn.attention.sdpa.sdpa import sdpa
 from jaxattn.config import ATTENTION_TYPES
 from jaxattn.errors import InputError
 from jaxattn.model.positions import rope
@@ -189,25 +190,61 @@ def test_every_attention_has_its_cases():
 
 
 @pytest.mark.parametrize("name", ATTENTIONS)
-def test_options_are_the_keywords_of_apply_and_cost(name):
+def test_options_by_name_are_the_options_object(name):
     op = ATTENTIONS[name]
-    keywords = op.options().keywords(WIDTH)
-    assert set(keywords) <= set(op.apply.__kwdefaults__)
-    defaults = {key: op.apply.__kwdefaults__[key] for key in keywords}
-    costs = op.cost(512, 32, **op.options().keywords(32))
-    assert min(costs) > 0 and costs.flops == op.cost(512, 32).flops
-    for key, value in defaults.items():
-        assert value == keywords[key] or value is None
-    assert op.drops_weights == ("dropout_rate" in op.apply.__kwdefaults__)
+    assert op.name == name and min(op.cost(op.options(), 512, 32)) > 0
+    # Every option but the callers' interval; None stands for the default.
+    known = [field.name for field in dataclasses.fields(op.options)]
+    defaults = {each: getattr(op.options(), each) for each in known if each != "redraw_interval"}
+    assert op.with_options() == op.with_options(**defaults) == op.options()
+    assert op.with_options(**dict.fromkeys(defaults)) == op.options()
+    q, k, v = arrays(8)
+    key = KEY if op.needs_key else None
+    given, named = (
+        op.apply(q, k, v, key=key, **how)
+        for how in ({"options": op.with_options(**own_keys(op))}, {**defaults, **own_keys(op)})
+    )
+    assert_equal(given, named)
+
+
+def own_keys(op):
+    """The option that goes with keys of their own."""
+    return {"shared_qk": False} if op.shares_qk else {}
+
+
+@pytest.mark.parametrize("name", ATTENTIONS)
+def test_what_cannot_be_honoured_is_refused_by_its_name(name):
+    op = ATTENTIONS[name]
+    call = functools.partial(op.apply, *arrays(8), key=KEY)
+    others = {
+        "drawn": (op.draws is None, jnp.ones((3, WIDTH))),
+        "dropout_rate": (not op.drops_weights, 0.5),
+        "dropout_key": (not op.drops_weights, KEY),
+        "right_padded": (not op.takes_padding, True),
+        "redraw_interval": (True, 3),
+        "chunk_sizes": (True, 3),
+    }
+    for argument, (refused, value) in others.items():
+        if refused:
+            with pytest.raises(InputError, match=f"{name}.*{argument}"):
+                call(**{argument: value})
+    if not op.shares_qk:
+        with pytest.raises(InputError, match=f"{name} needs keys of their own, found k = None"):
+            op.apply(call.args[0], None, call.args[2], key=KEY)
+
+
+def cost_of(name):
+    op = ATTENTIONS[name]
+    return lambda length, width, **changed: op.cost(op.with_options(**changed), length, width)
 
 
 def test_costs_are_the_counted_ones():
     # Scores and values: 2 x 2 N^2 K; q, k, v and the output move, and five times the scores.
-    assert ATTENTIONS["sdpa"].cost(128, 8) == (4 * 128 * 128 * 8, 4 * 128 * 8 + 5 * 128 * 128)
-    blocks = ATTENTIONS["sdpa"].cost(1024, 8, implementation="blockwise")
+    sdpa, lsh, favor = (cost_of(name) for name in ATTENTIONS)
+    assert sdpa(128, 8) == (4 * 128 * 128 * 8, 4 * 128 * 8 + 5 * 128 * 128)
+    blocks = sdpa(1024, 8, implementation="blockwise")
     assert blocks == (4 * 1024 * 1024 * 8, 4 * 1024 * 8 + 2 * 1024 * 8)
     # Per round: hashing into 2 x 4 buckets by 4 columns, then windows of 3 x 16 keys.
-    lsh = ATTENTIONS["reformer_lsh"].cost
     few = lsh(128, 8, chunk_size=16, num_hashes=3)
     assert few.flops == 3 * (2 * 128 * 8 * 4 + 4 * 128 * 48 * 8)
     # A round moves its queries, two windows of 3 chunks, and its output twice.
@@ -215,7 +252,6 @@ def test_costs_are_the_counted_ones():
     # 64 pairs of buckets from two hashes of 6 columns; both queries and keys are hashed.
     both = lsh(2048, 8, chunk_size=16, num_hashes=1, shared_qk=False, chunks_after=0)
     assert both.flops == 2 * 2 * 2048 * 8 * 12 + 4 * 2048 * 32 * 8
-    favor = ATTENTIONS["performer_favor"].cost
     assert favor(128, 8, nb_features=10) == (4 * 128 * 8 * 10 + 4 * 128 * 10 * 9, 4 * 128 * 8)
     # Hyperbolic: twice the features of as many projections.
     pairs = favor(128, 8, nb_features=10, features="hyperbolic").flops
@@ -261,7 +297,7 @@ def test_any_length_is_exact_or_an_average(case, length, width):
         itself = np.eye(length, dtype=bool)
         keys = q / np.sqrt((q**2).mean(-1, keepdims=True)) if case.shared else k
         seen = ~itself if case.shared and length > 1 else np.ones_like(itself)
-        expected = sdpa(q, keys, v, attn_mask=seen, implementation="xla")
+        expected = ATTENTIONS["sdpa"].apply(q, keys, v, attn_mask=seen, implementation="xla")
         np.testing.assert_allclose(out, expected, rtol=0, atol=5e-6)
     assert (out >= v.min(1, keepdims=True) - 1e-5).all()
     assert (out <= v.max(1, keepdims=True) + 1e-5).all()
@@ -476,15 +512,19 @@ def arguments(name):
     }
     needs = {"dropout_rate": "dropout_key", "dropout_key": "dropout_rate"}
     needs["right_padded"] = "key_mask"
-    options = op.options().keywords(WIDTH)
-    taken = set(op.apply.__kwdefaults__) - {"key", "drawn"} - set(options)
-    assert taken <= set(known), f"a value for every argument of {name}"
+    taken = set(known)
+    if not op.drops_weights:
+        taken -= {"dropout_rate", "dropout_key"}
+    if not op.takes_padding:
+        taken -= {"right_padded"}
+    every = set(AttentionOp.apply.__kwdefaults__) - {"key", "drawn", "options"}
+    assert every == set(known), "a value for every argument"
     yield {}
     for one in sorted(taken):
         yield {each: known[each] for each in {one, needs.get(one, one)}}
     yield {each: known[each] for each in taken - {"right_padded"}}
     by_pair = (BATCH, HEADS, LENGTH, LENGTH)
-    dense = {"dense_masks": True} if "dense_masks" in options else {}
+    dense = {"dense_masks": True} if hasattr(op.options, "dense_masks") else {}
     yield {"attn_mask": rng.random(by_pair) < 0.7, **dense}
     yield {"bias": rng.normal(size=by_pair).astype(np.float32), **dense}
 
@@ -559,7 +599,7 @@ def test_gradients_match_finite_differences(case, monkeypatch):
     def tilt(q, *_):
         return jnp.full((q.shape[0], 1, q.shape[2], 1), -0.05, q.dtype)
 
-    monkeypatch.setattr(performer_favor, "_tilt", tilt)
+    monkeypatch.setattr(favor, "_tilt", tilt)
     rng, step = np.random.default_rng(1), 1e-6
     with jax.enable_x64(True):
         run = compiled.__wrapped__(case)

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxattn.attention.favor import fused, performer_favor
+from jaxattn.attention import ATTENTIONS, probes
+from jaxattn.attention.favor import attention as favor
+from jaxattn.attention.favor import fused
 from jaxattn.attention.favor.features import draw_projections
 from jaxattn.attention.favor.fused import fused_attention, why_not_fused
 from jaxattn.attention.favor.sums import FeatureMap
@@ -44,9 +46,9 @@ def forms():
         with pytest.MonkeyPatch.context() as patch:
             if fused:
                 run = functools.partial(fused_attention, interpret=True)
-                patch.setattr(performer_favor, "fused_attention", run)
-                patch.setattr(performer_favor, "why_not_fused", lambda *_: None)
-            return performer_favor.performer_favor(
+                patch.setattr(favor, "fused_attention", run)
+                patch.setattr(favor, "why_not_fused", lambda *_: None)
+            return ATTENTIONS["performer_favor"].apply(
                 q, k, v, bias=bias, drawn=DRAWN, nb_features=COUNT,
                 implementation="fused" if fused else "xla", **given,
             )  # fmt: skip
@@ -139,7 +141,7 @@ def test_one_program_or_many_give_the_same(monkeypatch):
 
 def test_what_the_kernels_cannot_do_is_left_to_xla_or_refused(monkeypatch):
     q, k, v, _ = arrays(8, 8, dtype=jnp.bfloat16)
-    call = functools.partial(performer_favor.performer_favor, q, k, v, key=jax.random.key(0))
+    call = functools.partial(ATTENTIONS["performer_favor"].apply, q, k, v, key=jax.random.key(0))
     with pytest.raises(InputError, match="found 'fused', but the device is no CUDA GPU"):
         call(implementation="fused")
     with pytest.raises(InputError, match="implementation: found 'cuda', allowed: auto, xla, fused"):
@@ -148,9 +150,7 @@ def test_what_the_kernels_cannot_do_is_left_to_xla_or_refused(monkeypatch):
     monkeypatch.setattr(fused, "_probe", lambda *_: None)
     given = {"dtype": jnp.bfloat16, "widths": (64, 64), "count": 128, "plain": True}
     assert why_not_fused("positive", **given) is None
-    found = performer_favor.choose(
-        "auto", FeatureMap("positive", 128), dtype=jnp.bfloat16, widths=(64, 64)
-    )
+    found = favor.choose("auto", FeatureMap("positive", 128), dtype=jnp.bfloat16, widths=(64, 64))
     assert found == ("fused", "its probe succeeded")
     for change, reason in [
         ({"plain": False}, "segments .* left to xla"),
@@ -162,16 +162,13 @@ def test_what_the_kernels_cannot_do_is_left_to_xla_or_refused(monkeypatch):
         with pytest.raises(AssertionError, match=reason):
             raise AssertionError(why_not_fused("positive", **{**given, **change}))
     assert "hyperbolic" in why_not_fused("hyperbolic", **given)
-    monkeypatch.setattr(fused, "_triton", lambda: None)
+    monkeypatch.setattr(probes, "triton", lambda: None)
     assert "no Pallas for Triton" in why_not_fused("positive", **given)
 
 
 def test_a_probe_that_fails_leaves_the_work_to_xla(monkeypatch):
     """On a CPU the kernels cannot be compiled: the reason is the compiler's."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    fused._probe.cache_clear()
-    found = performer_favor.choose(
-        "auto", FeatureMap("positive", 128), dtype=jnp.bfloat16, widths=(64, 64)
-    )
+    monkeypatch.setattr(fused, "_probe", probes.Probe(fused._trial))
+    found = favor.choose("auto", FeatureMap("positive", 128), dtype=jnp.bfloat16, widths=(64, 64))
     assert found[0] == "xla" and "its probe failed" in found[1]
-    fused._probe.cache_clear()

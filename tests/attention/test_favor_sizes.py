@@ -12,15 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxattn.attention import blocks
-from jaxattn.attention.favor import local, performer_favor
+from jaxattn.attention import ATTENTIONS, blocks
+from jaxattn.attention.favor import local
 
 KEY = jax.random.key(3)
 BATCH, LENGTH, HEADS, WIDTH, VALUES, COUNT = 2, 48, 2, 16, 8, 32
 MAPS = ["positive", "hyperbolic", "optimal"]
 FORMS = ["plain", "key_mask", "relative", "packed", "dense"]
 FAR = 5
-DRAWN = jax.jit(functools.partial(performer_favor.draw, head_width=WIDTH, nb_features=COUNT))(KEY)
+FAVOR = ATTENTIONS["performer_favor"]
+DRAWN = jax.jit(functools.partial(FAVOR.draw, head_width=WIDTH, nb_features=COUNT))(KEY)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -118,7 +119,7 @@ def expected(inputs, features, given):
 def compiled(features, dense):
     def run(q, k, v, cotangent, given):
         def attend(q, k, v):
-            return performer_favor.performer_favor(
+            return FAVOR.apply(
                 q, k, v, drawn=DRAWN, nb_features=COUNT, features=features, dense_masks=dense,
                 **given,
             )  # fmt: skip

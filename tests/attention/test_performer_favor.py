@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from jaxattn.attention import ATTENTIONS, blocks
+from jaxattn.attention.favor import attention as favor_module
 from jaxattn.attention.favor import local
-from jaxattn.attention.favor import performer_favor as favor_module
 from jaxattn.attention.favor.features import draw_projections, log_features
-from jaxattn.attention.favor.performer_favor import performer_favor
-from jaxattn.attention.sdpa.sdpa import sdpa
 from jaxattn.errors import InputError
 
+sdpa, performer_favor = (ATTENTIONS[name].apply for name in ("sdpa", "performer_favor"))
 KEY = jax.random.key(3)
 MAPS = ["positive", "hyperbolic", "optimal"]
 draw = jax.jit(draw_projections, static_argnums=(1, 2, 3))

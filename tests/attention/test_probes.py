@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from jaxattn.attention import probes
 from jaxattn.attention.favor import fused as favor_fused
 from jaxattn.attention.lsh import fused as lsh_fused
 from jaxattn.attention.probes import Probe
 from jaxattn.attention.sdpa import cudnn as sdpa_cudnn
-from jaxattn.attention.sdpa.sdpa import choose
+from jaxattn.attention.sdpa.attention import choose
 
 FULL = "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1234 bytes"
 
@@ -95,10 +96,7 @@ def stand_in(monkeypatch, *capabilities, processes=1):
 def test_kernels_come_back_after_a_full_device_and_not_after_a_failure(monkeypatch, module, call):
     x = jnp.zeros((1, 64, 1, 64), jnp.bfloat16)
     stand_in(monkeypatch, "9.0")
-    if module is lsh_fused:
-        monkeypatch.setattr(lsh_fused, "triton", object())
-    if module is favor_fused:
-        monkeypatch.setattr(favor_fused, "_triton", object)
+    monkeypatch.setattr(probes, "triton", object)
     monkeypatch.setattr(module, "_probe", Probe(Trials(RuntimeError(FULL), None)))
     assert [call(x) for _ in range(3)] == [False, True, True]
     trials = Trials(RuntimeError("no such kernel"))
@@ -153,8 +151,7 @@ def test_several_processes_decide_the_same_without_a_trial(monkeypatch):
     trials = Trials()
     for module in (sdpa_cudnn, favor_fused, lsh_fused):
         monkeypatch.setattr(module, "_probe", Probe(trials))
-    monkeypatch.setattr(lsh_fused, "triton", object())
-    monkeypatch.setattr(favor_fused, "_triton", object)
+    monkeypatch.setattr(probes, "triton", object)
     x = jnp.zeros((1, 64, 1, 64), jnp.bfloat16)
 
     def chosen():

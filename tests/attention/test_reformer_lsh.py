@@ -10,14 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxattn.attention import blocks
+from jaxattn.attention import ATTENTIONS, blocks, probes
 from jaxattn.attention.lsh import fused
 from jaxattn.attention.lsh.hashing import Documents, draw, factors, hash_rounds, sort_rounds
 from jaxattn.attention.lsh.hashing import rotations as rotations_of
-from jaxattn.attention.lsh.reformer_lsh import reformer_lsh
-from jaxattn.attention.sdpa.sdpa import sdpa
 from jaxattn.errors import InputError
 
+sdpa, reformer_lsh = (ATTENTIONS[name].apply for name in ("sdpa", "reformer_lsh"))
 KEY = jax.random.key(7)
 drawn_rotations = jax.jit(draw, static_argnums=(1, 2, 3, 4, 5))
 
@@ -473,7 +472,8 @@ def test_kernels_are_for_gpus_and_half_precision(monkeypatch):
     assert not fused.usable(shape, x, x)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(jax, "device_count", lambda: 1)
-    monkeypatch.setattr(fused, "triton", object())
+    monkeypatch.setattr(probes, "triton", object)
+    monkeypatch.setattr(probes, "TRUSTED", True)
     assert fused.usable(shape, x, x)
     single, odd = x.astype(jnp.float32), x[..., :24]
     assert not fused.usable(shape, single, single) and not fused.usable(shape, x, odd)

@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxattn.attention import blocks
+from jaxattn.attention import ATTENTIONS, blocks
 from jaxattn.attention.inputs import documents
+from jaxattn.attention.sdpa import attention as module
 from jaxattn.attention.sdpa import blockwise
-from jaxattn.attention.sdpa import sdpa as module
-from jaxattn.attention.sdpa.sdpa import choose, sdpa
+from jaxattn.attention.sdpa.attention import choose
 from jaxattn.errors import InputError
+
+sdpa = ATTENTIONS["sdpa"].apply
 
 both = pytest.mark.parametrize("implementation", ["xla", "blockwise"])
 

@@ -10,7 +10,7 @@ import pytest
 
 from jaxattn import cli
 from jaxattn.attention import ATTENTIONS
-from jaxattn.config import ATTENTION_TYPES, Config, FavorOptions, flags, replace, saved
+from jaxattn.config import ATTENTION_TYPES, Config, FavorOptions, defaults, replace, saved
 from jaxattn.config.presets import ARCHITECTURES
 from jaxattn.errors import InputError
 from jaxattn.model.heads import MlmModel
@@ -52,7 +52,7 @@ def test_every_config_suits_the_device_it_meets(path: Path) -> None:
 
 def test_python_code_has_float32_and_configuration_files_have_auto(tmp_path: Path) -> None:
     assert Config().train.precision == "float32"
-    assert flags.defaults().train.precision == "auto"
+    assert defaults().train.precision == "auto"
     (tmp_path / "c.yaml").write_text("train:\n  seed: 1\n")
     assert saved.read_yaml(tmp_path / "c.yaml")[0].train.precision == "float32"
 
@@ -199,7 +199,7 @@ def test_yaml_round_trip(tmp_path: Path, flat: bool) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("model: [", "not a readable YAML"), ("", "no options"), ("model.hiden_dim: 3", "hidden_dim")],
+    [("model: [", "not readable YAML"), ("", "no options"), ("model.hiden_dim: 3", "hidden_dim")],
 )
 def test_a_broken_saved_configuration_is_told(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "c.yaml").write_text(text)

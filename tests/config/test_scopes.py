@@ -6,7 +6,7 @@ import pytest
 
 from jaxattn.config import Config, Scope, of_scope, scope_of
 from jaxattn.config.checked import Checked, declared, option, section
-from jaxattn.config.flags import ARCHITECTURE
+from jaxattn.config.editable import ARCHITECTURE
 from jaxattn.config.saved import binding_options
 from jaxattn.report.setups import _in_setup
 

@@ -7,9 +7,7 @@ import pytest
 import yaml
 
 from jaxattn import cli
-from jaxattn.config import Config, replace
-from jaxattn.config.draft import commented
-from jaxattn.config.saved import option_types, read_yaml
+from jaxattn.config import Config, commented, declared, read_yaml, replace
 from jaxattn.errors import InputError
 from jaxattn.report.collect import collect
 from jaxattn.runs.folder import RunFolder
@@ -28,7 +26,7 @@ def test_the_defaults_come_back_with_every_option_described(tmp_path: Path) -> N
     assert read_yaml(tmp_path / "config.yaml") == (Config(), {})
     lines = text.splitlines()
     assert max(map(len, lines)) <= 140
-    for name in option_types():
+    for name in declared(Config):
         leaf = name.rpartition(".")[2]
         places = [n for n, line in enumerate(lines) if line.strip().startswith(f"{leaf}: ")]
         assert all(lines[n - 1].strip().startswith("#") for n in places)

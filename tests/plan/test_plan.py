@@ -192,7 +192,7 @@ def test_the_plan_is_checked_against_the_run(
 
 
 def test_a_run_of_other_options_is_not_compared(planned: list[str], runs: Path) -> None:
-    from jaxattn.config.saved import binding_options
+    from jaxattn.config import binding_options
     from jaxattn.plan.plan import check
 
     folder = subject(*planned, "--mode=plan").folder

@@ -84,7 +84,7 @@ def write_run(tmp_path):
     def write(exp, attention="sdpa", f1=0.9, *, kind="finetune", state="finished", **result):
         folder = tmp_path / "runs" / kind / exp
         folder.mkdir(parents=True)
-        status = {"state": state, "reason": "", "step": 120, "pid": os.getpid()}
+        status = {"state": state, "reason": "", "pid": os.getpid()}
         (folder / "status.json").write_text(json.dumps(status))
         options = OPTIONS | {"attention.type": attention, "data.name": "imdb", "train.seed": 3}
         if kind == "finetune":

@@ -109,7 +109,7 @@ def test_a_folder_in_place_of_a_file_and_folders_that_are_no_runs(write_run, tmp
 def test_a_failed_run_keeps_its_reason_and_what_is_known(write_run, tmp_path):
     """Data, attention and seed come from the configuration when there are no results."""
     folder = write_run("a", "performer_favor", state="failed")
-    status = {"state": "failed", "reason": "non-finite loss\nat step 7", "step": 7, "pid": 1}
+    status = {"state": "failed", "reason": "non-finite loss\nat step 7", "pid": 1}
     (folder / "status.json").write_text(json.dumps(status))
     (run,) = collect(tmp_path / "runs")
     assert (run.state, run.reason) == ("failed", "non-finite loss at step 7")
@@ -126,11 +126,11 @@ def test_running_is_believed_only_while_the_process_lives(write_run, tmp_path):
     alive, dead = write_run("alive", state="running"), write_run("dead", state="running")
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    status = {"state": "running", "reason": "", "step": 120, "pid": child.pid}
+    status = {"state": "running", "reason": "", "pid": child.pid}
     (dead / "status.json").write_text(json.dumps(status))
     states = {run.exp: (run.state, run.reason) for run in collect(tmp_path / "runs")}
     assert states["alive"] == ("running", "")
-    interrupted = f"process {child.pid} ended at step 120 without a word"
+    interrupted = f"process {child.pid} ended without a word"
     assert states["dead"] == ("interrupted", interrupted)
     for pid in (0, -1, 10**30):
         (alive / "status.json").write_text(json.dumps(status | {"pid": pid}))

@@ -12,6 +12,7 @@ from jaxattn.config import Config, LogConfig, replace
 from jaxattn.errors import InputError
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.publish import publish_report, write_results
+from jaxattn.runs.results import Results
 from jaxattn.runs.tracking import TensorBoard, WandbRun
 from jaxattn.train.log import RunLog
 
@@ -171,10 +172,10 @@ def test_a_run_that_cannot_be_published_is_finished(
     def refuse(*_: object) -> None:
         raise Offline("no\nroute")
 
-    monkeypatch.setattr("jaxattn.modes.publish.WandbRun", refuse)
+    monkeypatch.setattr("jaxattn.runs.publish.WandbRun", refuse)
     folder = RunFolder(tmp_path, "pretrain", "x")
     folder.path.mkdir(parents=True)
     config = replace(Config(), {"log.wandb": "online"})
-    write_results(folder, config, {"best_step": 3})
-    assert json.loads((folder.path / "results.json").read_text()) == {"best_step": 3}
+    write_results(folder, config, Results(best_step=3))
+    assert folder.results() == Results(best_step=3)
     assert "were not published: no route" in capsys.readouterr().err

@@ -2,8 +2,8 @@
 
 import pytest
 
-from jaxattn.attention.favor import performer_favor
-from jaxattn.attention.sdpa import sdpa
+from jaxattn.attention.favor import attention as favor
+from jaxattn.attention.sdpa import attention as sdpa
 from jaxattn.config import Config, replace
 from jaxattn.stages.machine import attention_implementations
 
@@ -37,7 +37,7 @@ def test_what_the_kernels_of_favor_cannot_do_is_not_recorded_as_their_work(
     monkeypatch: pytest.MonkeyPatch, options: dict, expected: str
 ) -> None:
     monkeypatch.setattr(
-        performer_favor,
+        favor,
         "why_not_fused",
         lambda features, dtype, widths, count, plain: None if plain else "not plain",
     )

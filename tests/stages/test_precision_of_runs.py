@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from jaxattn import cli
-from jaxattn.config import Config, replace
-from jaxattn.config.saved import to_plain
+from jaxattn.config import Config, replace, to_plain
 from jaxattn.runs.folder import RunFolder
 from jaxattn.stages import precision
 from jaxattn.train.checkpoints import Checkpoints

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxattn.attention.inputs import Visibility
+from jaxattn.attention.inputs import Arguments, Visibility
 from jaxattn.attention.sdpa.blockwise import blockwise
 
 # Pairs whose estimate over the stabilisers is below this are summed in the logarithmic domain.
@@ -37,7 +37,7 @@ def dense_attention(
     # Exact attention of zeros: what remains are the logits given as a bias.
     zeros_q = jnp.zeros((*log_q_BNHF.shape[:3], 1), logits.dtype)
     zeros_k = jnp.zeros((*log_k_BMHF.shape[:3], 1), logits.dtype)
-    out = blockwise(0.0, zeros_q, zeros_k, v, logits, relative_bias, seen)
+    out = blockwise(0.0, Arguments(zeros_q, zeros_k, v, logits, relative_bias, seen))
     return jnp.where(finite_BNH1, out, jnp.nan)
 
 
@@ -62,7 +62,8 @@ def _log_pairs(log_q_BNHF: Array, log_k_BMHF: Array, seen: Visibility) -> Array:
         small &= seen.attn_mask
     if seen.documents is not None:
         small &= (seen.documents[:, :, None] == seen.documents[:, None])[:, None]
-    return jax.lax.cond(small.any(), _by_features, by_product, log_q_BNHF, log_k_BMHF)
+    logs: Array = jax.lax.cond(small.any(), _by_features, by_product, log_q_BNHF, log_k_BMHF)
+    return logs
 
 
 @jax.custom_vjp
@@ -79,7 +80,9 @@ def _feature(log_q_BNHF: Array, log_k_BMHF: Array, number: Array) -> Array:
     return jnp.swapaxes(q_BNH, 1, 2)[..., None] + jnp.swapaxes(k_BMH, 1, 2)[:, :, None]
 
 
-def _by_features_forward(log_q_BNHF: Array, log_k_BMHF: Array):  # type: ignore[no-untyped-def]
+def _by_features_forward(
+    log_q_BNHF: Array, log_k_BMHF: Array
+) -> tuple[Array, tuple[Array, Array, Array]]:
     def add(number: Array, sums: Array) -> Array:
         return jnp.logaddexp(sums, _feature(log_q_BNHF, log_k_BMHF, number))
 
@@ -89,7 +92,9 @@ def _by_features_forward(log_q_BNHF: Array, log_k_BMHF: Array):  # type: ignore[
     return sums_BHNM, (log_q_BNHF, log_k_BMHF, sums_BHNM)
 
 
-def _by_features_backward(residuals, cotangent_BHNM):  # type: ignore[no-untyped-def]
+def _by_features_backward(
+    residuals: tuple[Array, Array, Array], cotangent_BHNM: Array
+) -> tuple[Array, ...]:
     log_q_BNHF, log_k_BMHF, sums_BHNM = residuals
 
     def one(number: Array) -> tuple[Array, Array]:

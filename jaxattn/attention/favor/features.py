@@ -26,7 +26,7 @@ def draw_projections(key: Array, count: int, width: int, orthogonal: bool) -> Ar
         # The signs that QR picks are not uniform; those of R's diagonal make Q Haar distributed.
         q_KK = q_KK * jnp.where(jnp.diagonal(r_KK) < 0, -1.0, 1.0)
         norms_K1 = jnp.linalg.norm(lengths_KK, axis=1, keepdims=True)
-        return q_KK.T * norms_K1
+        return jnp.multiply(q_KK.T, norms_K1)
 
     number = -(-count // width)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(number))

@@ -16,7 +16,7 @@ from jax import Array
 from jaxattn.attention.blocks import numbers_at_a_time
 from jaxattn.attention.favor.features import log_features, log_features_gradient
 from jaxattn.attention.favor.sums import Draw, FeatureMap
-from jaxattn.attention.inputs import relative_block, sum_dtype
+from jaxattn.attention.inputs import finite, relative_block, sum_dtype
 
 # Shortest chunk: one feature-by-value state is kept per chunk.
 _SHORTEST_CHUNK = 64
@@ -39,12 +39,12 @@ def local_attention(
     clipped distances (Raffel et al. 2020), exactly.
 
     Args:
-        feature_map: see `favor_sums`.
+        feature_map: see `favor.sums`.
         q: queries; hidden ones must be finite.
         k: keys, the hidden ones finite.
         v: values, the hidden ones finite.
         log_weight: [B, N, H], -inf hides a key; None: all zero.
-        draw: see `favor_sums`; its tilt is [B, N, H] here.
+        draw: see `favor.sums`; its tilt is [B, N, H] here.
         relative_bias: float [H, 2 D + 1] or None.
         documents: int32 [B, N], running number of each token's document, or None.
     """
@@ -59,13 +59,12 @@ def local_attention(
 
     logs = functools.partial(_log_features, feature_map.features)
     with jax.named_scope("features"):
-        # One stabiliser for each feature of each head of each document, as in `favor_sums`: a
+        # One stabiliser for each feature of each head of each document, as in `favor.sums`: a
         # document's result does not depend on what it is packed with.
         log_k = logs(False, k, draw.projections_mK, tilt)
         if log_weight is not None:
             log_k += log_weight[..., None]
-        top = _document_max(jax.lax.stop_gradient(log_k), documents)
-        top = jnp.where(top == -jnp.inf, 0.0, top)
+        top = finite(_document_max(jax.lax.stop_gradient(log_k), documents))
         k_BNHF = jnp.exp(log_k - top).astype(operand)
         log_q = logs(True, q, draw.projections_mK, tilt) + top
         q_BNHF = jnp.exp(log_q - jax.lax.stop_gradient(log_q.max(-1, keepdims=True)))
@@ -181,11 +180,10 @@ def _of_chunks(function: Callable[[Any], Array], args: Any, numbers: int) -> Arr
     then stay in the cache, on an accelerator many at once."""
     chunks = jax.tree.leaves(args)[0].shape[0]
     at_once = 1 if jax.default_backend() == "cpu" else max(1, numbers_at_a_time() // numbers)
-    if at_once == 1:
-        return jax.lax.map(function, args)
-    if at_once >= chunks:
+    if at_once >= max(2, chunks):
         return jax.vmap(function)(args)
-    return jax.lax.map(function, args, batch_size=at_once)
+    results: Array = jax.lax.map(function, args, batch_size=None if at_once == 1 else at_once)
+    return results
 
 
 def _shifted(x_CX: Array, by: int, fill: int = 0) -> Array:
@@ -277,15 +275,16 @@ def _running_sums(goes_on_CB: Array, state_CBHFV: Array, forwards: bool) -> Arra
         kept = jnp.where(later[0][..., None, None, None], earlier[1], 0)
         return earlier[0] & later[0], kept + later[1]
 
+    states = goes_on_CB, state_CBHFV
     if jax.default_backend() != "cpu":
         # In a number of steps that grows with the logarithm of the number of chunks.
-        states = goes_on_CB, state_CBHFV
-        return jax.lax.associative_scan(join, states, reverse=not forwards)[1]
+        scanned: tuple[Array, Array] = jax.lax.associative_scan(join, states, reverse=not forwards)
+        return scanned[1]
 
-    def carry_on(so_far: Array, args: Any) -> tuple[Array, Array]:
-        _, so_far = join((args[0], so_far), args)
+    def carry_on(so_far: Array, chunk: tuple[Array, Array]) -> tuple[Array, Array]:
+        _, so_far = join((chunk[0], so_far), chunk)
         return so_far, so_far
 
     none = jnp.zeros_like(state_CBHFV[0])
-    _, until = jax.lax.scan(carry_on, none, (goes_on_CB, state_CBHFV), reverse=not forwards)
-    return until
+    sums: Array = jax.lax.scan(carry_on, none, states, reverse=not forwards)[1]
+    return sums

@@ -25,7 +25,7 @@ from jax import Array
 
 from jaxattn.attention.blocks import even_blocks, numbers_at_a_time
 from jaxattn.attention.favor.features import log_features, log_features_gradient
-from jaxattn.attention.inputs import live_rows, sum_dtype
+from jaxattn.attention.inputs import finite, live_rows, sum_dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +46,6 @@ class Draw(NamedTuple):
 
     projections_mK: Array
     tilt_BH: Array | None
-
-
-def _finite(x: Array) -> Array:
-    """0 for the -inf of rows without keys: -inf - -inf is NaN."""
-    return jnp.where(x == -jnp.inf, 0.0, x)
 
 
 def _chunks(length: int, feature_map: FeatureMap, rows: int) -> tuple[int, int]:
@@ -167,7 +162,20 @@ def _operand(x: Array, like: Array) -> Array:
     return x.astype(jnp.bfloat16 if like.dtype == jnp.bfloat16 else sum_dtype(like))
 
 
-def _forward(feature_map, q, k, v, log_weight, draw):  # type: ignore[no-untyped-def]
+class _Residuals(NamedTuple):
+    """Arguments of `linear_attention`, and what the backward pass needs of the keys."""
+
+    q: Array
+    k: Array
+    v: Array
+    log_weight: Array | None
+    draw: Draw
+    means: _Means
+
+
+def _forward(
+    feature_map: FeatureMap, q: Array, k: Array, v: Array, log_weight: Array | None, draw: Draw
+) -> tuple[Array, _Residuals]:
     dtype = sum_dtype(q)
     batch, length, heads, _ = q.shape
     width = v.shape[-1]
@@ -179,8 +187,8 @@ def _forward(feature_map, q, k, v, log_weight, draw):  # type: ignore[no-untyped
         k_BHLK, v_BHLV, log_weight_BHL1 = _keys(k, v, log_weight, i, chunk_k)
         log_BHLF = _log_key_features(feature_map, k_BHLK, log_weight_BHL1, draw)
         top_BHF = jnp.maximum(sums.top_BHF, log_BHLF.max(2))
-        kept_BHF = jnp.exp(sums.top_BHF - _finite(top_BHF))
-        k_BHLF = jnp.exp(log_BHLF - _finite(top_BHF)[:, :, None])
+        kept_BHF = jnp.exp(sums.top_BHF - finite(top_BHF))
+        k_BHLF = jnp.exp(log_BHLF - finite(top_BHF)[:, :, None])
         return _Sums(
             top_BHF,
             sums.total_BHF * kept_BHF + k_BHLF.sum(2),
@@ -197,7 +205,7 @@ def _forward(feature_map, q, k, v, log_weight, draw):  # type: ignore[no-untyped
         sums = jax.lax.fori_loop(0, number_k, add_keys, none)
         # At least 1 where a key is visible.
         total_BHF = jnp.where(sums.total_BHF == 0, 1.0, sums.total_BHF)
-        log_total_BHF = _finite(sums.top_BHF) + jnp.log(total_BHF)
+        log_total_BHF = finite(sums.top_BHF) + jnp.log(total_BHF)
         mean_BHFV = _operand(sums.state_BHFV / total_BHF[..., None], q)
 
     def answer(i: Array, out: Array) -> Array:
@@ -210,10 +218,12 @@ def _forward(feature_map, q, k, v, log_weight, draw):  # type: ignore[no-untyped
     with jax.named_scope("queries"):
         out = jnp.zeros((batch, length, heads, width), q.dtype)
         out = jax.lax.fori_loop(0, number_q, answer, out)
-    return out, (q, k, v, log_weight, draw, _Means(log_total_BHF, mean_BHFV))
+    return out, _Residuals(q, k, v, log_weight, draw, _Means(log_total_BHF, mean_BHFV))
 
 
-def _backward(feature_map, residuals, cotangent):  # type: ignore[no-untyped-def]
+def _backward(
+    feature_map: FeatureMap, residuals: _Residuals, cotangent: Array
+) -> tuple[Array | None, ...]:
     """A softmax's gradient twice: of the features' weights, and of the keys' in each mean."""
     q, k, v, log_weight, draw, (log_total_BHF, mean_BHFV) = residuals
     dtype = sum_dtype(q)

@@ -10,8 +10,8 @@ Nothing is added to memory by two programs, so a result is the same in every run
 keys and values come from a kernel of their own, by chunks of keys.
 """
 
-import functools
 import logging
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,16 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.experimental import pallas as pl
+from jax.typing import DTypeLike
 
+from jaxattn.attention import probes
+from jaxattn.attention.inputs import finite
 from jaxattn.attention.lsh.windows import FAR_KEY, FAR_QUERY, Windows
-from jaxattn.attention.probes import Probe
-
-try:
-    from jax.experimental.pallas import triton
-except ImportError:  # later releases of jax have no Triton
-    triton = None  # type: ignore[assignment]
-
-_LOG = logging.getLogger(__name__)
 
 _LOW = -1e30
 
@@ -60,28 +55,18 @@ def usable(shape: Shape, q: Array, v: Array) -> bool:
     """
     if _INTERPRET:
         return True
-    if triton is None or jax.default_backend() != "gpu" or jax.device_count() > 1:
+    if probes.triton() is None or jax.default_backend() != "gpu" or jax.device_count() > 1:
         return False
-    capability = getattr(jax.devices()[0], "compute_capability", None)
-    if capability is not None and float(capability) < 8.0:
+    if not probes.is_recent(jax.devices()[0]):
         return False
     sizes = shape.chunk, q.shape[-1], v.shape[-1]
     half = q.dtype in (jnp.bfloat16, jnp.float16) and v.dtype == q.dtype
     if not (half and all(16 <= n <= 128 and n & (n - 1) == 0 for n in sizes)):
         return False
-    # Without a GPU at hand programs can be compiled for one, but not tried.
-    if capability is None:
-        return True
     obstacle = _probe(shape, q.dtype.name, q.shape[-1], v.shape[-1])
     if obstacle is not None:
-        _warn(obstacle)
+        probes.say_once(f"LSH without fused kernels: {obstacle}", logging.WARNING)
     return obstacle is None
-
-
-@functools.cache
-def _warn(obstacle: str) -> None:
-    """Once for each reason."""
-    _LOG.warning("LSH without fused kernels: %s", obstacle)
 
 
 def _trial(shape: Shape, dtype: str, width: int, values: int) -> str | None:
@@ -123,15 +108,14 @@ def _trial(shape: Shape, dtype: str, width: int, values: int) -> str | None:
     errors = [
         float(jnp.linalg.norm((x - y).ravel()) / jnp.linalg.norm(y.ravel())) for x, y in pairs
     ]
-    # Each is compared: `max` passes over NaN.
-    right = all(error < 0.05 for error in errors)
-    return None if right else f"its probe gave wrong numbers (errors {errors})"
+    return probes.wrong_numbers(errors)
 
 
-_probe = Probe(_trial)
+_probe = probes.Probe(_trial)
 
 
-def _load(ref: Any, index: Any, mask: Array, other: Any) -> Array:
+def _load(ref: Any, index: Any, mask: Array, other: int) -> Array:
+    x: Array
     if _INTERPRET:
         safe = tuple(jnp.where(mask, i, 0) if getattr(i, "ndim", 0) else i for i in index)
         x = ref[safe]
@@ -139,7 +123,8 @@ def _load(ref: Any, index: Any, mask: Array, other: Any) -> Array:
     at = ref.at[index]
     if len(at.shape) > 1:
         mask = jnp.broadcast_to(mask[:, None], at.shape)
-    return triton.load(at, mask=mask, other=other)
+    x = probes.triton().load(at, mask=mask, other=other)
+    return x
 
 
 def _store(ref: Any, index: Any, x: Array, mask: Array) -> None:
@@ -150,7 +135,7 @@ def _store(ref: Any, index: Any, x: Array, mask: Array) -> None:
     at = ref.at[index]
     if x.ndim > 1:
         mask = jnp.broadcast_to(mask[:, None], x.shape)
-    triton.store(at, x.astype(ref.dtype), mask=mask)
+    probes.triton().store(at, x.astype(ref.dtype), mask=mask)
 
 
 def _dot(x: Array, y: Array) -> Array:
@@ -177,24 +162,21 @@ def _visible(places: _Places, shape: Shape, q_index: Array, k_index: Array) -> A
     def met(r: Any) -> Array:
         low = _load(places.low, (r, q_index), q_index >= 0, FAR_QUERY)
         code = _load(places.code, (r, k_index), k_index >= 0, FAR_KEY)
-        distance = code[None, :] - low[:, None]
-        if places.span is None:
-            return (distance >= 0) & (distance < shape.sees)
-        span = _load(places.span, (r, q_index), q_index >= 0, 0)
-        return (distance >= 0) & (distance < span[:, None])
+        distance: Array = code[None, :] - low[:, None]
+        reach: Array | int = shape.sees
+        if places.span is not None:
+            reach = _load(places.span, (r, q_index), q_index >= 0, 0)[:, None]
+        return (distance >= 0) & (distance < reach)
 
-    earlier = jax.lax.fori_loop(
-        0,
-        places.turn,
-        lambda r, so_far: so_far | met(r),
-        jnp.zeros((q_index.size, k_index.size), bool),
-    )
-    visible = met(places.turn) & ~earlier
+    none = jnp.zeros((q_index.size, k_index.size), bool)
+    earlier = jax.lax.fori_loop(0, places.turn, lambda r, so_far: so_far | met(r), none)
+    visible: Array = met(places.turn) & ~earlier
     return visible & (q_index[:, None] != k_index[None, :]) if shape.shared else visible
 
 
 def _chunk(ref: Any, shape: Shape, number: Any) -> Array:
-    return ref[pl.ds(number * shape.chunk, shape.chunk)]
+    positions: Array = ref[pl.ds(number * shape.chunk, shape.chunk)]
+    return positions
 
 
 def _window(shape: Shape, start_ref: Any, places: _Places) -> tuple[Any, Any]:
@@ -289,7 +271,16 @@ def _keys_kernel(  # type: ignore[no-untyped-def]
     _store(dv_ref, (k_index, slice(None)), dv, k_index >= 0)
 
 
-def _call(kernel, shape, windows, extra, arrays, vectors, outputs, chunks):  # type: ignore[no-untyped-def]
+def _call(
+    kernel: Callable[..., None],
+    shape: Shape,
+    windows: Windows,
+    extra: Array | None,
+    arrays: tuple[Array, ...],
+    vectors: tuple[Array, ...],
+    outputs: list[tuple[DTypeLike, int | None]],
+    chunks: int,
+) -> Any:
     """One kernel over all chunks of all rounds.
 
     extra: [B, H, R, ..] or None. arrays: [B, N, H, X]. vectors: float32 [B, H, N].
@@ -336,18 +327,14 @@ def _call(kernel, shape, windows, extra, arrays, vectors, outputs, chunks):  # t
         span, own = (None if x is None else rest.pop(0) for x in optional)
         kernel(shape, _Places(order_q, order_k, low, code, span, pl.program_id(2)), own, *rest)
 
-    params: dict[str, Any] = {}
-    if not _INTERPRET:
-        params = {"compiler_params": triton.CompilerParams(num_warps=_WARPS, num_stages=1)}
     return pl.pallas_call(
         body,
         grid=(batch, heads, rounds, chunks),
         in_specs=specs,
         out_specs=out_specs,
         out_shape=shapes,
-        interpret=_INTERPRET,
         name=kernel.__name__.strip("_"),
-        **params,
+        **probes.how_compiled(_INTERPRET, _WARPS, 1),
     )(*inputs)
 
 
@@ -363,7 +350,7 @@ def forward(shape: Shape, windows: Windows, q: Array, k: Array, v: Array) -> tup
         [(q.dtype, v.shape[-1]), (jnp.float32, None)], chunks,
     )  # fmt: skip
     top_BHN = lse.max(0)
-    safe_BHN = jnp.where(top_BHN == -jnp.inf, 0, top_BHN)
+    safe_BHN = finite(top_BHN)
     shares_RBHN = jnp.exp(lse - safe_BHN)
     total_BHN = shares_RBHN.sum(0)
     shares_RBHN /= jnp.where(total_BHN == 0, 1, total_BHN)

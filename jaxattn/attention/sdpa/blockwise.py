@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float
 
 from jaxattn.attention.blocks import (
     RowGroups,
@@ -21,7 +23,14 @@ from jaxattn.attention.blocks import (
     numbers_at_a_time,
     transposed,
 )
-from jaxattn.attention.inputs import Visibility, live_rows, relative_block, sum_dtype
+from jaxattn.attention.inputs import (
+    Arguments,
+    Visibility,
+    finite,
+    live_rows,
+    relative_block,
+    sum_dtype,
+)
 
 # Longest blocks; measured on a CPU, where larger ones leave the cache.
 _QUERIES, _KEYS = 512, 1024
@@ -43,13 +52,6 @@ class _Plan(NamedTuple):
     groups: RowGroups
 
 
-class _Biases(NamedTuple):
-    """bias: four axes, broadcast to [B, H, N, M], or None. relative: [1, H, 2 D + 1] or None."""
-
-    bias: Array | None
-    relative: Array | None
-
-
 def _plan(q: Array, k: Array, packed: bool) -> _Plan:
     longest_queries, longest_keys = _QUERIES, _KEYS
     if packed:
@@ -67,44 +69,33 @@ def _plan(q: Array, k: Array, packed: bool) -> _Plan:
     return _Plan(queries, query_blocks, keys, key_blocks, groups)
 
 
-def blockwise(
-    rate: float,
-    q: Array,
-    k: Array,
-    v: Array,
-    bias: Array | None,
-    relative_bias: Array | None,
-    seen: Visibility,
-) -> Array:
-    """As `sdpa_dense.dense`, with O(N + M) memory; dropout draws other numbers."""
+def blockwise(rate: float, x: Arguments) -> Float[Array, "B N H V"]:
+    """As `dense.dense`, with O(N + M) memory; dropout draws other numbers."""
+    q, k, v, bias, relative_bias, seen = x
     plan = _plan(q, k, packed=seen.documents is not None)
     length, keys = q.shape[1], k.shape[1]
     # Where blocks do not divide a length, the last one is filled up with hidden keys.
     more_q = plan.queries * plan.query_blocks - length
     more_k = plan.keys * plan.key_blocks - keys
-    if more_k and seen.key_mask is None:
-        seen = seen._replace(key_mask=jnp.ones((q.shape[0], keys), bool))
-    out = _attend(
-        rate,
-        plan,
+    key_mask, documents = seen.key_mask, seen.documents
+    if more_k and key_mask is None:
+        key_mask = jnp.ones((q.shape[0], keys), bool)
+    if documents is not None:
+        documents = jnp.pad(documents, ((0, 0), (0, max(more_q, more_k))), mode="edge")
+    filled = Arguments(
         _filled(q, {1: more_q}),
         _filled(k, {1: more_k}),
         _filled(v, {1: more_k}),
-        _Biases(
-            _filled(bias, {2: more_q, 3: more_k}),
-            None if relative_bias is None else relative_bias[None],
-        ),
-        seen._replace(
-            key_mask=_filled(seen.key_mask, {1: more_k}),
-            attn_mask=_filled(seen.attn_mask, {2: more_q, 3: more_k}),
-            documents=(
-                None
-                if seen.documents is None
-                else jnp.pad(seen.documents, ((0, 0), (0, max(more_q, more_k))), mode="edge")
-            ),
+        _filled(bias, {2: more_q, 3: more_k}),
+        None if relative_bias is None else relative_bias[None],
+        Visibility(
+            _filled(key_mask, {1: more_k}),
+            _filled(seen.attn_mask, {2: more_q, 3: more_k}),
+            documents,
+            seen.dropout_key,
         ),
     )
-    return out[:, :length]
+    return _attend(rate, plan, filled)[:, :length]
 
 
 def _filled(x: Array | None, more: dict[int, int]) -> Any:
@@ -116,36 +107,39 @@ def _filled(x: Array | None, more: dict[int, int]) -> Any:
 
 
 class _Rows(NamedTuple):
-    """Arrays of one group of rows; letters b, h: batch rows and heads of the group."""
+    """Arrays of one group of rows; letters b, h: batch rows and heads of the group.
+
+    bias: [b or 1, h or 1, ..]. relative: [1, h, 2 D + 1].
+    """
 
     k_bhMK: Array
     v_bhMV: Array
-    biases: _Biases
+    bias: Array | None
+    relative: Array | None
     key_mask: Array | None
     attn_mask: Array | None
     documents: Array | None
     dropout_key: Array | None
 
+    @property
+    def biased(self) -> bool:
+        return self.bias is not None or self.relative is not None
 
-def _rows(plan: _Plan, k: Array, v: Array, biases: _Biases, seen: Visibility, group: Array) -> Any:
+
+def _rows(plan: _Plan, x: Arguments, group: Array) -> _Rows:
     """The arrays of group `group`; hidden keys and values are zero, whatever stood there."""
     take = functools.partial(plan.groups.block, index=group)
-    key_mask, documents = (
-        None if x is None else take(x[:, None]) for x in (seen.key_mask, seen.documents)
+    key_mask, attn_mask, documents, dropout_key = x.seen
+    key_mask, documents = (None if y is None else take(y[:, None]) for y in (key_mask, documents))
+    bias, relative, attn_mask = (
+        None if y is None else take(y) for y in (x.bias, x.relative_bias, attn_mask)
     )
-    k_bhMK, v_bhMV = plan.groups.take(k, group), plan.groups.take(v, group)
+    k_bhMK, v_bhMV = plan.groups.take(x.k, group), plan.groups.take(x.v, group)
     if key_mask is not None:
         k_bhMK = jnp.where(key_mask[..., None], k_bhMK, 0)
         v_bhMV = jnp.where(key_mask[..., None], v_bhMV, 0)
-    return _Rows(
-        k_bhMK,
-        v_bhMV,
-        _Biases(*(None if x is None else take(x) for x in biases)),
-        key_mask,
-        None if seen.attn_mask is None else take(seen.attn_mask),
-        documents,
-        None if seen.dropout_key is None else jax.random.fold_in(seen.dropout_key, group),
-    )
+    key = None if dropout_key is None else jax.random.fold_in(dropout_key, group)
+    return _Rows(k_bhMK, v_bhMV, bias, relative, key_mask, attn_mask, documents, key)
 
 
 def _part(x: Array, number: Array, size: int, axis: int) -> Array:
@@ -157,18 +151,23 @@ def _placed(x: Array, part: Array, number: Array, axis: int) -> Array:
     return jax.lax.dynamic_update_slice_in_dim(x, part, start, axis)
 
 
-def _extra_logits(plan: _Plan, biases: _Biases, i: Array, j: Array, dtype: Any) -> Array:
+def _extra_logits(
+    plan: _Plan, bias: Array | None, relative: Array | None, i: Array, j: Array, dtype: DTypeLike
+) -> Array:
     """Biases of query block i and key block j, transposed: four axes, broadcast to [b, h, M, N]."""
     extra = jnp.zeros((1, 1, 1, 1), dtype)
-    if biases.bias is not None:
-        starts = (0, 0, i * plan.queries, j * plan.keys)
-        sizes = (*biases.bias.shape[:2], plan.queries, plan.keys)
-        extra += jnp.swapaxes(block(biases.bias, starts, sizes), 2, 3).astype(dtype)
-    if biases.relative is not None:
+    if bias is not None:
+        extra += jnp.swapaxes(_pairs(plan, bias, i, j), 2, 3).astype(dtype)
+    if relative is not None:
         offset = j * plan.keys - i * plan.queries
-        table = biases.relative.astype(dtype)
-        extra += relative_block(table, plan.keys, plan.queries, offset, -1)
+        extra += relative_block(relative.astype(dtype), plan.keys, plan.queries, offset, -1)
     return extra
+
+
+def _pairs(plan: _Plan, x: Array, i: Array, j: Array) -> Array:
+    """Block (i, j) of what is told of pairs."""
+    starts = (0, 0, i * plan.queries, j * plan.keys)
+    return block(x, starts, (*x.shape[:2], plan.queries, plan.keys))
 
 
 def _logits(plan: _Plan, rows: _Rows, qT_bhKn: Array, i: Array, j: Array) -> Array:
@@ -176,8 +175,8 @@ def _logits(plan: _Plan, rows: _Rows, qT_bhKn: Array, i: Array, j: Array) -> Arr
     dtype = sum_dtype(qT_bhKn)
     k_bhmK = _part(rows.k_bhMK, j, plan.keys, 2)
     logits = jnp.einsum("bhmK,bhKn->bhmn", k_bhmK, qT_bhKn, preferred_element_type=dtype)
-    if any(x is not None for x in rows.biases):
-        logits += _extra_logits(plan, rows.biases, i, j, dtype)
+    if rows.biased:
+        logits += _extra_logits(plan, rows.bias, rows.relative, i, j, dtype)
     visible = []
     if rows.key_mask is not None:
         visible.append(_part(rows.key_mask, j, plan.keys, 2)[..., None])
@@ -185,9 +184,7 @@ def _logits(plan: _Plan, rows: _Rows, qT_bhKn: Array, i: Array, j: Array) -> Arr
         own = _part(rows.documents, i, plan.queries, 2)[:, :, None, :]
         visible.append(_part(rows.documents, j, plan.keys, 2)[..., None] == own)
     if rows.attn_mask is not None:
-        starts = (0, 0, i * plan.queries, j * plan.keys)
-        sizes = (*rows.attn_mask.shape[:2], plan.queries, plan.keys)
-        visible.append(jnp.swapaxes(block(rows.attn_mask, starts, sizes), 2, 3))
+        visible.append(jnp.swapaxes(_pairs(plan, rows.attn_mask, i, j), 2, 3))
     for part in visible:
         logits = jnp.where(part, logits, -jnp.inf)
     return logits
@@ -227,31 +224,22 @@ def _drop(weights: Array, rate: float, plan: _Plan, rows: _Rows, i: Array, j: Ar
     return jnp.where(keep, weights / (1.0 - rate), 0.0)
 
 
-def _finite(log_total: Array) -> Array:
-    """0 for the -inf of a query that sees nothing: -inf - -inf is NaN."""
-    return jnp.where(log_total == -jnp.inf, 0.0, log_total)
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _attend(
-    rate: float,
-    plan: _Plan,
-    q: Array,
-    k: Array,
-    v: Array,
-    biases: _Biases,
-    seen: Visibility,
-) -> Array:
+def _attend(rate: float, plan: _Plan, x: Arguments) -> Array:
     """`blockwise` for lengths that are multiples of the blocks'."""
-    return _forward(rate, plan, q, k, v, biases, seen)[0]
+    return _forward(rate, plan, x)[0]
 
 
-def _forward(rate, plan, q, k, v, biases, seen):  # type: ignore[no-untyped-def]
+def _forward(
+    rate: float, plan: _Plan, x: Arguments
+) -> tuple[Array, tuple[Arguments, Array, Array]]:
+    """And the log-normalisers of the queries, [B, H, N]."""
+    q, v = x.q, x.v
     dtype = sum_dtype(q)
     batch, length, heads, _ = q.shape
 
     def one_group(group: Array, carry: Any) -> Any:
-        rows = _rows(plan, k, v, biases, seen, group)
+        rows = _rows(plan, x, group)
         qT = transposed(plan.groups.take(q, group) * q.shape[-1] ** -0.5)
         vT = transposed(rows.v_bhMV)
         reach = _reach(plan, rows)
@@ -264,8 +252,8 @@ def _forward(rate, plan, q, k, v, biases, seen):  # type: ignore[no-untyped-def]
                 top, total, outT = carry
                 logits = _logits(plan, rows, qT_i, i, j)
                 new_top = jnp.maximum(top, logits.max(2))
-                weights = jnp.exp(logits - _finite(new_top)[:, :, None])
-                kept = jnp.exp(top - _finite(new_top))
+                weights = jnp.exp(logits - finite(new_top)[:, :, None])
+                kept = jnp.exp(top - finite(new_top))
                 used = _drop(weights, rate, plan, rows, i, j).astype(v.dtype)
                 add = jnp.einsum(
                     "bhVm,bhmn->bhVn",
@@ -280,7 +268,7 @@ def _forward(rate, plan, q, k, v, biases, seen):  # type: ignore[no-untyped-def]
             top, total, outT = jax.lax.fori_loop(first, end, key_block, begin)
             safe = jnp.where(total == 0, 1.0, total)
             outT = (outT / safe[:, :, None]).astype(q.dtype)
-            log_total = jnp.where(total == 0, -jnp.inf, _finite(top) + jnp.log(safe))
+            log_total = jnp.where(total == 0, -jnp.inf, finite(top) + jnp.log(safe))
             return _placed(carry[0], outT, i, 3), _placed(carry[1], log_total, i, 2)
 
         begin = jnp.zeros((*vT.shape[:3], length), q.dtype), jnp.zeros((*qT.shape[:2], length))
@@ -298,11 +286,14 @@ def _forward(rate, plan, q, k, v, biases, seen):  # type: ignore[no-untyped-def]
     )
     with jax.named_scope("attend"):
         out, log_total = jax.lax.fori_loop(0, plan.groups.number, one_group, begin)
-    return out, (q, k, v, biases, seen, out, log_total)
+    return out, (x, out, log_total)
 
 
-def _backward(rate, plan, residuals, cotangent):  # type: ignore[no-untyped-def]
-    q, k, v, biases, seen, out, log_totals = residuals
+def _backward(
+    rate: float, plan: _Plan, residuals: tuple[Arguments, Array, Array], cotangent: Array
+) -> tuple[Arguments]:
+    x, out, log_totals = residuals
+    q, k, v, *biases, _ = x
     dtype = log_totals.dtype
     einsum = functools.partial(jnp.einsum, preferred_element_type=dtype)
     live = live_rows(cotangent)
@@ -311,12 +302,12 @@ def _backward(rate, plan, residuals, cotangent):  # type: ignore[no-untyped-def]
     scale = q.shape[-1] ** -0.5
 
     def one_group(group: Array, carry: Any) -> Any:
-        rows = _rows(plan, k, v, biases, seen, group)
+        rows = _rows(plan, x, group)
         live_bhN1 = plan.groups.take(live, group)
         q_bhNK = jnp.where(live_bhN1, plan.groups.take(q, group) * scale, 0)
         do_bhNV = plan.groups.take(cotangent, group)
         log_total = jnp.where(live_bhN1[..., 0], plan.groups.block(log_totals, group), 0)
-        log_total = _finite(log_total)
+        log_total = finite(log_total)
         delta = jnp.where(live_bhN1[..., 0], plan.groups.block(deltas, group), 0)
         qT, doT = transposed(q_bhNK), transposed(do_bhNV)
         reach = _reach(plan, rows)
@@ -327,7 +318,7 @@ def _backward(rate, plan, residuals, cotangent):  # type: ignore[no-untyped-def]
             kT_bhKm = transposed(_part(rows.k_bhMK, j, plan.keys, 2))
 
             def query_block(i: Array, carry: Any) -> Any:
-                dqT, dk_j, dv_j, dbiases = carry
+                dqT, dk_j, dv_j, *dbiases = carry
                 logits = _logits(plan, rows, _part(qT, i, plan.queries, 3), i, j)
                 weights = jnp.exp(logits - _part(log_total, i, plan.queries, 2)[:, :, None])
                 dweights = einsum("bhmV,bhVn->bhmn", v_bhmV, _part(doT, i, plan.queries, 3))
@@ -335,60 +326,48 @@ def _backward(rate, plan, residuals, cotangent):  # type: ignore[no-untyped-def]
                 ds = weights * (dweights - _part(delta, i, plan.queries, 2)[:, :, None])
                 used = _drop(weights, rate, plan, rows, i, j).astype(v.dtype)
                 dv_j += einsum("bhmn,bhnV->bhmV", used, _part(do_bhNV, i, plan.queries, 2))
-                if any(x is not None for x in biases):
-                    dbiases = _add_bias_gradients(plan, rows.biases, dbiases, ds, group, i, j)
+                if rows.biased:
+                    dbiases = _add_bias_gradients(plan, rows, dbiases, ds, group, i, j)
                 ds = ds.astype(q.dtype)
                 dk_j += einsum("bhmn,bhnK->bhmK", ds, _part(q_bhNK, i, plan.queries, 2))
                 dqT_i = _part(dqT, i, plan.queries, 3) + einsum("bhKm,bhmn->bhKn", kT_bhKm, ds)
-                return _placed(dqT, dqT_i, i, 3), dk_j, dv_j, dbiases
+                return _placed(dqT, dqT_i, i, 3), dk_j, dv_j, *dbiases
 
-            dqT, dk, dv, dbiases = carry
+            dqT, dk, dv, *dbiases = carry
             none_k, none_v = jnp.zeros(kT_bhKm.shape, dtype), jnp.zeros(v_bhmV.shape, dtype)
-            begin = dqT, jnp.swapaxes(none_k, 2, 3), none_v, dbiases
-            dqT, dk_j, dv_j, dbiases = jax.lax.fori_loop(first, end, query_block, begin)
+            begin = dqT, jnp.swapaxes(none_k, 2, 3), none_v, *dbiases
+            dqT, dk_j, dv_j, *dbiases = jax.lax.fori_loop(first, end, query_block, begin)
             put = functools.partial(plan.groups.put, index=group, first=j * plan.keys)
-            return dqT, put(dk, rows_bhNX=dk_j), put(dv, rows_bhNX=dv_j), dbiases
+            return dqT, put(dk, rows_bhNX=dk_j), put(dv, rows_bhNX=dv_j), *dbiases
 
-        dq, dk, dv, dbiases = carry
-        begin = jnp.zeros(qT.shape, dtype), dk, dv, dbiases
-        dqT, dk, dv, dbiases = jax.lax.fori_loop(0, plan.key_blocks, key_block, begin)
+        dq, dk, dv, *dbiases = carry
+        begin = jnp.zeros(qT.shape, dtype), dk, dv, *dbiases
+        dqT, dk, dv, *dbiases = jax.lax.fori_loop(0, plan.key_blocks, key_block, begin)
         dq = plan.groups.put(dq, jnp.swapaxes(dqT, 2, 3) * scale, group)
-        return dq, dk, dv, dbiases
+        return dq, dk, dv, *dbiases
 
     dbiases = jax.tree.map(lambda x: jnp.zeros(x.shape, dtype), biases)
-    begin = jnp.zeros_like(q), jnp.zeros_like(k), jnp.zeros_like(v), dbiases
+    begin = jnp.zeros_like(q), jnp.zeros_like(k), jnp.zeros_like(v), *dbiases
     with jax.named_scope("attend_backward"):
-        dq, dk, dv, dbiases = jax.lax.fori_loop(0, plan.groups.number, one_group, begin)
+        dq, dk, dv, *dbiases = jax.lax.fori_loop(0, plan.groups.number, one_group, begin)
     dbiases = jax.tree.map(lambda x, like: x.astype(like.dtype), dbiases, biases)
-    return dq, dk, dv, dbiases, None
+    return (Arguments(dq, dk, dv, *dbiases),)
 
 
 _attend.defvjp(_forward, _backward)
 
 
 def _add_bias_gradients(
-    plan: _Plan,
-    own: _Biases,
-    dbiases: _Biases,
-    ds: Array,
-    group: Array,
-    i: Array,
-    j: Array,
-) -> _Biases:
-    """`dbiases` with what block (i, j) of group `group` adds; `own` are the group's biases."""
-    rest = own
+    plan: _Plan, rows: _Rows, dbiases: list[Any], ds: Array, group: Array, i: Array, j: Array
+) -> list[Any]:
+    """`dbiases` (bias, relative) with what block (i, j) of group `group` adds."""
+    dbias, drelative = dbiases
     ds = plan.groups.counted_once(ds, group)
-    if own.bias is not None:
-        starts = (0, 0, i * plan.queries, j * plan.keys)
-        rest = own._replace(bias=None)
-        first = plan.groups.start(group)
-        assert dbiases.bias is not None
-        dbias = add_block(dbiases.bias, jnp.swapaxes(ds, 2, 3), (*first, *starts[2:]))
-        dbiases = dbiases._replace(bias=dbias)
-    if rest.relative is not None:
-        _, pull = jax.vjp(lambda b: _extra_logits(plan, b, i, j, ds.dtype), rest)
-        assert dbiases.relative is not None
-        (change,) = pull(ds.sum(0, keepdims=True))
-        drelative = plan.groups.added(dbiases.relative, change.relative, group)
-        dbiases = dbiases._replace(relative=drelative)
-    return dbiases
+    if rows.bias is not None:
+        starts = (*plan.groups.start(group), i * plan.queries, j * plan.keys)
+        dbias = add_block(dbias, jnp.swapaxes(ds, 2, 3), starts)
+    if rows.relative is not None:
+        logits = functools.partial(_extra_logits, plan, None, i=i, j=j, dtype=ds.dtype)
+        _, pull = jax.vjp(logits, rows.relative)
+        drelative = plan.groups.added(drelative, pull(ds.sum(0, keepdims=True))[0], group)
+    return [dbias, drelative]

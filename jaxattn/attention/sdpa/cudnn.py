@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
+from jaxattn.attention import probes
 from jaxattn.attention.inputs import hide
-from jaxattn.attention.probes import Probe
 
 _DETERMINISTIC = re.compile(
     r"--xla_gpu_(deterministic_ops|exclude_nondeterministic_ops)(=(true|1))?(\s|$)", re.IGNORECASE
@@ -82,14 +82,9 @@ def why_not_cudnn(dtype: DTypeLike, widths: tuple[int, int], plain: bool) -> str
         # kernel up under another key than it has stored it (openxla/xla pull request 46500).
         return f"XLA does not find its kernels again with {flag.group().strip()}"
     if jax.process_count() > 1:
-        known = all(_is_recent(str(gpu.compute_capability)) for gpu in jax.devices())
+        known = all(probes.is_recent(gpu) for gpu in jax.devices())
         return None if known else "not all GPUs are of compute capability 8.0 or more"
     return _probe(jnp.dtype(dtype).name, widths[0])
-
-
-def _is_recent(capability: str) -> bool:
-    """Of a CUDA GPU, such as "9.0"; those of other makers are words."""
-    return capability.replace(".", "", 1).isdigit() and float(capability) >= 8.0
 
 
 def _trial(dtype: str, width: int) -> None:
@@ -103,4 +98,4 @@ def _trial(dtype: str, width: int) -> None:
     jax.block_until_ready(jax.jit(jax.grad(loss))(x))
 
 
-_probe = Probe(_trial)
+_probe = probes.Probe(_trial)

@@ -6,29 +6,20 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
+from jaxtyping import Float
 
-from jaxattn.attention.inputs import Visibility, live_rows, relative_block, sum_dtype
+from jaxattn.attention.inputs import Arguments, Visibility, live_rows, relative_block, sum_dtype
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def dense(
-    rate: float,
-    q: Array,
-    k: Array,
-    v: Array,
-    bias: Array | None,
-    relative_bias: Array | None,
-    seen: Visibility,
-) -> Array:
-    """Attention of q [B, N, H, K] over k [B, M, H, K], v [B, M, H, V]: [B, N, H, V] in q's type.
-
-    bias: float, four axes that broadcast to [B, H, N, M]. relative_bias: float [H, 2 D + 1].
-    rate: share of the weights that is dropped.
-    """
-    return _forward(rate, q, k, v, bias, relative_bias, seen)[0]
+def dense(rate: float, x: Arguments) -> Float[Array, "B N H V"]:
+    """Attention in q's type; `rate` is the share of the weights that is dropped."""
+    return _forward(rate, x)[0]
 
 
-def _forward(rate, q, k, v, bias, relative_bias, seen):  # type: ignore[no-untyped-def]
+def _forward(rate: float, x: Arguments) -> tuple[Array, tuple[Arguments, Array]]:
+    """And the weights before dropout."""
+    q, k, v, bias, relative_bias, seen = x
     dtype = sum_dtype(q)
     with jax.named_scope("scores"):
         scores_BHNM = jnp.einsum("BNHK,BMHK->BHNM", q, k, preferred_element_type=dtype)
@@ -47,11 +38,13 @@ def _forward(rate, q, k, v, bias, relative_bias, seen):  # type: ignore[no-untyp
     with jax.named_scope("values"):
         used_BHNM = _dropped(weights_BHNM, rate, seen).astype(v.dtype)
         out_BNHV = jnp.einsum("BHNM,BMHV->BNHV", used_BHNM, v, preferred_element_type=dtype)
-    return out_BNHV.astype(q.dtype), (q, k, v, bias, relative_bias, seen, weights_BHNM)
+    return out_BNHV.astype(q.dtype), (x, weights_BHNM)
 
 
-def _backward(rate, residuals, cotangent):  # type: ignore[no-untyped-def]
-    q, k, v, bias, relative_bias, seen, weights_BHNM = residuals
+def _backward(
+    rate: float, residuals: tuple[Arguments, Array], cotangent: Array
+) -> tuple[Arguments]:
+    (q, k, v, bias, relative_bias, seen), weights_BHNM = residuals
     dtype = weights_BHNM.dtype
     live_BNH1 = live_rows(cotangent)
     q = jnp.where(live_BNH1, q, 0)
@@ -70,7 +63,7 @@ def _backward(rate, residuals, cotangent):  # type: ignore[no-untyped-def]
     ds_BHNM = (ds_BHNM * q.shape[-1] ** -0.5).astype(q.dtype)
     dq = einsum("BHNM,BMHK->BNHK", ds_BHNM, k).astype(q.dtype)
     dk = einsum("BHNM,BNHK->BMHK", ds_BHNM, q).astype(k.dtype)
-    return dq, dk, dv.astype(v.dtype), dbias, drelative, None
+    return (Arguments(dq, dk, dv.astype(v.dtype), dbias, drelative),)
 
 
 dense.defvjp(_forward, _backward)

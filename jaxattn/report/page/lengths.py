@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxattn.errors import InputError
+from jaxattn.files import read_object
 from jaxattn.pictures import OTHER_STYLE, STYLES
 from jaxattn.report.page.markup import Markup, figure, joined, table, tag
 from jaxattn.report.page.svg import inline_svg, svg_style
-from jaxattn.runs.results import number, read_json, text, whole
+from jaxattn.runs.values import number, text, whole
 
 WHAT = {
     "forward": "attention, forward",
@@ -61,7 +62,7 @@ def read_profiles(runs: Path) -> list[Profile]:
     found = []
     for path in sorted((runs / "profile").glob("*/profile.json")):
         try:
-            found.append(_profile(path.parent.name, read_json(path)))
+            found.append(_profile(path.parent.name, read_object(path)))
         except InputError:
             continue
     return found

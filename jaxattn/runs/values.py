@@ -1,0 +1,61 @@
+"""Values of a file that somebody may have changed, each of the type it has to be."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from jaxattn.errors import InputError
+
+
+def found(tree: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path, None where it or a parent is missing or null."""
+    node: Any = tree
+    for name in path.split("."):
+        if not isinstance(node, Mapping) or name not in node:
+            return None
+        node = node[name]
+    return node
+
+
+def number(tree: Mapping[str, Any], path: str) -> float | None:
+    """A finite number at a dotted path, None where there is none; InputError for anything else."""
+    value = found(tree, path)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{path} is {value!r}, expected a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InputError(f"{path} is not finite ({number})")
+    return number
+
+
+def whole(tree: Mapping[str, Any], path: str) -> int | None:
+    """A whole number at a dotted path, None where there is none; InputError for anything else."""
+    value = found(tree, path)
+    if value is not None and type(value) is not int:
+        raise InputError(f"{path} is {value!r}, expected a whole number")
+    return value
+
+
+def text(tree: Mapping[str, Any], path: str) -> str | None:
+    """Text at a dotted path, None where there is none; InputError for anything else."""
+    value = found(tree, path)
+    if value is not None and not isinstance(value, str):
+        raise InputError(f"{path} is {value!r}, expected text")
+    return value
+
+
+def text_or_none(flat: Mapping[str, Any], name: str) -> str | None:
+    """Text at a flat name; what is no text is treated as not known."""
+    value = flat.get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def whole_or_none(flat: Mapping[str, Any], name: str) -> int | None:
+    """A whole number at a flat name; what is none is treated as not known."""
+    value = flat.get(name)
+    return value if type(value) is int else None
