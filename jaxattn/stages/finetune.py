@@ -16,7 +16,7 @@ from jaxattn.data.tokens.encode import EncodeStats, encode, unknown_warning
 from jaxattn.data.tokens.tokenise import cache_folder
 from jaxattn.evaluate.corpus import cut_reader, report_on_test
 from jaxattn.evaluate.metrics import classification_metrics
-from jaxattn.evaluate.predict import ClassPredictor, Trained, make_predictor
+from jaxattn.evaluate.predict import Predictor, Trained, make_predictor
 from jaxattn.model.heads import ClassifierModel
 from jaxattn.model.peft import counts, on_folded
 from jaxattn.runs.folder import RunFolder
@@ -38,7 +38,7 @@ from jaxattn.train.steps import classification_loss
 class ClassEvaluator:
     """The metrics of a classifier on labelled texts, int [n] classes."""
 
-    predictor: ClassPredictor
+    predictor: Predictor
     tokens: TokenRows
     labels: np.ndarray
 
