@@ -10,12 +10,11 @@ from collections.abc import Hashable
 
 from jaxattn.config import Config, Scope, replace, scope_of
 from jaxattn.config.saved import binding_options
-from jaxattn.console import duration, print_table, say
+from jaxattn.console import GIB, duration, print_table, say, shown
 from jaxattn.errors import InputError
 from jaxattn.plan.plan import epoch_seconds, length_rows
 from jaxattn.plan.programs import Bench
 from jaxattn.plan.workload import Subject, Workload, workload_of
-from jaxattn.profile.memory import GIB
 from jaxattn.stages.batches import total_steps
 from jaxattn.stages.origin import SCRATCH
 from jaxattn.stages.precision import settled
@@ -50,8 +49,8 @@ def print_cells(cells: Cells) -> None:
                 cells.start(cell) or "-",
                 ", ".join(f"{name}={value}" for name, value in cells.own(cell).items())
                 + (f" + the best of {cell.best.of}" if cell.best else ""),
-                "-" if need is None else f"{need.memory / GIB:.2f}",
-                "-" if seconds is None else duration(seconds),
+                shown(None if need is None else need.memory, ".2f", times=1 / GIB),
+                duration(seconds),
             )
         )
     print_table(
