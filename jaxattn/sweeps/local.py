@@ -16,12 +16,12 @@ COMMAND = (sys.executable, "-m", "jaxattn")
 
 def cores(device: str) -> frozenset[int]:
     """The cores of an entry of `sweep.devices` such as cpu:0-3,6; empty for GPUs."""
-    found: set[int] = set()
+    numbers: set[int] = set()
     if device.startswith("cpu:"):
         for part in device.removeprefix("cpu:").split(","):
             first, _, last = part.partition("-")
-            found |= set(range(int(first), int(last or first) + 1))
-    return frozenset(found)
+            numbers |= set(range(int(first), int(last or first) + 1))
+    return frozenset(numbers)
 
 
 def check_devices(devices: Sequence[str]) -> None:
@@ -30,11 +30,11 @@ def check_devices(devices: Sequence[str]) -> None:
         if any(cores(device) for device in devices):
             raise InputError("sweep.devices: this system does not bind processes to cores")
         return
-    there = os.sched_getaffinity(0)
+    usable = os.sched_getaffinity(0)
     for device in devices:
-        missing = sorted(cores(device) - there)
+        missing = sorted(cores(device) - usable)
         if missing or (device.startswith("cpu:") and not cores(device)):
-            shown = ", ".join(map(str, sorted(there)))
+            shown = ", ".join(map(str, sorted(usable)))
             raise InputError(f"sweep.devices: found {device!r}, allowed cores: {shown}")
 
 

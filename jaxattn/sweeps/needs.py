@@ -9,7 +9,7 @@ import time
 from collections.abc import Hashable
 
 from jaxattn.config import Config, Scope, binding_options, replace, scope_of
-from jaxattn.console import GIB, duration, print_table, say
+from jaxattn.console import GIB, duration, print_table, say, shown
 from jaxattn.errors import InputError
 from jaxattn.plan.programs import PlannedSteps
 from jaxattn.plan.times import times
@@ -47,8 +47,8 @@ def print_cells(cells: Cells) -> None:
                 cells.start(cell) or "-",
                 ", ".join(f"{name}={value}" for name, value in cells.own(cell).items())
                 + (f" + the best of {cell.best.of}" if cell.best else ""),
-                "-" if need is None else f"{need.memory / GIB:.2f}",
-                "-" if seconds is None else duration(seconds),
+                shown(None if need is None else need.memory, ".2f", times=1 / GIB),
+                duration(seconds),
             )
         )
     print_table(

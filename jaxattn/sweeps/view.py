@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
-from jaxattn.console import duration
+from jaxattn.console import duration, shown
 from jaxattn.sweeps.cells import Cells
 from jaxattn.sweeps.grid import Cell
 from jaxattn.sweeps.schedule import (
@@ -25,6 +25,10 @@ from jaxattn.sweeps.schedule import (
     Progress,
     tail,
 )
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
 
 LINE = re.compile(r": step (\d+)/(\d+)  loss (\S+)  ([\d,]+) tokens/s(?:  ([\d,]+) s left)?$")
 """What a run says of itself every now and then where there is no terminal."""
@@ -62,22 +66,20 @@ class Figures:
 def figures(cells: Cells, cell: Cell) -> Figures:
     """How far a cell is, from its run folder and from what its process has said."""
     folder = cells.folder(cell).path
-    found = Figures(total=_total_steps(folder / "events.jsonl"))
-    row = _last_row(folder / "metrics.csv")
-    if row:
-        found = dataclasses.replace(found, step=int(row["step"]), loss=float(row["loss"]))
-    if found.total is None:
-        # Not begun, whatever an earlier process of this name has said.
-        return found
-    for line in reversed(tail(cells, cell)):
+    known = Figures(total=_total_steps(folder / "events.jsonl"))
+    if row := _last_row(folder / "metrics.csv"):
+        known = dataclasses.replace(known, step=int(row["step"]), loss=float(row["loss"]))
+    # Where it has not begun, what an earlier process of this name has said does not count.
+    lines = () if known.total is None else tail(cells, cell)
+    for line in reversed(lines):
         if match := LINE.search(line):
             step, _, loss, speed, left = (part and part.replace(",", "") for part in match.groups())
-            if found.step is None or int(step) >= found.step:
-                found = dataclasses.replace(found, step=int(step), loss=float(loss))
+            if known.step is None or int(step) >= known.step:
+                known = dataclasses.replace(known, step=int(step), loss=float(loss))
             return dataclasses.replace(
-                found, tokens_per_second=float(speed), seconds_left=float(left) if left else None
+                known, tokens_per_second=float(speed), seconds_left=float(left) if left else None
             )
-    return found
+    return known
 
 
 def _total_steps(path: Path) -> int | None:
@@ -117,7 +119,7 @@ class View:
         self._cells = cells
         self._told = {name: progress.state for name, progress in states.items()}
         self._said: dict[str, tuple[float, Figures]] = {}
-        self._live: Any = None
+        self._live: Live | None = None
         self._drawn = 0.0
 
     def __enter__(self) -> Self:
@@ -166,10 +168,10 @@ class View:
         said_at, said = self._said.setdefault(cell.id, (now, Figures()))
         if now - said_at < LINE_SECONDS:
             return
-        found = figures(self._cells, cell)
-        self._said[cell.id] = now, found
-        if found != said and str(found):
-            self._line(number, f"{cell.id}: {found}")
+        known = figures(self._cells, cell)
+        self._said[cell.id] = now, known
+        if known != said and str(known):
+            self._line(number, f"{cell.id}: {known}")
 
     def _line(self, number: int, text: str) -> None:
         print(f"[{number}/{len(self._cells.all)}] {text}", file=sys.stderr, flush=True)
@@ -179,14 +181,14 @@ def _because(progress: Progress) -> str:
     return f": {progress.reason}" if progress.reason else ""
 
 
-def table(cells: Cells, states: Mapping[str, Progress]) -> Any:
+def table(cells: Cells, states: Mapping[str, Progress]) -> "Table":
     """A rich table of what runs, what came to nothing, what waits, and what is done."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
     # Above the table: what is too long for the screen is cut below.
-    shown = Table(
+    result = Table(
         title=escape(f"{cells.name}: {summary(states)}"),
         title_justify="left",
         box=box.SIMPLE_HEAD,
@@ -195,22 +197,22 @@ def table(cells: Cells, states: Mapping[str, Progress]) -> Any:
     )
     names = {cell.id: cell.id.replace(f"/{cells.name}_", "/", 1) for cell in cells.all}
     widest = min(18, max(map(len, names.values())))
-    shown.add_column("run", overflow="fold", min_width=widest)
-    shown.add_column("state", overflow="fold", min_width=11)
+    result.add_column("run", overflow="fold", min_width=widest)
+    result.add_column("state", overflow="fold", min_width=11)
     for name, width in (("step", 9), ("loss", 6), ("tokens/s", 8), ("left", 6)):
-        shown.add_column(name, justify="right", no_wrap=True, min_width=width)
+        result.add_column(name, justify="right", no_wrap=True, min_width=width)
     order = (RUNNING, FAILED, INTERRUPTED, LEFT_OUT, WAITING, FINISHED)
     # A long sweep does not fit on a screen: what runs and what failed comes first.
     for cell in sorted(cells.all, key=lambda cell: order.index(states[cell.id].state)):
         progress = states[cell.id]
-        found = figures(cells, cell) if progress.state == RUNNING else Figures()
+        known = figures(cells, cell) if progress.state == RUNNING else Figures()
         colour = COLOURS.get(progress.state, "dim")
-        shown.add_row(
+        result.add_row(
             escape(names[cell.id]),
             f"[{colour}]{progress.state}[/{colour}]" + escape(_because(progress)[:80]),
-            "" if found.step is None else f"{found.step:,}/{found.total or 0:,}",
-            "" if found.loss is None else f"{found.loss:.4f}",
-            "" if found.tokens_per_second is None else f"{found.tokens_per_second:,.0f}",
-            "" if found.seconds_left is None else duration(found.seconds_left),
+            "" if known.step is None else f"{known.step:,}/{known.total or 0:,}",
+            shown(known.loss, ".4f", unknown=""),
+            shown(known.tokens_per_second, ",.0f", unknown=""),
+            duration(known.seconds_left, unknown=""),
         )
-    return shown
+    return result
