@@ -1,8 +1,6 @@
 """A run's encoder and heads as a folder that `transformers` loads."""
 
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from jaxattn.config import Config
 from jaxattn.data.tokens.arrays import SPECIAL_TOKENS, special_ids
 from jaxattn.data.tokens.wordpiece import save_tokenizer
 from jaxattn.errors import InputError
+from jaxattn.files import whole, write_json
 from jaxattn.interop.bert_config import ABSENT_TOKEN_TYPES, document_of, refuse_other_family
 from jaxattn.interop.bert_folder import CONFIG, WEIGHTS
 from jaxattn.interop.bert_names import (
@@ -71,7 +70,7 @@ def write_bert(
         raise InputError(f"--output={folder} exists already; give a new folder")
     if not folder.absolute().parent.is_dir():
         raise InputError(f"--output={folder}: its folder does not exist")
-    found, vocab_size = _tensors(config, params, label_names, origin), tokenizer.get_vocab_size()
+    arrays, vocab_size = _tensors(config, params, label_names, origin), tokenizer.get_vocab_size()
     document = document_of(config, vocab_size, special_ids(tokenizer).pad)
     loads = ["BertForMaskedLM", "BertModel"]
     if label_names:
@@ -82,17 +81,13 @@ def write_bert(
             "classifier_dropout": config.head.dropout,
         }
     document["architectures"] = loads[:1]
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    try:
+    # `save_file` makes a file that nobody else may read.
+    weights = save(arrays, {"format": "pt", "origin": origin})
+    with whole(folder) as temporary:
         temporary.mkdir()
-        # `save_file` makes a file that nobody else may read.
-        data = save(found, {"format": "pt", "origin": origin})
-        (temporary / WEIGHTS).write_bytes(data)
-        _write_json(temporary / CONFIG, document)
+        (temporary / WEIGHTS).write_bytes(weights)
+        write_json(temporary / CONFIG, document)
         _write_vocabulary(temporary, tokenizer, config)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return loads
 
 
@@ -124,7 +119,7 @@ def _write_vocabulary(folder: Path, tokenizer: Any, config: Config) -> None:
     (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in listed), encoding="utf-8")
     save_tokenizer(tokenizer, folder / "tokenizer.json")
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
-    _write_json(
+    write_json(
         folder / "tokenizer_config.json",
         {
             "tokenizer_class": "BertTokenizer",
@@ -133,7 +128,3 @@ def _write_vocabulary(folder: Path, tokenizer: Any, config: Config) -> None:
             **dict(zip(names, SPECIAL_TOKENS, strict=True)),
         },
     )
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

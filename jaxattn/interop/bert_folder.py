@@ -1,7 +1,6 @@
 """The tensors in a Hugging Face folder: one file of safetensors or several, never a pickle."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxattn.errors import InputError
+from jaxattn.files import read_json
 
 CONFIG = "config.json"
 
@@ -24,11 +24,9 @@ OTHERS = ("tf_model.h5", "flax_model.msgpack")
 def read_document(path: Path) -> dict[str, Any]:
     """A JSON object; raises InputError naming the file where it is none."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error})") from None
+        document = read_json(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     if not isinstance(document, dict):
         raise InputError(f"{path}: found a {type(document).__name__}, expected an object")
     return document
@@ -110,8 +108,8 @@ def read_tensors(folder: Path) -> dict[str, np.ndarray]:
 
 def file_hashes(paths: list[Path]) -> dict[str, str]:
     """Name -> SHA-256 of each file."""
-    found = {}
+    hashes = {}
     for path in paths:
         with open(path, "rb") as file:
-            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+            hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes
