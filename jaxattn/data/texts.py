@@ -89,12 +89,13 @@ class Texts(Indexed[str]):
 
     def encoded(self, index: int) -> memoryview:
         """Text `index` in UTF-8, not copied."""
-        return self._buffers[self._which[index]][self._starts[index] : self._stops[index]]
+        buffer: memoryview = self._buffers[self._which[index]]
+        return buffer[self._starts[index] : self._stops[index]]
 
     @property
     def byte_lengths(self) -> np.ndarray:
         """Bytes of each text, int64 [n]."""
-        return self._stops - self._starts
+        return np.subtract(self._stops, self._starts)
 
     def __len__(self) -> int:
         """Number of texts."""

@@ -58,7 +58,7 @@ class PackedPlan:
     @property
     def useful_share(self) -> float:
         """Share of all places that hold a token of a text; the last batch's empty rows count."""
-        return self._lengths.sum() / (self.steps_per_epoch * self._batch_size * self.length)
+        return int(self._lengths.sum()) / (self.steps_per_epoch * self._batch_size * self.length)
 
     def most_hidden(self, rate: float) -> int:
         """Tokens that masking at this rate can hide in any row: the slots every row has."""

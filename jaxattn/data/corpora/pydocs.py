@@ -12,7 +12,6 @@ import hashlib
 import importlib.machinery
 import inspect
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from jaxattn.config import DataConfig
 from jaxattn.data.read.rows import Rows, logger, read_rows
 from jaxattn.data.read.tables import table_of_texts
 from jaxattn.errors import InputError
+from jaxattn.files import write_text
 
 PACKAGES = (
     "datasets", "flax", "huggingface_hub", "jax", "numpy", "optax", "orbax", "pandas", "scipy",
@@ -100,9 +100,7 @@ def _cached(sources: list[_Source], cache: Path | None) -> list[_Found]:
     # A home that cannot be written to costs time on every start, nothing else.
     with contextlib.suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
-        temporary = cache / f".{kept.name}.{os.getpid()}"
-        temporary.write_text(json.dumps(found), encoding="utf-8")
-        os.replace(temporary, kept)
+        write_text(kept, json.dumps(found))
     return found
 
 

@@ -150,40 +150,28 @@ def load_texts(data: DataConfig) -> TextCorpus:
             "allowed: other splits"
         )
     source = open_source(data)
-    found = {name: source.required(name, "data.mlm_splits") for name in _mlm_splits(data)}
-    forbidden: set[str] = set()
-    held: list[Rows] = []
-    validation: Rows | None = None
-    rows = found.get(data.train_split) or source.found(data.train_split)
-    if rows is not None:
-        parts = _parts(source, rows, data)
-        forbidden.update(parts.validation.texts)
-        held.append(parts.validation)
-        if data.train_split in found:
-            found[data.train_split] = parts.train
-            validation = parts.validation
-    pool = joined(list(found.values()))
-    given = _validation_split(source, data)
-    if given is not None and len(given):
-        validation = given
-    else:
-        if not validation:
-            # The reported test texts are never chosen by, even where they are trained on.
-            validation = joined([part for name, part in found.items() if name != data.test_split])
-            count = max(1, round(data.validation_fraction * len(validation)))
-            if validation.groups:
-                alike = dataclasses.replace(validation, labels=[None] * len(validation))
-                chosen = _held_out(alike, data, "validation", data.validation_fraction)
-                validation = validation.take(chosen)
-                held.append(validation)
+    splits = {name: source.required(name, "data.mlm_splits") for name in _mlm_splits(data)}
+    held_out: list[Rows] = []
+    labelled = splits.get(data.train_split) or source.found(data.train_split)
+    if labelled is not None:
+        parts = _parts(source, labelled, data)
+        held_out.append(parts.validation)
+        if data.train_split in splits:
+            splits[data.train_split] = parts.train
+    kept_apart = list(held_out)
+    validation = _validation_split(source, data)
+    if not validation:
+        if data.train_split in splits and len(held_out[0]):
+            validation, count = held_out[0], len(held_out[0])
         else:
-            count = len(validation)
-        validation = validation.take(
-            _sampled(validation, min(count, MAX_MLM_VALIDATION), data, "validation")
-        )
-    forbidden.update(validation.texts)
-    seen = np.array([text in forbidden for text in pool.texts], bool)
-    train = pool.take(~seen & apart(pool, [*held, validation]))
+            validation, count = _share_to_validate_on(splits, data)
+            kept_apart.append(validation)
+        count = min(count, MAX_MLM_VALIDATION)
+        validation = validation.take(_sampled(validation, count, data, "validation"))
+    pool = joined(list(splits.values()))
+    never_learned = {text for rows in (*held_out, validation) for text in rows.texts}
+    is_new = np.array([text not in never_learned for text in pool.texts], bool)
+    train = pool.take(is_new & apart(pool, [*kept_apart, validation]))
     if not len(train) or not len(validation):
         raise InputError(
             f"data.mlm_splits: {source.name} has {len(pool)} texts in {list(data.mlm_splits)}, too "
@@ -193,6 +181,17 @@ def load_texts(data: DataConfig) -> TextCorpus:
         train = train.take(_sampled(train, data.max_examples, data, "train"))
         validation = validation.take(_sampled(validation, data.max_examples, data, "validation"))
     return TextCorpus(train.texts, validation.texts)
+
+
+def _share_to_validate_on(splits: dict[str, Rows], data: DataConfig) -> tuple[Rows, int]:
+    """What MLM validation may be drawn from, whole groups where there are groups, and how much."""
+    # The reported test texts are never chosen by, even where they are trained on.
+    rows = joined([part for name, part in splits.items() if name != data.test_split])
+    count = max(1, round(data.validation_fraction * len(rows)))
+    if rows.groups:
+        alike = dataclasses.replace(rows, labels=[None] * len(rows))
+        rows = rows.take(_held_out(alike, data, "validation", data.validation_fraction))
+    return rows, count
 
 
 def _mlm_splits(data: DataConfig) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ class CutRows:
     @property
     def lengths(self) -> np.ndarray:
         """Tokens per row, int64 [n]."""
-        return self.sizes.sum(1) + 2
+        return np.sum(self.sizes, axis=1) + 2
 
 
 def _require_row(index: int, count: int) -> None:

@@ -3,9 +3,9 @@
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def extended(tokenizer: "Tokenizer", texts: Sequence[str], config: TokenizerConf
     return tokenizer_from_json(json.dumps(whole))
 
 
-def _pieces(whole: Mapping) -> WordPieces:
+def _pieces(whole: dict[str, Any]) -> WordPieces:
     model = whole["model"]
     if model.get("type") != "WordPiece":
         raise InputError(

@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +80,7 @@ class TextEncoder:
                 yield raw[start:stop]
 
 
-def _splits_at_words(parts: dict) -> bool:
+def _splits_at_words(parts: dict[str, Any]) -> bool:
     """Whether a tokenizer.json works on the words of `_WORD` one by one."""
     kinds = [(parts[name] or {}).get("type") for name in ("normalizer", "pre_tokenizer", "model")]
     special = all(token["special"] for token in parts["added_tokens"])

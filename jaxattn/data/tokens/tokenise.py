@@ -4,13 +4,11 @@ What is large enough is kept in the user's cache, under a name that is a hash of
 tokenizer: equal texts are tokenised once, whatever run reads them, and other ones never mixed up.
 """
 
-import contextlib
 import hashlib
 import json
 import multiprocessing
 import os
 import shutil
-import sys
 import tempfile
 import time
 from array import array
@@ -23,10 +21,11 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from jaxattn.config import Config
+from jaxattn.console import say
 from jaxattn.data.texts import Texts
 from jaxattn.data.tokens.arrays import TokenArray
 from jaxattn.data.tokens.fast import TextEncoder, encode_here, prepare
-from jaxattn.files import default_cache
+from jaxattn.files import default_cache, whole
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -112,21 +111,21 @@ def _digest(ids: np.ndarray, offsets: np.ndarray) -> str:
 def _write(tokenizer: "Tokenizer", texts: Texts, folder: Path) -> None:
     """Writes the folder whole or not at all; what stands there is replaced."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
     try:
-        with (temporary / "ids.bin").open("w+b") as file:
-            found = _written(tokenizer, texts, file)
-            os.fsync(file.fileno())
-        found.offsets.tofile(temporary / "offsets.bin")
-        told = {"dtype": str(found.ids.dtype), "ids": found.ids.shape}
-        told["sha256"] = _digest(found.ids, found.offsets)
-        (temporary / "meta.json").write_text(json.dumps(told))
+        with whole(folder) as temporary:
+            temporary.mkdir()
+            with (temporary / "ids.bin").open("w+b") as file:
+                tokens = _written(tokenizer, texts, file)
+                os.fsync(file.fileno())
+            tokens.offsets.tofile(temporary / "offsets.bin")
+            told = {"dtype": str(tokens.ids.dtype), "ids": tokens.ids.shape}
+            told["sha256"] = _digest(tokens.ids, tokens.offsets)
+            (temporary / "meta.json").write_text(json.dumps(told))
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
         # Another run may have written the same meanwhile: either will do.
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if not folder.is_dir():
+            raise
 
 
 def _written(tokenizer: "Tokenizer", texts: Texts, file: IO[bytes]) -> TokenArray:
@@ -143,10 +142,7 @@ def _written(tokenizer: "Tokenizer", texts: Texts, file: IO[bytes]) -> TokenArra
         now = time.monotonic()
         if now - said > _SECONDS_BETWEEN_LINES:
             said, rate = now, done / 1e6 / (now - began)
-            print(
-                f"tokenising: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB, {rate:.1f} MB/s",
-                file=sys.stderr,
-            )
+            say(f"tokenising: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB, {rate:.1f} MB/s")
     file.flush()
     # An empty file cannot be mapped.
     mapped = np.memmap(file, dtype, "r", shape=(ends[-1],)) if ends[-1] else np.zeros(0, dtype)

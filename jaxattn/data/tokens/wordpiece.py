@@ -4,7 +4,6 @@ A vocabulary that is trained twice on the same texts is the same byte for byte, 
 order, the process or the number of threads.
 """
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from jaxattn.config import TokenizerConfig
 from jaxattn.data.tokens.arrays import SPECIAL_TOKENS
 from jaxattn.data.tokens.tokenise import chunks
 from jaxattn.errors import InputError
+from jaxattn.files import write_text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -180,13 +180,4 @@ def _require_special(vocab: dict[str, int], origin: str) -> None:
 
 def save_tokenizer(tokenizer: "Tokenizer", path: str | Path) -> None:
     """Writes tokenizer.json whole or not at all."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(tokenizer.to_str())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(Path(path), tokenizer.to_str())
