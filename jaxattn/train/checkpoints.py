@@ -9,7 +9,6 @@ passed over.
 
 import hashlib
 import json
-import os
 import shutil
 import warnings
 from pathlib import Path
@@ -20,6 +19,9 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from jaxattn.errors import InputError
+from jaxattn.files import read_object, write_json
+from jaxattn.ops.trees import Params
+from jaxattn.runs.formats import ENTRY, FORMAT, check_format
 
 MANIFEST = "manifest.json"
 
@@ -63,7 +65,7 @@ class Checkpoints:
         state: Any,
         document: dict[str, Any],
         best_step: int | None,
-        eval_params: Any = None,
+        eval_params: Params | None = None,
     ) -> None:
         """Saves, then deletes what is neither among the latest `keep` nor the best.
 
@@ -74,13 +76,7 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         saved = {"state": state} | ({} if eval_params is None else {EVAL_PARAMS: eval_params})
         ocp.save_checkpointables(path, saved, custom_metadata={"document": json.dumps(document)})
-        digests = json.dumps(_digests(path))
-        temporary = path / f"{MANIFEST}.tmp"
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(digests)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path / MANIFEST)
+        write_json(path / MANIFEST, {ENTRY: FORMAT} | _digests(path))
         kept = {*self.steps()[-self.keep :], step, best_step}
         for other in self.folder.iterdir():
             if other.is_dir() and other not in {self._path(s) for s in kept if s is not None}:
@@ -90,9 +86,11 @@ class Checkpoints:
         """Raises InputError unless every file of the checkpoint is as it was written."""
         path = self._path(step)
         try:
-            expected = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            expected = read_object(path / MANIFEST)
+        except InputError:
             raise InputError(f"{path}: no readable {MANIFEST}; checkpoint unusable") from None
+        check_format(expected, path / MANIFEST)
+        expected.pop(ENTRY, None)
         found = _digests(path)
         for name in sorted(expected.keys() | found.keys()):
             if expected.get(name) != found.get(name):
@@ -103,7 +101,8 @@ class Checkpoints:
         """The verified checkpoint's document."""
         self.verify(step)
         metadata = ocp.checkpointables_metadata(self._path(step))
-        return json.loads(metadata.custom_metadata["document"])
+        document: dict[str, Any] = json.loads(metadata.custom_metadata["document"])
+        return document
 
     def load(self, step: int, like: Any) -> Any:
         """The verified checkpoint's state, in the structure, shapes and dtypes of `like`.
@@ -122,7 +121,7 @@ class Checkpoints:
                 )
         return ocp.load_checkpointables(path, {"state": _abstract(like)})["state"]
 
-    def load_params(self, step: int) -> Any:
+    def load_params(self, step: int) -> Params:
         """The verified checkpoint's parameters as NumPy arrays, nested dicts as saved.
 
         They are those to evaluate: of a schedule-free optimizer not those that are trained.
@@ -137,12 +136,14 @@ class Checkpoints:
 
         if EVAL_PARAMS in found:
             apart = ocp.load_checkpointables(path, {EVAL_PARAMS: empty(found[EVAL_PARAMS])})
-            return jax.tree.map(np.asarray, apart[EVAL_PARAMS])
+            evaluated: Params = jax.tree.map(np.asarray, apart[EVAL_PARAMS])
+            return evaluated
         metadata = found["state"]
         params = empty(metadata["params"])
         rest = jax.tree.map(lambda _: ..., dict(metadata), is_leaf=is_array)
         loaded = ocp.load_checkpointables(path, {"state": {**rest, "params": params}})
-        return jax.tree.map(np.asarray, loaded["state"]["params"])
+        params = jax.tree.map(np.asarray, loaded["state"]["params"])
+        return params
 
     def latest(self) -> int | None:
         """The newest checkpoint that passes verification; None when none was ever finished.

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from jaxattn.config import LogConfig
+from jaxattn.console import say
 from jaxattn.files import write_text
 from jaxattn.runs.tracking import trackers
 
@@ -130,11 +131,11 @@ class Progress:
             line = f"{self._stage}: step {step}/{self._total}  {note}"
             if steps:
                 line += f"  {(self._total - step) * seconds / steps:,.0f} s left"
-            print(line, file=sys.stderr, flush=True)
+            say(line)
 
     def say(self, text: str) -> None:
         """A line above the bar."""
         if self._bar is not None:
             self._bar.console.print(text, highlight=False)
         else:
-            print(text, file=sys.stderr, flush=True)
+            say(text)

@@ -71,3 +71,15 @@ def test_other_shapes_are_refused_by_name(tmp_path: Path) -> None:
     checkpoints.save(1, state(4), {}, best_step=None)
     with pytest.raises(InputError, match=r"params/encoder/kernel is float32\[3, 4\].*\[3, 5\]"):
         checkpoints.load(1, state(5))
+
+
+def test_a_checkpoint_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "c", keep=1)
+    checkpoints.save(1, state(), {}, best_step=None)
+    manifest = tmp_path / "c/step_00000001/manifest.json"
+    saved = manifest.read_text()
+    manifest.write_text(saved.replace('"format": 1', '"format": 2'))
+    with pytest.raises(InputError, match="format: found 2.*made by a later version"):
+        checkpoints.latest()
+    manifest.write_text(saved.replace('"format": 1,', ""))  # as version 0.1.0 wrote it
+    assert checkpoints.latest() == 1

@@ -65,11 +65,11 @@ PROGRAM = """
 import hashlib, sys
 import numpy as np
 from jaxattn.config import Config, replace
-from jaxattn.data.batching import BatchPlan
-from jaxattn.data.masking import Masking
-from jaxattn.data.packing import PackedPlan
-from jaxattn.data.tokens import SpecialIds, TokenArray
-from jaxattn.modes.mlm_batches import mlm_batches
+from jaxattn.data.batches.order import BatchPlan
+from jaxattn.data.batches.masking import Masking
+from jaxattn.data.batches.packing import PackedPlan
+from jaxattn.data.tokens.arrays import SpecialIds, TokenArray
+from jaxattn.stages.batches import mlm_batches
 from jaxattn.train import feed
 
 feed._THREADS, feed._AHEAD = int(sys.argv[1]), 2 * int(sys.argv[1])
