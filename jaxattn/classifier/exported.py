@@ -11,8 +11,16 @@ import numpy as np
 
 from jaxattn.classifier.card import model_card
 from jaxattn.classifier.classifier import Classifier
-from jaxattn.config import replace
-from jaxattn.config.saved import flatten, read_yaml, to_plain, write_yaml
+from jaxattn.config import (
+    Config,
+    Scope,
+    flatten,
+    of_scope,
+    read_yaml,
+    replace,
+    to_plain,
+    write_yaml,
+)
 from jaxattn.data.tokens.arrays import special_ids
 from jaxattn.data.tokens.wordpiece import load_tokenizer
 from jaxattn.errors import InputError
@@ -31,9 +39,6 @@ TOKENIZER = "tokenizer.json"
 
 SCRIPT = Path(__file__).with_name("standalone.py")
 """It is copied, and runs in that folder."""
-
-_PATHS = ("data.path", "tokenizer.path", "tokenizer.extra_tokens", "recipe.pretrain_path")
-"""Options that name files of the machine where the run was made; nothing here depends on them."""
 
 
 class ProgramFile(TypedDict):
@@ -86,7 +91,9 @@ def write_model(folder: Path, classifier: Classifier) -> None:
         "attention_key": np.asarray(jax.random.key_data(trained.attention_key)).tolist(),
         "export_format": FORMAT,
     }
-    options = flatten(to_plain(classifier.config)) | dict.fromkeys(_PATHS, "")
+    options = flatten(to_plain(classifier.config)) | dict.fromkeys(
+        of_scope(Config, Scope.MACHINE), ""
+    )
     write_yaml(folder / CONFIG, options | about)
     classifier.tokenizer.save(str(folder / TOKENIZER))
 

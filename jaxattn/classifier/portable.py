@@ -76,7 +76,8 @@ def portable(model: ClassifierModel, trained: Trained, lengths: tuple[int, ...])
         def one(row: tuple[Array, Array]) -> Array:
             return together(weights, row[0][None], row[1][None])[0]
 
-        return jax.lax.map(one, (ids, mask))
+        result: Array = jax.lax.map(one, (ids, mask))
+        return result
 
     for function in (together, row_by_row):
         program = _exported(function, weights, "b, n", (f"n <= {lengths[-1]}", "n >= 2"))

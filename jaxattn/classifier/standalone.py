@@ -59,7 +59,8 @@ def probabilities(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Softmax over the classes of ABOUT["classes"]."""
     shifted = logits(ids, mask).astype(np.float64)
     shifted = np.exp(shifted - shifted.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+    result: np.ndarray = shifted / shifted.sum(axis=1, keepdims=True)
+    return result
 
 
 def read(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:

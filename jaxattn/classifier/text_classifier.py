@@ -54,7 +54,8 @@ class TextClassifier:
     def predict_log_proba(self, texts: Iterable[str]) -> np.ndarray:
         """Logarithms of the probabilities, float64 [n, classes]; of 0 it is -inf."""
         with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(texts))
+            result: np.ndarray = np.log(self.predict_proba(texts))
+            return result
 
     def predict_stream(self, texts: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
         """(label, probabilities float64 [classes]) of each text, in order.

@@ -67,7 +67,8 @@ def config_dict(config_args: Sequence[str], mode: str, *, file_needed: bool = Tr
     last = {arg.partition("=")[0]: _normalized(arg, mode) for arg in config_args}
     # The file has to be read before options of it can be overridden.
     normalized = sorted(last.values(), key=lambda arg: not arg.startswith("--config="))
-    argv, values = ["jaxattn", *normalized], flags.FlagValues()
+    argv = ["jaxattn", *normalized]
+    values = flags.FlagValues()
     if "--config" in last:
         holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
     elif file_needed:

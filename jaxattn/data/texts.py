@@ -95,7 +95,8 @@ class Texts(Indexed[str]):
     @property
     def byte_lengths(self) -> np.ndarray:
         """Bytes of each text, int64 [n]."""
-        return np.subtract(self._stops, self._starts)
+        result: np.ndarray = np.subtract(self._stops, self._starts)
+        return result
 
     def __len__(self) -> int:
         """Number of texts."""

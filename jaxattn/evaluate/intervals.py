@@ -127,7 +127,8 @@ def _mean_over_seeds(f1_Bk: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The mean over the k seeds of each resample, these drawn with replacement, [resamples]."""
     count = f1_Bk.shape[1]
     chosen = rng.integers(count, size=f1_Bk.shape)
-    return np.take_along_axis(f1_Bk, chosen, axis=1).mean(axis=1)
+    result: np.ndarray = np.take_along_axis(f1_Bk, chosen, axis=1).mean(axis=1)
+    return result
 
 
 def _interval(value: float, draws: np.ndarray) -> Interval:

@@ -67,7 +67,10 @@ def confusion(probabilities: np.ndarray, labels: np.ndarray) -> list[list[int]]:
 
     probabilities, labels = _checked(probabilities, labels)
     classes = np.arange(probabilities.shape[1])
-    return confusion_matrix(labels, probabilities.argmax(axis=1), labels=classes).tolist()
+    result: list[list[int]] = confusion_matrix(
+        labels, probabilities.argmax(axis=1), labels=classes
+    ).tolist()
+    return result
 
 
 def per_class(

@@ -103,7 +103,8 @@ class Predictor:
         while waiting:
             fetch()
         shifted = np.exp(logits_nC - logits_nC.max(axis=1, keepdims=True))
-        return shifted / shifted.sum(axis=1, keepdims=True)
+        result: np.ndarray = shifted / shifted.sum(axis=1, keepdims=True)
+        return result
 
     def batch_seconds(
         self, trained: Trained, tokens: TokenRows, batch_size: int

@@ -96,7 +96,8 @@ def available_memory() -> int:
     """Bytes that this process can still allocate on the device (on a CPU: in main memory)."""
     statistics = jax.devices()[0].memory_stats()
     if statistics and "bytes_limit" in statistics:
-        return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
+        result: int = statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
+        return result
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 2**10 for line in lines if "MemAvailable" in line)
@@ -186,7 +187,10 @@ def energy_meter() -> Callable[[], float] | None:
         handles = [_handle(pynvml, device.local_hardware_id) for device in devices]
 
         def joules() -> float:
-            return sum(JOULES * pynvml.nvmlDeviceGetTotalEnergyConsumption(h) for h in handles)
+            result: float = sum(
+                JOULES * pynvml.nvmlDeviceGetTotalEnergyConsumption(h) for h in handles
+            )
+            return result
 
         joules()
     except (pynvml.NVMLError, OSError, ValueError, IndexError):

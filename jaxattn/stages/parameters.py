@@ -104,7 +104,8 @@ def params_of_run(folder: RunFolder, config: Config, model: ClassifierModel, ste
     checkpoints = Checkpoints(folder.path / "checkpoints", keep=1)
     trained = checkpoints.load_params(step)
     if config.peft.method == "full":
-        return jax.device_put(trained)
+        on_device: Params = jax.device_put(trained)
+        return on_device
     document = checkpoints.document(step)
     reference = document["base"]
     where = f"{folder.path} holds what peft.method = {config.peft.method} trained"
@@ -120,7 +121,8 @@ def params_of_run(folder: RunFolder, config: Config, model: ClassifierModel, ste
             f"{where}, but its base {reference} has other parameters now than it had then "
             f"(SHA-256 {tree_hash(frozen)[:12]}, expected {document['base_hash'][:12]})"
         )
-    return jax.tree.map(jnp.asarray, complete(trained, frozen, config.peft))
+    result: Params = jax.tree.map(jnp.asarray, complete(trained, frozen, config.peft))
+    return result
 
 
 def first_pooler(config: Config, runs: Path, pretrain: str) -> Params:
@@ -158,7 +160,8 @@ def carried_over(wanted: Params, found: Params, name: str) -> Params:
         raise InputError(f"--pretrain={name}: the parameters do not fit: {problem}")
     if done:
         warnings.warn(f"--pretrain={name}: {done}", stacklevel=2)
-    return jax.tree.map(jnp.asarray, fitted)
+    result: Params = jax.tree.map(jnp.asarray, fitted)
+    return result
 
 
 def keys_fitted(wanted: Any, found: Any) -> tuple[Any, str]:

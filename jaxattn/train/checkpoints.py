@@ -143,7 +143,8 @@ class Checkpoints:
         rest = jax.tree.map(lambda _: ..., dict(metadata), is_leaf=is_array)
         loaded = ocp.load_checkpointables(path, {"state": {**rest, "params": params}})
         params = jax.tree.map(np.asarray, loaded["state"]["params"])
-        return params
+        result: Params = params
+        return result
 
     def latest(self) -> int | None:
         """The newest checkpoint that passes verification; None when none was ever finished.

@@ -71,7 +71,10 @@ def make_optimizer(
         if not freezes:
             return grads
         late = frozen_mask(grads, settings, num_layers)
-        zeroed = lambda g: jnp.where(step < frozen_steps, jnp.zeros_like(g), g)  # noqa: E731
+
+        def zeroed(g: jax.Array) -> jax.Array:
+            return jnp.where(step < frozen_steps, jnp.zeros_like(g), g)
+
         return jax.tree.map(lambda g, is_late: zeroed(g) if is_late else g, grads, late)
 
     rule = next(iter(rules.values())) if len(rules) == 1 else optax.partition(rules, labels)

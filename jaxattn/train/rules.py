@@ -91,13 +91,18 @@ def averaged_params(opt_state: Any, params: Any) -> Any:
     the state holds a rule for each group, whose z has holes in the places of the others. Where z is
     y, as in what is frozen, x is bitwise y too.
     """
-    is_free = lambda node: isinstance(node, optax.contrib.ScheduleFreeState)  # noqa: E731
+
+    def is_free(node: object) -> bool:
+        return isinstance(node, optax.contrib.ScheduleFreeState)
+
     nodes = [node for node in jax.tree.leaves(opt_state, is_leaf=is_free) if is_free(node)]
 
     def average(z: jax.Array, y: jax.Array, b1: jax.Array) -> jax.Array:
         return jnp.where(y == z, y, y + (y - z) * ((1.0 - b1) / b1))
 
-    is_hole = lambda node: isinstance(node, optax.MaskedNode)  # noqa: E731
+    def is_hole(node: object) -> bool:
+        return isinstance(node, optax.MaskedNode)
+
     for node in nodes:
         params = jax.tree.map(
             lambda z, y, b1=node.b1: y if is_hole(z) else average(z, y, b1),
@@ -148,7 +153,8 @@ def _minbert_adamw(
         ) -> jax.Array:
             moved = -ratio * size * m / (jnp.sqrt(v) + config.epsilon)
             decay = rate * ratio * config.weight_decay if decays else 0.0
-            return moved - decay * (p + moved)
+            result: jax.Array = moved - decay * (p + moved)
+            return result
 
         updates = jax.tree.map(change, mu, nu, params, ratios(params), trees.decay_mask(params))
         return updates, optax.ScaleByAdamState(count, mu, nu)
@@ -164,7 +170,10 @@ def _schedule_free(base: Rule, schedule: optax.Schedule, beta: float) -> Rule:
         grads: Any, state: Any, params: Any = None, *, step: jax.Array, **extra: Any
     ) -> tuple[Any, Any]:
         # optax reads the rate of the average off its own count of updates.
-        return rule.update(grads, state._replace(step_count=step), params, step=step, **extra)
+        result: tuple[Any, Any] = rule.update(
+            grads, state._replace(step_count=step), params, step=step, **extra
+        )
+        return result
 
     return Rule(rule.init, update)
 

@@ -135,4 +135,5 @@ class BatchPlacement:
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, jax.Array]:
         """The batch as arrays on the devices; those that are there already are not moved."""
-        return jax.device_put(dict(batch), self._sharding)
+        result: dict[str, jax.Array] = jax.device_put(dict(batch), self._sharding)
+        return result

@@ -206,7 +206,8 @@ def _is_special(ids: np.ndarray, special: SpecialIds) -> np.ndarray:
     found = ids == special[0]
     for token in special[1:]:
         found |= ids == token
-    return found
+    result: np.ndarray = found
+    return result
 
 
 def _ordinary_ids(drawn: np.ndarray, vocab_size: int, special: SpecialIds) -> np.ndarray:

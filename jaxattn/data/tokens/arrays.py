@@ -115,7 +115,8 @@ class CutRows:
     @property
     def lengths(self) -> np.ndarray:
         """Tokens per row, int64 [n]."""
-        return np.sum(self.sizes, axis=1) + 2
+        result: np.ndarray = np.sum(self.sizes, axis=1) + 2
+        return result
 
 
 def _require_row(index: int, count: int) -> None:
