@@ -114,6 +114,8 @@ def parse(argv: Sequence[str]) -> Request | None:
     """
     line = _split(argv)
     asked = line.words + ([line.flags["mode"]] if "mode" in line.flags else [])
+    # Beside a mode that there is, any other word is one too many.
+    asked.sort(key=lambda word: word not in MODES)
     if "version" in line.flags:
         print(f"jaxattn {_version()}")
         return None

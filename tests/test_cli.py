@@ -173,6 +173,8 @@ def test_spellings_of_the_same(argv: list[str], same: list[str]) -> None:
         (["--exp=a"], ["--mode: found ''", "allowed: study, recipe"]),
         (["pretrain", "stray"], ["'stray'", "--name=value"]),
         (["pretrain", "--mode=tapt"], ["'tapt'"]),
+        (["--mode=pretrain", "stray"], ["unexpected argument 'stray'"]),
+        (["--mode=pretrain", "--resume", "false"], ["unexpected argument 'false'"]),
         (["pretrain", "--pretran=x"], ["--pretran", "did you mean 'pretrain'?"]),
         (["pretrain", "--data.path=x"], ["--data.path", "--config.data.path=x"]),
         (["pretrain", "--data.pth", "x"], ["--data.pth", "did you mean 'config.data.path'?"]),

@@ -50,7 +50,7 @@ class Cost:
     useful_token_share: float | None = None
     peak_memory_MiB: float | None = None
     peak_memory_kind: str | None = None
-    energy_joules_per_epoch: float | None = None
+    energy_joules_per_epoch: float | None = dataclasses.field(default=None, metadata=NULL)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -161,6 +161,7 @@ FLAWS = {
     "share.jsonl": (b'{"text": "a", "label": 0.5}', r"'label' is 0.5 \(float\)"),
     "column.csv": (b"txt,label\na,1\n", r"no column 'text'; did you mean 'txt'\? \(columns: txt"),
     "empty.csv": (b"", "holds no rows"),
+    "twice.csv": (b"text,label,label\na,1,2\n", "two columns are called 'label'; rename one"),
     "header.csv": (b"text,label\n", "holds no rows"),
     "empty.jsonl": (b"\n", "holds no rows"),
     "no.parquet": (b"hello", "is no Parquet file"),

@@ -57,8 +57,10 @@ def test_old_results_lose_nothing(path: Path, tmp_path: Path) -> None:
 
 
 def test_what_says_nothing_is_left_out_and_what_says_none_is_null(tmp_path: Path) -> None:
-    Results(kind="pretrain", exp="x").write(tmp_path / "results.json")
+    Results(kind="pretrain", exp="x", cost=Cost(steps=3)).write(tmp_path / "results.json")
     tree = json.loads((tmp_path / "results.json").read_text())
+    # As version 0.1.0 wrote it where no GPU was: scripts read the entry.
+    assert tree["cost"] == {"steps": 3, "energy_joules_per_epoch": None}
     assert tree["format"] == 1 and tree["vocabulary"] is None and "test" not in tree
 
 

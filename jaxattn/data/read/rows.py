@@ -151,6 +151,8 @@ def read_rows(table: Table, data: DataConfig, most: int = 0) -> Rows:
         require_columns(table.columns)
     wanted = list(options)
     if label_column in table.columns and label_column not in options:
+        # Of two columns of this name only the last would be read.
+        require_column(label_column, table.columns, table.name, "data.label_column")
         wanted.append(label_column)
     keywords = Keywords(data.keywords, data.keyword_characters) if data.keywords else None
     clean = CLEANERS[data.clean] if data.clean != "none" else None
