@@ -167,13 +167,15 @@ class Results:
 def tree(record: Results | Cost | Stage) -> dict[str, Any]:
     """A record as it stands in the file."""
     entries = {}
+    # An import and a baseline took no steps: no entry says that something was not measured.
+    trained = not isinstance(record, Cost) or record.steps is not None
     for field in dataclasses.fields(record):
         value = getattr(record, field.name)
         if isinstance(value, Cost):
             value = tree(value)
         elif field.name == "stages" and value is not None:
             value = [tree(stage) for stage in value]
-        if value is not None or "null" in field.metadata:
+        if value is not None or (trained and "null" in field.metadata):
             entries[field.name] = value
     return entries
 
