@@ -44,7 +44,7 @@ def number(text: str, decimals: int = 0, factor: float = 1.0, sign: bool = False
 def table(report: Path) -> str:
     """The study as a Markdown table, best first."""
     groups = {row["attention"]: row for row in read(report / "summary.csv")}
-    lines = [" | ".join(HEADINGS), "|".join("---" for _ in HEADINGS)]
+    lines = [" | ".join(HEADINGS), " | ".join("---" for _ in HEADINGS)]
     ranked = [row for row in read(report / "results.csv") if row["rank"]]
     for row in sorted(ranked, key=lambda row: int(row["rank"])):
         name = row["attention"]
