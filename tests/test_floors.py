@@ -78,6 +78,11 @@ def test_a_command_is_a_door(path: Path) -> None:
     assert all(name.startswith("jaxattn.modes.begin.") for name in others), others
 
 
+def test_no_file_waits_for_its_text() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        assert "TO" + "DO" not in path.read_text(), path
+
+
 def test_commands_are_few() -> None:
     assert len(list((PACKAGE / "modes").glob("*.py"))) <= 25
 

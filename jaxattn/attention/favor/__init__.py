@@ -1,1 +1,1 @@
-"""TODO"""
+"""Performer FAVOR+ attention (Choromanski et al. 2021)."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Reformer LSH attention (Kitaev et al. 2020)."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Exact scaled dot-product attention (Vaswani et al. 2017)."""

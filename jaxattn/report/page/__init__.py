@@ -1,1 +1,1 @@
-"""TODO"""
+"""The page of a comparison, and its pictures."""
