@@ -18,7 +18,7 @@ def test_a_labelled_corpus(tmp_path, tiny_flags, corpus, capsys):
     assert found["classes"] == [
         {"class": name, "train": 60, "validation": 20, "test": 20} for name in ("cats", "dogs")
     ]
-    texts = [json.loads(line)["text"] for line in (corpus / "train.jsonl").open()]
+    texts = [json.loads(line)["text"] for line in (corpus / "train.jsonl").read_text().splitlines()]
     longest = found["splits"]["train"]["lengths"]["longest"]
     assert max(len(text.split()) for text in texts) + 2 <= longest
     assert len(found["batches"]) == 3 and not found["batches_of_sample"]

@@ -49,6 +49,8 @@ def test_another_attention_is_refused_with_a_hint(
     assert not (exact / "tapt" / "no").exists()
 
 
+# The command line prints what it warns of, and this test reads it there.
+@pytest.mark.filterwarnings("default:.*projections of keys:UserWarning")
 def test_every_stage_may_have_its_own(
     flags: list[str], exact: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
