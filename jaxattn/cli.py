@@ -1,6 +1,6 @@
 """The command line: one mode with its flags, its help, and one sentence for an error to mend.
 
-Which modes and flags there are stands in `jaxattn.modes`.
+Which modes and flags there are stands in `jaxattn.commands`.
 """
 
 import dataclasses
@@ -15,10 +15,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from jaxattn.commands import FLAGS, MODES
 from jaxattn.config import Config, declared
 from jaxattn.config.flags import config_dict
 from jaxattn.errors import InputError, did_you_mean
-from jaxattn.modes import FLAGS, MODES
 from jaxattn.request import Mode, Request, settle
 from jaxattn.startup import collector_paused, use_huge_pages
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from jaxattn import cli
+from jaxattn.commands import FLAGS, MODES
 from jaxattn.config import Config, declared
 from jaxattn.errors import InputError
-from jaxattn.modes import FLAGS, MODES
 from jaxattn.request import Mode, Request
 
 ROOT = Path(__file__).parents[1]

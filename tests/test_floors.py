@@ -16,7 +16,7 @@ PACKAGE = ROOT / "jaxattn"
 FLOORS = [
     {"__main__"},
     {"cli", "api"},
-    {"modes"},
+    {"modes", "commands"},
     {"sweeps"},
     {"plan"},
     {"profile"},
@@ -67,7 +67,7 @@ def test_every_part_has_a_floor() -> None:
     assert {part(path) for path in SOURCES} == set(LEVEL)
 
 
-COMMANDS = [p for p in SOURCES if part(p) == "modes" and p.name not in ("__init__.py", "begin.py")]
+COMMANDS = [p for p in SOURCES if part(p) == "modes"]
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=lambda p: p.name)
