@@ -6,6 +6,7 @@ what a mode needs of the environment is settled before its file is imported.
 
 import dataclasses
 
+from jaxattn.report.record import RANKED_BY
 from jaxattn.request import Mode
 from jaxattn.runs.kinds import STAGES
 
@@ -42,6 +43,10 @@ FLAGS = {
         "HOW", "keep a bad row without a label (default), or stop", ("keep", "stop")
     ),
     "split": Flag("SPLIT", "only this split of the data", ("train", "validation", "test")),
+    "rank_by": Flag(
+        "COLUMN", "the column of results.csv that ranks the runs; default: test_macro_f1",
+        tuple(RANKED_BY),
+    ),
     "steps": Flag("N", "steps to repeat at most; default: as few as can be"),
     "resume": Flag("", "go on with what was begun under this name"),
     "dry_run": Flag("", "only list the runs, with the memory and time they need"),
@@ -162,7 +167,7 @@ MODES = {mode.name: mode for mode in (
     ),
     Mode(
         "compare", "which attention to use: a page, tables and a plot of all runs",
-        ("--runs=runs",), _flags("runs"), options=("log",),
+        ("--runs=runs", "--rank_by=time_per_epoch"), _flags("rank_by runs"), options=("log",),
     ),
     Mode(
         "replay", "run a run again as it was saved, and compare the results",

@@ -90,6 +90,7 @@ class Request:
     format: str = ""
     on_bad_row: str = ""
     split: str = ""
+    rank_by: str = ""
     resume: bool = False
     dry_run: bool = False
     trace: bool = False

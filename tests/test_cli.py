@@ -16,7 +16,14 @@ ROOT = Path(__file__).parents[1]
 
 BASE = f"--config={ROOT / 'configs' / 'base.py'}"
 
-VALUES = {"steps": "3", "stage": "tapt", "format": "csv", "on_bad_row": "stop", "split": "test"}
+VALUES = {
+    "rank_by": "test_auroc",
+    "steps": "3",
+    "stage": "tapt",
+    "format": "csv",
+    "on_bad_row": "stop",
+    "split": "test",
+}
 """What a flag may be given, where not every text is allowed."""
 
 

@@ -13,14 +13,14 @@ from jaxattn.report.terminal import print_comparison
 from jaxattn.runs.publish import publish_report
 
 
-def compare(runs: Path, log: LogConfig) -> None:
+def compare(runs: Path, log: LogConfig, rank_by: str = "test_macro_f1") -> None:
     """Prints the comparison, then writes results.csv, summary.csv, the picture and index.html.
 
-    `log` says whether all that goes to Weights & Biases too.
+    `log` says whether all that goes to Weights & Biases too, `rank_by` is one of `RANKED_BY`.
     """
     if not runs.is_dir():
         raise InputError(f"--runs={runs}: no such folder; train something first")
-    comparison = Comparison(collect(runs))
+    comparison = Comparison(collect(runs), rank_by)
     if not any(run.kind in ("finetune", "baseline") for run in comparison.records):
         raise InputError(f"--runs={runs}: no fine-tuning or baseline run to compare")
     report = runs / "report"

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import stdev
 
 from jaxattn.report.criteria import FAIL, INCONCLUSIVE, NOT_MEASURED, PASS, Criterion, judge
-from jaxattn.report.record import RunRecord
+from jaxattn.report.record import COSTS, RANKED_BY, RunRecord
 from jaxattn.report.setups import (
     Setup,
     best_on_validation,
@@ -87,9 +87,13 @@ class Ranked:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Comparison:
-    """What follows from the records of all runs, worked out once for tables, pictures and page."""
+    """What follows from the records of all runs, worked out once for tables, pictures and page.
+
+    `rank_by`, one of `RANKED_BY`, is the measure that gives a run its rank.
+    """
 
     records: Sequence[RunRecord]
+    rank_by: str = "test_macro_f1"
 
     @cached_property
     def headings(self) -> Mapping[Path, str]:
@@ -170,8 +174,8 @@ class Comparison:
     def ranking(self) -> Sequence[Ranked]:
         """All runs: for each data set the ranked ones, then the others; MLM runs come last.
 
-        Ranked are finished fine-tuning and baseline runs, by test macro-F1; of equals the faster
-        is first. A failed, interrupted or running one never is.
+        Ranked are finished fine-tuning and baseline runs that have the measure `rank_by`; of equals
+        the faster is first. A failed, interrupted or running one never is.
         """
         ranks = self._ranks()
         setups = {run.folder: setup for setup in self.setups for run in setup.runs}
@@ -200,19 +204,25 @@ class Comparison:
         return sorted(rows, key=order)
 
     def _ranks(self) -> dict[Path, int]:
-        """Folder -> place, from 1, within its data set."""
+        """Folder -> place, from 1, within its data set (and device, for a cost)."""
         ranks: dict[Path, int] = {}
-        taken: Counter[str] = Counter()
+        taken: Counter[tuple[str, str | None]] = Counter()
+        is_cost = self.rank_by in COSTS
+
+        def measure(run: RunRecord) -> float | None:
+            value: float | None = getattr(run, RANKED_BY[self.rank_by])
+            return value
 
         def order(run: RunRecord) -> tuple[float, float, str]:
+            value = measure(run) or 0.0
             time = math.inf if run.seconds_per_epoch is None else run.seconds_per_epoch
-            return -(run.test_macro_f1 or 0.0), time, run.exp
+            return value if is_cost else -value, time, run.exp
 
         for run in sorted(self.records, key=order):
-            if run.finished and not run.is_mlm and run.test_macro_f1 is not None:
-                data = self.headings[run.folder]
-                taken[data] += 1
-                ranks[run.folder] = taken[data]
+            if run.finished and not run.is_mlm and measure(run) is not None:
+                group = self.headings[run.folder], run.device if is_cost else None
+                taken[group] += 1
+                ranks[run.folder] = taken[group]
         return ranks
 
     def _against_exact(

@@ -30,6 +30,24 @@ PEFT_OPTIONS = {
 """Method of fine-tuning -> its own options, the one that sets its size first."""
 
 
+RANKED_BY = {
+    "test_macro_f1": "test_macro_f1",
+    "test_accuracy": "test_accuracy",
+    "test_weighted_f1": "test_weighted_f1",
+    "test_auroc": "test_auroc",
+    "validation_macro_f1": "validation_macro_f1",
+    "time_per_epoch": "seconds_per_epoch",
+    "train_seconds": "train_seconds",
+    "max_gpu_mem_MiB": "device_memory_mib",
+    "peak_rss_MiB": "resident_memory_mib",
+    "parameters": "parameters",
+}
+"""Column of results.csv that runs can be ranked by -> field of `RunRecord`."""
+
+COSTS = ("time_per_epoch", "train_seconds", "max_gpu_mem_MiB", "peak_rss_MiB", "parameters")
+"""Those of which less is better; seconds and bytes of different devices are ranked apart."""
+
+
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
     """One run. What a run does not know (yet) is None; qualities are shares of 1, never percent.

@@ -38,9 +38,28 @@ def runs(record):
     ]
 
 
-def places(records):
+def places(records, by="test_macro_f1"):
     """Experiment -> rank."""
-    return {row.record.exp: row.rank for row in rank(records)}
+    return {row.record.exp: row.rank for row in Comparison(records, by).ranking}
+
+
+def test_rank_by_a_cost_puts_the_cheapest_first(runs):
+    assert places(runs, "time_per_epoch") == {
+        "tfidf": 1, "favor": 2, "lsh": 3, "sdpa": 4, "lost": None, "wiki": None
+    }  # fmt: skip
+    assert places(runs, "peak_rss_MiB") == {
+        "favor": 1, "tfidf": 2, "sdpa": 3, "lsh": 4, "lost": None, "wiki": None
+    }  # fmt: skip
+    assert places(runs, "test_auroc") == dict.fromkeys(places(runs))
+
+
+def test_costs_of_different_devices_are_ranked_apart_and_qualities_are_not(runs):
+    moved = [
+        dataclasses.replace(run, device="another") if run.exp == "favor" else run for run in runs
+    ]
+    assert places(moved, "time_per_epoch")["favor"] == 1
+    assert places(moved, "time_per_epoch")["lsh"] == 2
+    assert places(moved)["favor"] == places(runs)["favor"] == 3
 
 
 def test_rank_orders_by_quality_then_time_and_never_ranks_a_failed_run(runs):
