@@ -71,8 +71,10 @@ def _splits(data: DataConfig) -> dict[str, Rows]:
 
 def _gold(rows: Rows, names: Sequence[str]) -> np.ndarray | None:
     """Class numbers, int [n]; None where a label is missing."""
-    numbers = {str(number): number for number in range(len(names))}
-    numbers |= {name: number for number, name in enumerate(names)}
+    numbers = {name: number for number, name in enumerate(names)}
+    # A file may hold the numbers of classes, but not where the names are numbers that differ.
+    if not any(name.isdecimal() for name in names):
+        numbers |= {str(number): number for number in range(len(names))}
     if any(label is None for label in rows.labels):
         return None
     for index, label in enumerate(rows.labels):

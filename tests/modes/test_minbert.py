@@ -90,3 +90,26 @@ def test_what_is_missing_is_told(predict, tmp_path: Path, capsys) -> None:
     write_labelled_lines(data / "cfimdb-test.txt", [1, 0, 7, 0])
     assert predict(data) == 2
     assert "unknown label" in capsys.readouterr().err
+
+
+def test_names_that_are_numbers_are_names_only(
+    predict, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the classes 1 and 2 a label 0 is neither; it was the first one without a word."""
+    monkeypatch.setattr(StandIn, "__init__", _with_names("1", "2"))
+    data = tmp_path / "data"
+    data.mkdir()
+    write_labelled_lines(data / "ids-cfimdb-dev.txt", [1, 0, 1, 2])
+    write_labelled_lines(data / "ids-cfimdb-test.txt", [1, 2, 1, 2])
+    assert predict(data) == 2
+    assert "unknown label '0'" in capsys.readouterr().err
+
+
+def _with_names(*names: str):
+    start = StandIn.__init__
+
+    def init(self: StandIn, folder: Path) -> None:
+        start(self, folder)
+        self.label_names = names
+
+    return init
