@@ -136,7 +136,7 @@ def parse(argv: Sequence[str]) -> Request | None:
     _check(mode, given, line.config)
     config = None
     if line.config:
-        file_needed = not mode.config.startswith("options")
+        file_needed = not (mode.config.startswith("options") or given.get("run"))
         config = config_dict(line.config, _settings(mode, given), file_needed=file_needed)
     values: dict[str, Any] = {name: _value(name, text) for name, text in given.items()}
     return Request(mode=mode, config=config, config_args=tuple(line.config), **values)
@@ -189,6 +189,9 @@ def _check(mode: Mode, given: Mapping[str, str], config: Sequence[str]) -> None:
                 f"--mode={mode.name} does not take --{name} (modes that do: {', '.join(others)}); "
                 f"it takes {', '.join(f'--{flag}' for flag in takes)}"
             )
+    beside = [name for name in ("exp", "pretrain", "stage") if name in given]
+    if "run" in given and beside:
+        raise InputError(f"--run and --{beside[0]}: give one of them; --run names the whole run")
     if mode.config == "options" and any(arg.startswith("--config=") for arg in config):
         raise InputError(
             f"--mode={mode.name} takes no file as --config: its options are those of the run; "

@@ -146,6 +146,28 @@ def test_a_configuration_is_taken_or_refused(
             assert parsed(mode.name).config is None
 
 
+@pytest.mark.parametrize("name", ["exp", "pretrain", "stage"])
+def test_a_run_is_named_once(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    taking = [mode for mode in MODES.values() if "run" in mode.flags and name in mode.flags]
+    assert taking
+    for mode in taking:
+        said = refused(capsys, [f"--mode={mode.name}", "--run=runs/finetune/a", flag(name)])
+        assert f"--run and --{name}: give one of them" in said
+
+
+def test_plan_options_may_be_changed_beside_a_run() -> None:
+    request = parsed("--mode=plan", "--run=runs/finetune/a", "--config.plan.seconds=7")
+    assert request.flagged_options(request.mode.own_options()) == {"plan.seconds": 7}
+
+
+def test_an_error_in_a_configuration_file_has_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text("def get_config():\n    options = {}\n    return 1 / 0\n")
+    said = refused(capsys, ["pretrain", f"--config={tmp_path}/mine.py", "--exp=a"])
+    assert f"--config={tmp_path}/mine.py:3: ZeroDivisionError: division by zero" in said
+
+
 @pytest.mark.parametrize(
     ("argv", "same"),
     [

@@ -1,6 +1,7 @@
 """The flags --config=<file> and --config.section.option=<value> of a command line."""
 
 import ast
+import traceback
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,8 +85,17 @@ def config_dict(config_args: Sequence[str], mode: str, *, file_needed: bool = Tr
         raise
     except Exception as error:
         # Whatever a configuration file may raise when it is run: told in one line, by its name.
-        detail = " ".join(str(error).split())
-        raise InputError(f"{normalized[0]}: {type(error).__name__}: {detail}") from None
+        detail = " ".join(str(error).split())[:300]
+        place = normalized[0] + _line_of(error, normalized[0].removeprefix("--config="))
+        raise InputError(f"{place}: {type(error).__name__}: {detail}") from None
+
+
+def _line_of(error: Exception, given: str) -> str:
+    """Where in the configuration file, as ":3"; "" where it was not the file that raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    files = [str(Path(name).absolute()) for name in (given, given.rpartition(":")[0]) if name]
+    lines = [f.lineno for f in frames if str(Path(f.filename).absolute()) in files]
+    return f":{lines[-1]}" if lines else ""
 
 
 def _normalized(arg: str, mode: str) -> str:

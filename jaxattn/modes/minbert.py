@@ -1,27 +1,17 @@
-"""--mode=minbert: predictions on dev and test in the form of the minBERT course.
+"""--mode=minbert: predictions on dev and test in the form of the minBERT course."""
 
-Test labels need not be there, as in the course's files: then there is no accuracy either.
-"""
-
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from jaxattn.classifier.load import load_classifier
-from jaxattn.config import DataConfig, replace
-from jaxattn.console import say
-from jaxattn.data.corpora.files import VALIDATION_NAMES
-from jaxattn.data.corpora.sources import open_source
-from jaxattn.data.read.rows import Rows, row_ids
+from jaxattn.classifier.minbert import write_predictions
+from jaxattn.config import replace
 from jaxattn.errors import InputError
-from jaxattn.files import write_text
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
 
 
 def run(request: Request) -> None:
-    """Writes <task>-dev-out.csv and <task>-test-out.csv, or -output.txt for tables without ids.
+    """Writes the files of `write_predictions`.
 
     The data are those of the run, or those of --config where one is given.
     """
@@ -30,74 +20,5 @@ def run(request: Request) -> None:
     target = Path(request.output or folder.path)
     if target.exists() and not target.is_dir():
         raise InputError(f"--output={target} is a file; give a folder")
-    config = classifier.config
-    if request.config is not None:
-        config = replace(config, request.data_options())
-    splits = _splits(config.data)
-    target.mkdir(parents=True, exist_ok=True)
-    task = config.data.file_part or config.data.name
-    for name, rows in splits.items():
-        gold = _gold(rows, classifier.label_names)
-        texts, ids = list(rows.texts), row_ids(rows)
-        predicted = classifier.cut(texts).probabilities.argmax(axis=1)
-        if ids is None:
-            path = target / f"{task}-{name}-output.txt"
-            write_by_text(path, texts, predicted)
-        else:
-            path = target / f"{task}-{name}-out.csv"
-            write_by_id(path, ids, predicted)
-        told = "no labels, so no accuracy"
-        if gold is not None:
-            told = f"accuracy {np.mean(predicted == gold):.3f}"
-        say(f"written: {path}: {len(texts):,} texts, {told}")
-
-
-def _splits(data: DataConfig) -> dict[str, Rows]:
-    """dev and test, labelled or not; InputError where one has no file."""
-    source = open_source(data)
-    dev = VALIDATION_NAMES if data.validation_split in VALIDATION_NAMES else ()
-    wanted = {"dev": (data.validation_split, dev), "test": ("test", ())}
-    found = {}
-    for name, (split, synonyms) in wanted.items():
-        rows = source.read(split, synonyms)
-        if rows is None or not len(rows):
-            raise InputError(
-                f"{source.name} has no texts of a {name} split (found: "
-                f"{', '.join(source.splits) or 'nothing'})"
-            )
-        found[name] = rows
-    return found
-
-
-def _gold(rows: Rows, names: Sequence[str]) -> np.ndarray | None:
-    """Class numbers, int [n]; None where a label is missing."""
-    numbers = {name: number for number, name in enumerate(names)}
-    # A file may hold the numbers of classes, but not where the names are numbers that differ.
-    if not any(name.isdecimal() for name in names):
-        numbers |= {str(number): number for number in range(len(names))}
-    if any(label is None for label in rows.labels):
-        return None
-    for index, label in enumerate(rows.labels):
-        if str(label) not in numbers:
-            raise InputError(
-                f"{rows.place(index)}: unknown label {label!r}; the classifier knows: "
-                f"{', '.join(names)}"
-            )
-    return np.array([numbers[str(label)] for label in rows.labels])
-
-
-# With its blanks as the course's own program writes them.
-_HEADER = "id \t Predicted_Sentiment \n"
-
-
-def write_by_id(path: Path, ids: Sequence[str], predicted: np.ndarray) -> None:
-    """Stanford's form, `<id> , <class number>` a line; `predicted` int [n]."""
-    lines = (f"{name} , {number} \n" for name, number in zip(ids, predicted, strict=True))
-    write_text(path, _HEADER + "".join(lines))
-
-
-def write_by_text(path: Path, texts: Sequence[str], predicted: np.ndarray) -> None:
-    """CMU's form, `<class number> ||| <text>` a line, for tables without ids."""
-    pairs = zip(texts, predicted, strict=True)
-    lines = (f"{number} ||| {' '.join(text.split())}\n" for text, number in pairs)
-    write_text(path, "".join(lines))
+    config = replace(classifier.config, request.data_options())
+    write_predictions(classifier, config.data, target)

@@ -19,11 +19,11 @@ from jaxattn.stages.machine import device_name
 def run(request: Request) -> None:
     """Plans a run and prints the plan; where the run is finished, beside what it took.
 
-    With --run the plan that was made before the run is kept, if it was of the same options.
+    With --run alone the plan that was made before the run is kept, if it was of the same options.
     """
     subject = subject_of(request)
     path = subject.plan_path
-    plan = _kept_plan(subject) if request.run else None
+    plan = _kept_plan(subject) if request.run and request.config is None else None
     if plan is None:
         plan = make_plan(subject)
         path.parent.mkdir(parents=True, exist_ok=True)

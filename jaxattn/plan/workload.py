@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxattn.config import Config
+from jaxattn.config import Config, replace
 from jaxattn.data.corpora.splits import load_labelled, load_task_texts, load_texts
 from jaxattn.data.tokens.encode import encode, encode_pieces
 from jaxattn.errors import InputError
@@ -69,15 +69,19 @@ class Workload:
 
 
 def subject_of(request: Request) -> Subject:
-    """The run of --run, or the one that --config, --pretrain and --exp would make."""
+    """The run of --run, or the one that --config, --pretrain and --exp would make.
+
+    Options of the plan itself may be changed beside --run, as --config.plan.seconds=20.
+    """
     if request.run:
-        if request.config is not None:
-            raise InputError("--mode=plan takes --run or --config, not both")
+        if request.has_file:
+            raise InputError("--mode=plan takes --run or --config=<file>, not both")
+        options = request.flagged_options(request.mode.own_options())
         folder = given_run(request.run)
         if folder.kind == "baseline":
             raise InputError(f"--run={request.run}: a baseline has no training steps to plan")
         pretrain = "" if folder.kind == "pretrain" else folder.pretrained_from()
-        return Subject(folder, settled(folder.saved_config()[0]), pretrain)
+        return Subject(folder, settled(replace(folder.saved_config()[0], options)), pretrain)
     if request.config is None:
         raise InputError(
             "--mode=plan needs --config=<file>, for example configs/lsh_small.py, or --run=<folder>"

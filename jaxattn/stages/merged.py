@@ -10,6 +10,7 @@ from jaxattn.data.tokens.wordpiece import load_tokenizer
 from jaxattn.errors import InputError
 from jaxattn.files import entry, write_json
 from jaxattn.model.heads import ClassifierModel
+from jaxattn.model.peft import FOLDABLE
 from jaxattn.ops.trees import Params, count_parameters, tree_hash
 from jaxattn.runs.folder import MERGED, RunFolder
 from jaxattn.runs.predictions import NAME
@@ -20,6 +21,12 @@ from jaxattn.train.state import TrainState
 
 COPIED = ("tokenizer.json", NAME)
 
+WHY_NOT = {
+    "full": "it trained all parameters: there is nothing to merge",
+    "soft_prompt": "a soft prompt lengthens the input and is no part of any weight",
+    "adapter": "an adapter is a layer with an activation and is no part of any weight",
+}
+
 
 def merge(source: RunFolder, merged: RunFolder) -> int:
     """Writes the finished fine-tuning `source` as `merged`; returns the number of its parameters.
@@ -27,9 +34,17 @@ def merge(source: RunFolder, merged: RunFolder) -> int:
     It needs neither the base nor `peft`, and holds no optimizer: it can be read, not trained.
 
     Raises:
-      InputError: the results or the parameters of `source` cannot be read.
+      InputError: the method cannot be folded, `source` is not finished or cannot be read, or there
+        is a run of that name already.
     """
+    source.must_exist()
     config, extra = source.saved_config()
+    if config.peft.method not in FOLDABLE:
+        raise InputError(f"{source.path} cannot be merged: {WHY_NOT[config.peft.method]}")
+    if source.state != "finished":
+        raise InputError(f"{source.path} is {source.state}, not finished; merge it when it is")
+    if merged.path.exists():
+        raise InputError(f"{merged.path} already exists; choose another name with --output=<name>")
     names = entry(extra, "label_names", list, source.config_path)
     tokenizer = load_tokenizer(source.tokenizer_path, config.tokenizer.lowercase)
     results = source.results()

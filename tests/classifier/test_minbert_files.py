@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxattn.modes.minbert import write_by_id, write_by_text
+from jaxattn.classifier.minbert import write_by_id, write_by_text
 
 
 def test_by_id(tmp_path: Path) -> None:
