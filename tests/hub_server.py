@@ -48,6 +48,7 @@ class HubServer(ThreadingHTTPServer):
     repositories: by kind and id, as models/owner/name.
     asked: (method, path, Authorization) of every request but that for the root.
     breaks: name of a file -> how often sending it breaks off in the middle.
+    moved: old id -> the id that its requests are sent on to.
     """
 
     daemon_threads = True
@@ -57,6 +58,7 @@ class HubServer(ThreadingHTTPServer):
         self.repositories: dict[str, Repository] = {}
         self.asked: list[tuple[str, str, str | None]] = []
         self.breaks: dict[str, int] = {}
+        self.moved: dict[str, str] = {}
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
@@ -89,6 +91,10 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/":
             return self.answer(b"a hub")
         self.server.asked.append((self.command, path, self.headers.get("Authorization")))
+        for old, new in self.server.moved.items():
+            if re.match(rf"(/api/models)?/{old}/", f"{path}/"):
+                location = self.path.replace(f"/{old}", f"/{new}", 1)
+                return self.answer(b"", 307, {"Location": location})
         api = re.fullmatch(r"/api/(models|datasets)/(.+?)(/(revision|refs|auth-check).*)?", path)
         file = re.fullmatch(r"/(datasets/)?(.+)/resolve/(.+)/([^/]+)", path)
         if api:

@@ -7,7 +7,7 @@ programs share; of a family that cannot be imported, config.json alone.
 import dataclasses
 import re
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,27 +15,11 @@ from jaxattn.console import say
 from jaxattn.errors import InputError
 from jaxattn.hub import EXAMPLES, TIMEOUT, is_refusal, meaning, silence
 from jaxattn.interop.bert_config import model_options
-from jaxattn.interop.bert_folder import (
-    CONFIG,
-    INDEX,
-    OTHERS,
-    PICKLES,
-    WEIGHTS,
-    read_document,
-    weight_files,
-)
+from jaxattn.interop.bert_folder import CONFIG, INDEX, WEIGHTS, read_document, weight_files
+from jaxattn.interop.hub_files import CONVERT, VOCABULARIES, tokenizer_files, weights_file
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
-
-TOKENIZER = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt")
-"""Vocabularies that can be read."""
-
-TOKENIZER_OPTIONS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-
-SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
-"""Fetched where there is no other vocabulary."""
-
 
 ID = re.compile(r"(?!.*(--|\.\.|\.git$))(?=.{1,96}$)(\w[\w.-]*/)?\w([\w.-]*\w)?", re.ASCII)
 """What an id of the hub can be: the rules of `huggingface_hub`."""
@@ -139,8 +123,8 @@ def _missing(folder: Path) -> str:
     except InputError:
         return WEIGHTS
     absent = [path.name for path in weights if not path.is_file()]
-    words = any((folder / name).is_file() for name in (*TOKENIZER, *SENTENCEPIECE))
-    return ", ".join(absent if words else [*absent, TOKENIZER[0]])
+    words = any((folder / name).is_file() for name in VOCABULARIES)
+    return ", ".join(absent if words else [*absent, VOCABULARIES[0]])
 
 
 def _downloaded(name: str, revision: str, where: str) -> Fetched:
@@ -157,7 +141,9 @@ def _downloaded(name: str, revision: str, where: str) -> Fetched:
     model_options(read_document(config), f"{where}: {CONFIG}")
     folder = config.parent
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-    words, weights = _words(sizes, where), [_weights(sizes, name, where)]
+    convert = CONVERT.format(name=name, revision=f", revision='{revision}'" if revision else "")
+    words = tokenizer_files(sizes, where, convert)
+    weights = [weights_file(sizes, where, convert)]
     if weights == [INDEX]:
         _fetch(name, weights, folder, where)
         weights += [path.name for path in weight_files(folder)]
@@ -187,35 +173,6 @@ def _begun(name: str, revision: str, where: str) -> tuple["ModelInfo", Path]:
     config = Path(hf_hub_download(name, CONFIG, revision=at, library_name="jaxattn"))
     commit = config.parent.name
     return info if commit == info.sha else listed(commit), config
-
-
-def _words(files: Collection[str], where: str) -> list[str]:
-    """The files of the tokenizer among those of a commit."""
-    found = [name for name in TOKENIZER if name in files]
-    found = found or [name for name in SENTENCEPIECE if name in files]
-    if not found:
-        raise InputError(f"{where}: no tokenizer in it; expected one of {', '.join(TOKENIZER[:2])}")
-    return found + [name for name in TOKENIZER_OPTIONS if name in files]
-
-
-def _weights(files: Collection[str], name: str, where: str) -> str:
-    """The file of the weights among those of a commit, or that of their index."""
-    for file in (WEIGHTS, INDEX):
-        if file in files:
-            return file
-    present = [file for file in (*PICKLES, *OTHERS) if file in files]
-    if not present:
-        raise InputError(f"{where}: no {WEIGHTS} in it, and no other weights that are known")
-    how = ""
-    if present[0] in PICKLES:
-        how = (
-            ", a pickle, which may run any program when it is read and is never fetched here; a "
-            "pull request on its page may hold safetensors (--revision=refs/pr/<number>), or, "
-            'where you trust it, convert it: python -c "from transformers import AutoTokenizer as '
-            f"T, BertForPreTraining as B; [c.from_pretrained('{name}').save_pretrained('<new "
-            "folder>') for c in (T, B)]\""
-        )
-    raise InputError(f"{where}: found {present[0]} only{how}; allowed: {WEIGHTS}")
 
 
 def _announce(name: str, revision: str, folder: Path, sizes: Mapping[str, int], where: str) -> None:

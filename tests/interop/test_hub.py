@@ -102,6 +102,18 @@ def test_a_revision_is_a_branch_or_a_commit(
     assert "no branch, tag or commit 'v3'" in sentence and "there are: main, v2" in sentence
 
 
+def test_an_old_id_without_an_owner(repository: Repository, hub_server: HubServer) -> None:
+    hub_server.moved["tiny-bert"] = NAME
+    found = fetched("tiny-bert", "main")
+    assert found.origin == f"tiny-bert@{repository.refs['main']}"
+    assert read_bert(found.folder).hashes == read_bert(fetched(NAME).folder).hashes
+
+
+def test_a_pull_request_is_a_revision_too(repository: Repository, bert_folder: Path) -> None:
+    commit = repository.commit(bert_folder, "refs/pr/1", README__md=b"safetensors")
+    assert fetched(NAME, "refs/pr/1").commit == commit != repository.refs["main"]
+
+
 def test_several_files_of_weights(
     repository: Repository, hub_server: HubServer, bert_folder: Path, tmp_path: Path,
     made_weights: Callable[[], dict[str, np.ndarray]],
@@ -159,6 +171,8 @@ def test_a_hub_that_is_busy_is_like_none(
 def test_what_may_not_be_read_says_what_to_do(
     repository: Repository, hub_server: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from huggingface_hub import constants
+
     repository.refusal = GATED
     sentence = refusal()
     assert f"accept the conditions on {hub_server.endpoint}/{NAME}, then set HF_TOKEN" in sentence
@@ -166,11 +180,15 @@ def test_what_may_not_be_read_says_what_to_do(
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert "the account of your token was not let in" in refusal()
     assert hub_server.asked[-1][2] == "Bearer hf_secret"
+    monkeypatch.delenv("HF_TOKEN")
+    Path(constants.HF_TOKEN_PATH).write_text("hf_stored")  # as `hf auth login` does
+    assert "the account of your token was not let in" in refusal()
+    assert hub_server.asked[-1][2] == "Bearer hf_stored"
     repository.refusal, repository.hidden = ABSENT, True
     assert "your token may have expired" in refusal()
     repository.refusal = (403, "", "Forbidden: no read right")
     assert "no read right" in refusal()
-    monkeypatch.delenv("HF_TOKEN")
+    Path(constants.HF_TOKEN_PATH).unlink()
     sentence = refusal("bert-base-uncazed")
     assert "shows no model of this name; an id is <owner>/<name>" in sentence
     assert "needs HF_TOKEN" in sentence
@@ -192,10 +210,13 @@ def test_what_is_no_model_of_safetensors_is_refused_before_the_weights(
     sentence = refusal()
     assert "found pytorch_model.bin only, a pickle" in sentence and "refs/pr/<number>" in sentence
     assert f"from_pretrained('{NAME}')" in sentence
+    assert f"from_pretrained('{NAME}', revision='main')" in refusal(revision="main")
     del files["pytorch_model.bin"]
     assert "no model.safetensors in it" in refusal()
-    del files["vocab.txt"]
-    assert "no tokenizer in it" in refusal()
+    files["spiece.model"] = files.pop("vocab.txt")
+    assert "only spiece.model, which is not read here; convert it" in refusal()
+    del files["spiece.model"]
+    assert refusal().endswith("neither tokenizer.json nor vocab.txt in it")
     del files["config.json"]
     assert "no config.json in commit" in refusal()
     assert set(hub_server.sent()) == {"config.json"}
