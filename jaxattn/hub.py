@@ -7,6 +7,7 @@ HF_HUB_CACHE, HF_TOKEN, HF_HUB_OFFLINE. It is imported in the functions: most ru
 import contextlib
 import errno
 import os
+import re
 import threading
 from collections.abc import Iterator
 from typing import Literal
@@ -56,7 +57,8 @@ def silence() -> str:
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(patience)
-    return f"{constants.ENDPOINT} does not answer ({reason[0]})" if reason[0] else ""
+    told = reason[0]
+    return f"{constants.ENDPOINT} does not answer ({told})" if told else ""
 
 
 @contextlib.contextmanager
@@ -130,9 +132,7 @@ def is_refusal(error: BaseException) -> bool:
 def first_line(error: BaseException) -> str:
     """The beginning of what an error says, without the number of the system's errors."""
     text = str(error).strip().partition("\n")[0]
-    if isinstance(error, OSError) or text.startswith("[Errno "):
-        text = text.partition("] ")[2] or text
-    return text or type(error).__name__
+    return re.sub(r"^\[Errno -?\d+\] ", "", text) or type(error).__name__
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
