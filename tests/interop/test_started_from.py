@@ -18,7 +18,7 @@ def write_words(folder: Path) -> Path:
     """Texts of the words that the tiny BERT knows."""
     folder.mkdir()
     for split in ("train", "validation", "test"):
-        letters = [f"{split[1]} {'abcdefgh'[n % 8]} {'abcdefgh'[n // 8]}" for n in range(60)]
+        letters = [f"{split[1]} {'abcdefgh'[n % 8]} {'abcdefgh'[n // 8]} ds" for n in range(60)]
         rows = [{"text": text, "label": "xy"[n % 2]} for n, text in enumerate(letters)]
         (folder / f"{split}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     return folder
