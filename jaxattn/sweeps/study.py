@@ -83,6 +83,8 @@ def published_calls(exp: str, study: StudyConfig, start: Start) -> list[Call]:
                 else (
                     f"--config.train.max_steps={study.adapt_steps}",
                     f"--config.train.epochs={study.adapt_steps}",
+                    # An MLM would teach it the task's texts, which the exact one has not had.
+                    "--config.tapt.objective=distill",
                 )
             )
             calls.append(("--mode=tapt", f"--exp={name}", f"--pretrain={source}", *flags, *adapt))

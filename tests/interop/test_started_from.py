@@ -94,6 +94,5 @@ def test_stages_start_from_a_folder(bert_folder: Path, tmp_path: Path) -> None:
     assert kinds == ["pretrain", "tapt", "finetune"]
     adapted = found["tapt/s_performer_favor"]
     assert adapted["cost"]["steps"] == 3
-    # It was imported with an MLM head that was trained.
-    assert adapted["attention_change"]["objective"] == "mlm"
+    assert adapted["attention_change"]["objective"] == "distill"
     assert cli.run(["study", f"--pretrain={bert_folder}", *argv, "--resume"]) == 0
