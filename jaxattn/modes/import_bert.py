@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jaxattn.config import replace
 from jaxattn.errors import InputError
-from jaxattn.interop.bert_import import read_bert
+from jaxattn.interop.published import read_published
 from jaxattn.request import Request, run_folder_of
 from jaxattn.stages.imported import import_bert
 
@@ -18,7 +18,7 @@ def run(request: Request) -> None:
     if folder.begun or folder.drafted:
         raise InputError(f"{folder.path} already exists; choose another --exp")
     source = Path(request.needed("input", "bert-base-uncased")).expanduser()
-    bert = read_bert(source)
+    bert = read_published(source)
     config = bert.config
     if request.config is not None:
         config = replace(config, request.data_options())
