@@ -94,7 +94,11 @@ class HeadConfig(Checked, path="head."):
         "mean", "how tokens become one vector",
         choices=("cls", "mean", "max"), scope=Scope.COST_FREE,
     )  # fmt: skip
-    pooler: str = option("none", "dense + tanh after pooling", choices=("bert", "none"))
+    pooler: str = option(
+        "none", "a dense layer after pooling, with tanh (bert, RoBERTa's is the same), relu "
+        "(DistilBERT's) or gelu (ELECTRA's)",
+        choices=("bert", "relu", "gelu", "none"),
+    )  # fmt: skip
     dropout: float = option(
         0.1, "dropout before the last linear layer",
         low=0.0, high=0.99, scope=Scope.TUNED | Scope.COST_FREE,

@@ -132,3 +132,14 @@ def spelling_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
         max_position_embeddings=32,
         num_hidden_layers=1,
     )
+
+
+@pytest.fixture
+def write_vocabulary() -> Callable[[Path, int], None]:
+    """Writes a vocabulary of so many entries into a folder, as its model_type has it."""
+
+    def write(folder: Path, size: int) -> None:
+        words = [*VOCABULARY[:5], *(f"w{number}" for number in range(size - 5))]
+        (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+
+    return write
