@@ -12,7 +12,7 @@ from jaxattn.data.tokens.arrays import special_ids
 from jaxattn.errors import InputError
 from jaxattn.files import whole, write_json
 from jaxattn.interop.families import MODEL_TYPES
-from jaxattn.interop.family import ENCODER, MLM_HEAD, POOLER, Family
+from jaxattn.interop.family import ENCODER, MLM_HEAD, POOLER, Family, Parts
 from jaxattn.interop.folder import CONFIG, WEIGHTS
 from jaxattn.interop.options import document_of, refuse_other_architecture
 from jaxattn.interop.tensors import Params, flatten_names, to_theirs
@@ -64,8 +64,10 @@ def write_published(
         raise InputError(f"--output={folder} exists already; give a new folder")
     if not folder.absolute().parent.is_dir():
         raise InputError(f"--output={folder}: its folder does not exist")
-    arrays = _tensors(config, params, family, bool(label_names), origin)
-    document = document_of(config, model_type, tokenizer.get_vocab_size(), special_ids(tokenizer))
+    special = special_ids(tokenizer)
+    every = family.tensors(config.model, family.first_position(special.pad))
+    arrays = _tensors(config, params, family, every, bool(label_names), origin)
+    document = document_of(config, model_type, tokenizer.get_vocab_size(), special)
     called = family.model_types[model_type]
     loads = [f"{called}ForMaskedLM", f"{called}Model"]
     if label_names:
@@ -82,14 +84,13 @@ def write_published(
         temporary.mkdir()
         (temporary / WEIGHTS).write_bytes(weights)
         write_json(temporary / CONFIG, document)
-        write_vocabulary(temporary, tokenizer, config)
+        write_vocabulary(temporary, tokenizer, config, typed=family.token_types > 1)
     return loads
 
 
 def _tensors(
-    config: Config, params: Params, family: Family, classifies: bool, origin: str
+    config: Config, params: Params, family: Family, every: Parts, classifies: bool, origin: str
 ) -> dict[str, np.ndarray]:
-    every = family.tensors(config.model, 0)
     if family.token_types and not config.model.token_types:
         embeddings = params["encoder"]["embeddings"]
         # Zeros change nothing: there it cannot be left out.

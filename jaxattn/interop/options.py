@@ -57,9 +57,32 @@ def model_options(document: Mapping[str, Any], where: str) -> dict[str, Any]:
             f"{where}: {called['model.max_seq_len']}: found {options['model.max_seq_len']}, "
             f"allowed: at most {MAX_SEQ_LEN}"
         )
+    before = family.first_position(pad_id(document, family, where))
+    if options["model.max_seq_len"] <= before:
+        raise InputError(
+            f"{where}: {called['model.max_seq_len']}: found {options['model.max_seq_len']}, "
+            f"expected more than {before}: positions count from pad_token_id + 1"
+        )
+    options["model.max_seq_len"] -= before
     for theirs, several in family.shares.items():
         options |= dict.fromkeys(several, _share(document, theirs, where))
     return options
+
+
+def pad_id(document: Mapping[str, Any], family: Family, where: str) -> int:
+    """The id from which positions count; 0 in a family where they count from 0.
+
+    Raises InputError where it is needed and not told.
+    """
+    if not family.positions_from_pad:
+        return 0
+    value = document.get("pad_token_id", 1)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise InputError(
+            f"{where}: pad_token_id: found {value!r}, expected the id of the padding token, from "
+            "which the positions count"
+        )
+    return value
 
 
 def vocabulary_size(document: Mapping[str, Any], where: str) -> int:
@@ -116,9 +139,11 @@ def document_of(
     family = MODEL_TYPES[model_type]
     entries = {theirs: _option(config, ours) for theirs, ours in family.sizes.items()}
     entries |= {theirs: _option(config, several[0]) for theirs, several in family.shares.items()}
+    called = {ours: theirs for theirs, ours in family.sizes.items()}
+    entries[called["model.max_seq_len"]] += family.first_position(special.pad)
     if family.token_types and not config.model.token_types:
-        called = {ours: theirs for theirs, ours in family.sizes.items()}
         entries[called["model.token_types"]] = family.token_types
+    entries |= {theirs: getattr(special, whose) for theirs, whose in family.frame_ids}
     return {
         "architectures": [f"{family.model_types[model_type]}ForMaskedLM"],
         "model_type": model_type,

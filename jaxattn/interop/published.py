@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxattn.config import Config, replace
+from jaxattn.data.tokens.arrays import special_ids
 from jaxattn.errors import InputError
 from jaxattn.interop.families import MODEL_TYPES
 from jaxattn.interop.family import ENCODER, Family, Parts
@@ -18,7 +19,7 @@ from jaxattn.interop.folder import (
     read_tensors,
     weight_files,
 )
-from jaxattn.interop.options import model_options, model_type_of, vocabulary_size
+from jaxattn.interop.options import model_options, model_type_of, pad_id, vocabulary_size
 from jaxattn.interop.tensors import Params, Tensor, sizes, to_ours
 from jaxattn.interop.vocabulary import read_vocabulary
 
@@ -73,8 +74,14 @@ def read_published(folder: Path) -> Published:
             f"{folder}: the vocabulary has {len(words)} words up to id {max(words.values())}, but "
             f"vocab_size of {CONFIG} is {vocab_size}; they have to agree"
         )
+    pad = pad_id(document, family, where)
+    if family.positions_from_pad and pad != special_ids(tokenizer).pad:
+        raise InputError(
+            f"{where}: pad_token_id: found {pad}, but the vocabulary pads with "
+            f"{special_ids(tokenizer).pad}; positions count from it, so they have to agree"
+        )
     found, left_out = _known(read_tensors(folder), family, str(folder))
-    every = family.tensors(config.model, 0)
+    every = family.tensors(config.model, family.first_position(pad))
     parts = _parts(found, every, str(folder))
     wanted = [tensor for part in parts for tensor in every[part]]
     _check(found, wanted, sizes(config.model, vocab_size), str(folder))

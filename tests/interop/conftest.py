@@ -139,7 +139,73 @@ def write_vocabulary() -> Callable[[Path, int], None]:
     """Writes a vocabulary of so many entries into a folder, as its model_type has it."""
 
     def write(folder: Path, size: int) -> None:
-        words = [*VOCABULARY[:5], *(f"w{number}" for number in range(size - 5))]
-        (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+        others = [f"w{number}" for number in range(size - 5)]
+        if json.loads((folder / "config.json").read_text()).get("pad_token_id") != 1:
+            words = [*VOCABULARY[:5], *others]
+            (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+            return
+        names = ["<s>", "<pad>", "</s>", "<unk>", *others, "<mask>"]
+        ids = {name: number for number, name in enumerate(names)}
+        (folder / "vocab.json").write_text(json.dumps(ids))
+        (folder / "merges.txt").write_text("#version: 0.2\n")
 
     return write
+
+
+TEXTS = [
+    "The cats purr, and the dogs bark: nobody sleeps!",
+    "  Two  spaces, a\ttab\nand a line feed  ",
+    "Crème brûlée, naïve café, ÅNGSTRÖM, straße",
+    "猫は可愛い。我喜欢狗",
+    "🐈 sleeps 👩‍👩‍👧 and 😀😀",
+    "don't, can't; it's 3.14 or 1,000,000 (see [1])",
+    "",
+    " ",
+    "a",
+    "zzzzqqqq " * 40,
+]
+"""Spaces, accents, Chinese, emoji, contractions, nothing at all, and too much."""
+
+
+def _trained(kind: str, size: int) -> Any:
+    """A tokenizer with RoBERTa's special tokens, trained on `TEXTS`: "BPE" or "Unigram"."""
+    import tokenizers
+    from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+
+    names = ["<s>", "<pad>", "</s>", "<unk>"]
+    if kind == "BPE":
+        found = tokenizers.Tokenizer(models.BPE())
+        found.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        trainer: Any = trainers.BpeTrainer(
+            vocab_size=size - 1, special_tokens=names, show_progress=False,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        )  # fmt: skip
+    else:
+        found = tokenizers.Tokenizer(models.Unigram())
+        found.normalizer = normalizers.NFKC()
+        found.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
+        )
+        trainer = trainers.UnigramTrainer(
+            vocab_size=size - 1, special_tokens=names, unk_token="<unk>", show_progress=False
+        )
+    # Of Chinese a Unigram vocabulary shall know nothing.
+    found.train_from_iterator([t for t in TEXTS if kind == "BPE" or t.isascii()] * 3, trainer)
+    found.add_special_tokens([tokenizers.AddedToken("<mask>", lstrip=True)])
+    found.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    if kind == "Unigram":
+        found.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>",
+            special_tokens=[("<s>", 0), ("</s>", 2)],
+        )  # fmt: skip
+    return found
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    return TEXTS
+
+
+@pytest.fixture(scope="session")
+def trained_tokenizer() -> Callable[[str, int], Any]:
+    return _trained

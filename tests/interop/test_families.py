@@ -45,7 +45,14 @@ CASES = {
     ),
 }  # fmt: skip
 
-Tokenizer = Callable[[str, int], Any]
+SMALL = SIZES | {"max_position_embeddings": 22, "type_vocab_size": 1}
+CASES |= {
+    "roberta": Case("Roberta", SMALL),
+    "xlm-roberta": Case("XLMRoberta", SMALL),
+    "camembert": Case("Camembert", SMALL | {"bos_token_id": 5, "eos_token_id": 6}),
+}
+
+Tokenizer = Callable[[Path, int], None]
 
 
 def test_there_is_a_case_for_every_model_type() -> None:

@@ -2,11 +2,13 @@
 
 from jaxattn.interop.families.bert import BERT
 from jaxattn.interop.families.distilbert import DISTILBERT
+from jaxattn.interop.families.roberta import ROBERTA
 from jaxattn.interop.family import Family
 
 FAMILIES: tuple[Family, ...] = (
     BERT,
     DISTILBERT,
+    ROBERTA,
 )
 
 MODEL_TYPES = {model_type: family for family in FAMILIES for model_type in family.model_types}
