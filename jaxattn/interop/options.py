@@ -46,6 +46,10 @@ def model_options(document: Mapping[str, Any], where: str) -> dict[str, Any]:
     for theirs, ours in family.sizes.items():
         options[ours] = _whole(document, theirs, where)
     options["model.qkv_dim"] = options["model.hidden_dim"]
+    if family.embedding_width:
+        width = _whole(document, family.embedding_width, where)
+        # There is a layer between them where they differ.
+        options["model.embedding_dim"] = 0 if width == options["model.hidden_dim"] else width
     called = {ours: theirs for theirs, ours in family.sizes.items()}
     if options["model.hidden_dim"] % options["model.num_heads"]:
         raise InputError(
@@ -143,6 +147,8 @@ def document_of(
     entries[called["model.max_seq_len"]] += family.first_position(special.pad)
     if family.token_types and not config.model.token_types:
         entries[called["model.token_types"]] = family.token_types
+    if family.embedding_width:
+        entries[family.embedding_width] = config.model.embedding_width
     entries |= {theirs: getattr(special, whose) for theirs, whose in family.frame_ids}
     return {
         "architectures": [f"{family.model_types[model_type]}ForMaskedLM"],

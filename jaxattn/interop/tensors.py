@@ -43,7 +43,7 @@ def sizes(model: ModelConfig, vocab_size: int) -> dict[str, int]:
         "N": model.max_seq_len,
         "T": model.token_types,
         "D": model.hidden_dim,
-        "E": model.hidden_dim,
+        "E": model.embedding_width,
         "F": model.mlp_dim,
     }
 

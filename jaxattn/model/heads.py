@@ -36,7 +36,7 @@ class MlmModel(nn.Module):
         """Declares the encoder, the transform and the output bias."""
         model, dtype = self.config.model, COMPUTE_DTYPES[self.config.train.precision]
         self.encoder = Encoder(self.config, self.vocab_size, dtype)
-        self.transform = Dense(model.hidden_dim, kernel_init=projection_init, dtype=dtype)
+        self.transform = Dense(model.embedding_width, kernel_init=projection_init, dtype=dtype)
         self.norm = nn.LayerNorm(epsilon=model.norm_eps, dtype=dtype)
         self.output_bias = self.param("output_bias", nn.initializers.zeros, (self.vocab_size,))
 
@@ -53,8 +53,8 @@ class MlmModel(nn.Module):
         x_BND = self.encoder(ids_BN, key_mask_BN, segment_ids_BN, deterministic=deterministic)
         with jax.named_scope("mlm_head"):
             x_BSD = tokens_at(x_BND, positions_BS)
-            x_BSD = self.norm(nn.gelu(self.transform(x_BSD), approximate=False))
-            return self.encoder.attend(x_BSD) + self.output_bias
+            x_BSE = self.norm(nn.gelu(self.transform(x_BSD), approximate=False))
+            return self.encoder.attend(x_BSE) + self.output_bias
 
 
 def tokens_at(

@@ -205,6 +205,7 @@ def test_a_run_that_is_no_bert_is_not_exported(tmp_path: Path, bert_folder: Path
         ({"attention.type": "performer_favor", "model.attention_dropout": 0.0}, "attention.type"),
         ({"model.qkv_dim": 8}, "model.qkv_dim"),
         ({"model.activation": "relu"}, "model.activation"),
+        ({"model.embedding_dim": 8}, "model.embedding_dim"),
     ):
         config = replace(bert.config, values)
         with pytest.raises(InputError, match=f"tapt/x: {word}: found"):

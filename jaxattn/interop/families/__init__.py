@@ -2,6 +2,7 @@
 
 from jaxattn.interop.families.bert import BERT
 from jaxattn.interop.families.distilbert import DISTILBERT
+from jaxattn.interop.families.electra import ELECTRA
 from jaxattn.interop.families.roberta import ROBERTA
 from jaxattn.interop.family import Family
 
@@ -9,6 +10,7 @@ FAMILIES: tuple[Family, ...] = (
     BERT,
     DISTILBERT,
     ROBERTA,
+    ELECTRA,
 )
 
 MODEL_TYPES = {model_type: family for family in FAMILIES for model_type in family.model_types}
