@@ -37,6 +37,7 @@ FLAGS = {
     ),
     "run": Flag("FOLDER", "the folder of a run"),
     "input": Flag("FILE", "what is read"),
+    "revision": Flag("REVISION", "branch, tag or commit of a hub id; default: the newest commit"),
     "output": Flag("FOLDER", "the folder to write"),
     "format": Flag("FORMAT", "default: as --output ends", ("jsonl", "csv", "parquet")),
     "on_bad_row": Flag(
@@ -112,9 +113,11 @@ MODES = {mode.name: mode for mode in (
         _flags("exp pretrain resume runs"), run="finetune", options=("finetune", "peft", "head"),
     ),
     Mode(
-        "import", "a Hugging Face BERT folder as a run to start from",
-        ("--input=bert-base-uncased --exp=bert",),
-        _flags("exp runs", input="the Hugging Face folder"), module="import_bert",
+        "import", "a published BERT, by its folder or its hub id, as a run to start from",
+        ("--input=google-bert/bert-base-uncased --exp=bert", "--input=my-bert-folder --exp=bert"),
+        _flags("exp revision runs",
+               input="a Hugging Face folder, or the id of a model of the Hugging Face hub"),
+        module="import_bert",
         config="data", options=("data",),
     ),
     Mode(

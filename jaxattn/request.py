@@ -86,6 +86,7 @@ class Request:
     stage: str = ""
     run: str = ""
     input: str = ""
+    revision: str = ""
     output: str = ""
     format: str = ""
     on_bad_row: str = ""

@@ -179,7 +179,11 @@ def _told(results: Results) -> str | None:
     stages = results.stages
     if stages is None:
         return None
-    return " > ".join(f"{stage.kind} {stage.exp} ({stage.attention})" for stage in stages)
+    return " > ".join(
+        f"{stage.kind} {stage.exp} ({stage.attention}"
+        f"{f', from {stage.imported_from}' if stage.imported_from else ''})"
+        for stage in stages
+    )
 
 
 def _seconds_before(results: Results) -> float | None:

@@ -1,13 +1,13 @@
 """A published encoder as a run to start from."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from jaxattn.config import Config, flatten, to_plain
 from jaxattn.console import say
 from jaxattn.data.tokens.wordpiece import save_tokenizer
 from jaxattn.interop.family import MLM_HEAD, POOLER
+from jaxattn.interop.hub import Fetched
 from jaxattn.interop.published import Published
 from jaxattn.model.heads import MlmModel, init_mlm
 from jaxattn.ops.trees import count_parameters, tree_hash
@@ -23,10 +23,10 @@ STEP = 0
 """Of the only checkpoint: nothing was trained here."""
 
 
-def import_bert(folder: RunFolder, config: Config, bert: Published, source: Path) -> None:
+def import_bert(folder: RunFolder, config: Config, bert: Published, source: Fetched) -> None:
     """Writes the run: configuration, tokenizer, one checkpoint, results with the provenance."""
     params, vocab_size = _whole(bert, config), bert.tokenizer.get_vocab_size()
-    folder.begin(config, {IMPORTED_FROM: str(source)}, machine.describe(config))
+    folder.begin(config, {IMPORTED_FROM: source.origin}, machine.describe(config))
     with folder.running():
         save_tokenizer(bert.tokenizer, folder.path / "tokenizer.json")
         document = {
@@ -47,7 +47,7 @@ def import_bert(folder: RunFolder, config: Config, bert: Published, source: Path
             best_step=STEP,
             best_hash=tree_hash(params),
             imported={
-                "from": str(source),
+                **source.provenance(),
                 "model_type": bert.model_type,
                 "sha256": bert.hashes,
                 "parts": list(bert.parts),

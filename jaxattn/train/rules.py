@@ -134,8 +134,9 @@ def _minbert_adamw(
     """
 
     def init(params: Any) -> optax.ScaleByAdamState:
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), zeros, zeros)
+        # Two trees: a step is donated every buffer of the state, each once.
+        mu, nu = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
+        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), mu, nu)
 
     def update(
         grads: Any, state: Any, params: Any = None, *, step: jax.Array, **_: Any

@@ -23,7 +23,8 @@ from jaxattn.train.state import TrainState, frozen_of
 Sums = dict[str, jax.Array]
 
 LossFn = Callable[[Any, Batch, Rngs, bool], Sums]
-"""Parameters, batch, PRNG streams, deterministic -> sums `loss`, `correct`, `count`."""
+"""Parameters, batch, PRNG streams, deterministic -> sums `loss`, `count` and, of a choice among
+classes or words, `correct`."""
 
 
 def mlm_loss(model: MlmModel) -> LossFn:
@@ -112,10 +113,9 @@ def make_train_step(
             parts = jax.tree.map(
                 lambda x: x.reshape(-1, accumulation, *x.shape[1:]).swapaxes(0, 1), dict(batch)
             )
-            zeros = (
-                jax.tree.map(jnp.zeros_like, params),
-                {name: jnp.zeros(()) for name in ("loss", "correct", "count")},
-            )
+            first = jax.tree.map(lambda x: x[0], parts)
+            shapes = jax.eval_shape(grad_fn, params, first, rngs | {"dropout": drop})
+            zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
             (grads, sums), _ = jax.lax.scan(add, zeros, (jnp.arange(accumulation), parts))
         divisor = jnp.maximum(sums["count"], 1.0)
         if state.loss_scale is not None:

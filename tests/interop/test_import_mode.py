@@ -142,6 +142,8 @@ def test_the_stages_name_the_import_and_do_not_pretend_to_know_its_cost(
     assert (first["data"], first["cost"], first["imported_from"]) == (None, {}, str(spelling_bert))
     assert [first["attention"], second["attention"]] == ["sdpa", "performer_favor"]
     records = collect(adapted.parents[1])
+    origin = f"pretrain bert (sdpa, from {spelling_bert}) > tapt swap (performer_favor)"
+    assert next(r for r in records if r.exp == "swap").stages == origin
     assert "bert" not in [record.exp for record in records]
     assert next(r for r in records if r.exp == "swap").pretrain_seconds is None
 
