@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from jaxattn.console import say
 from jaxattn.errors import InputError
 from jaxattn.hub import EXAMPLES, TIMEOUT, is_refusal, meaning, silence
-from jaxattn.interop.bert_config import model_options
-from jaxattn.interop.bert_folder import CONFIG, INDEX, WEIGHTS, read_document, weight_files
+from jaxattn.interop.folder import CONFIG, INDEX, WEIGHTS, read_document, weight_files
 from jaxattn.interop.hub_files import CONVERT, VOCABULARIES, tokenizer_files, weights_file
+from jaxattn.interop.options import model_options
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from jaxattn.errors import InputError
-from jaxattn.interop.bert_folder import INDEX, OTHERS, PICKLES, WEIGHTS
+from jaxattn.interop.folder import INDEX, OTHERS, PICKLES, WEIGHTS
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
 """Files of which a tokenizer needs one; the last one goes with `MERGES`."""

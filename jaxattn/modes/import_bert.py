@@ -16,10 +16,10 @@ def run(request: Request) -> None:
         raise InputError(f"{folder.path} already exists; choose another --exp")
     source = fetched(request.needed("input", "google-bert/bert-base-uncased"), request.revision)
     # Only now, as these import JAX: that there is no network is told without waiting for it.
-    from jaxattn.interop.bert_import import read_bert
+    from jaxattn.interop.published import read_published
     from jaxattn.stages.imported import import_bert
 
-    bert = read_bert(source.folder)
+    bert = read_published(source.folder)
     config = bert.config
     if request.config is not None:
         config = replace(config, request.data_options())

@@ -27,6 +27,7 @@ Step = Callable[[Any, Any], tuple[Any, Any]]
 RULES: tuple[tuple[str, P], ...] = (
     (r"embeddings/tokens/embedding", P(None, "fsdp")),
     (r"embeddings/(position|token_type)_table", P(None, "fsdp")),
+    (r"embeddings/project/kernel", P(None, "fsdp")),
     (r"attention/(query|key|value)/kernel", P("fsdp", None)),
     (r"attention/out/kernel", P(None, "fsdp")),
     (r"mlp/up/kernel", P("fsdp", None)),

@@ -19,8 +19,8 @@ import yaml
 
 from jaxattn import cli, hub
 from jaxattn.errors import InputError
-from jaxattn.interop.bert_import import read_bert
 from jaxattn.interop.hub import fetched
+from jaxattn.interop.published import read_published
 from tests.hub_server import ABSENT, BUSY, GATED, HubServer, Repository
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +106,7 @@ def test_an_old_id_without_an_owner(repository: Repository, hub_server: HubServe
     hub_server.moved["tiny-bert"] = NAME
     found = fetched("tiny-bert", "main")
     assert found.origin == f"tiny-bert@{repository.refs['main']}"
-    assert read_bert(found.folder).hashes == read_bert(fetched(NAME).folder).hashes
+    assert read_published(found.folder).hashes == read_published(fetched(NAME).folder).hashes
 
 
 def test_a_pull_request_is_a_revision_too(repository: Repository, bert_folder: Path) -> None:
@@ -127,8 +127,8 @@ def test_several_files_of_weights(
     files["model.safetensors.index.json"] = json.dumps(index).encode()
     repository.commits[repository.refs["main"]].pop("model.safetensors")
     repository.commits[repository.refs["main"]].update(files)
-    found = read_bert(fetched(NAME).folder)
-    wanted = read_bert(bert_folder)
+    found = read_published(fetched(NAME).folder)
+    wanted = read_published(bert_folder)
     jax.tree.map(np.testing.assert_array_equal, found.params, wanted.params)
     assert sorted(hub_server.sent())[:2] == ["a.safetensors", "b.safetensors"]
     assert "pytorch_model.bin" not in hub_server.sent()
@@ -227,7 +227,7 @@ def test_a_download_that_breaks_off_goes_on(
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
     hub_server.breaks["model.safetensors"] = 2
-    read_bert(fetched(NAME).folder)
+    read_published(fetched(NAME).folder)
     assert hub_server.sent().count("model.safetensors") == 3
 
 
