@@ -6,9 +6,9 @@ from pathlib import Path
 
 from jaxattn.console import say
 from jaxattn.errors import InputError
-from jaxattn.interop.bert_folder import CONFIG
-from jaxattn.interop.bert_import import read_bert
+from jaxattn.interop.folder import CONFIG
 from jaxattn.interop.hub import Fetched, fetched
+from jaxattn.interop.published import read_published
 from jaxattn.runs.folder import NAME, RunFolder
 from jaxattn.runs.kinds import KINDS, SCRATCH
 from jaxattn.runs.results import Facts
@@ -43,8 +43,8 @@ def started_from(runs: Path, given: str, revision: str = "") -> str:
     if folder.begun or folder.drafted:
         _must_be(folder, source, given)
         return folder.exp
-    bert = read_bert(source.folder)
-    import_bert(folder, bert.config, bert, source)
+    published = read_published(source.folder)
+    import_bert(folder, published.config, published, source)
     return folder.exp
 
 
