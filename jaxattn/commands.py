@@ -118,7 +118,7 @@ MODES = {mode.name: mode for mode in (
         options=("finetune", "peft", "head"),
     ),
     Mode(
-        "import", "a published BERT, by its folder or its hub id, as a run to start from",
+        "import", "a published encoder, by folder or hub id, as a run to start from",
         ("--input=google-bert/bert-base-uncased --exp=bert", "--input=my-bert-folder --exp=bert"),
         _flags("exp revision runs",
                input="a Hugging Face folder, or the id of a model of the Hugging Face hub"),

@@ -1,4 +1,4 @@
-"""--mode=import: a BERT by its folder or hub id becomes a run that later stages start from."""
+"""--mode=import: a published encoder, by folder or hub id, becomes a run that stages start from."""
 
 from jaxattn.config import replace
 from jaxattn.errors import InputError

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,10 @@ def test_with_another_attention_it_is_adapted_and_exported(
     found = use.predicted(exp="swap")
     assert use.run("export", later=False, exp="swap", output=use.root / "export") == 0
     np.testing.assert_array_equal(use.predicted(run=use.root / "export"), found)
+    program = [sys.executable, "classify.py", use.texts[-1]]
+    said = subprocess.run(program, cwd=use.root / "export", capture_output=True, check=True)
+    row = json.loads(said.stdout)["probabilities"]
+    np.testing.assert_allclose([row["cats"], row["dogs"]], found[-1], atol=2e-6)
     about = json.loads((use.root / "export/program.json").read_text())
     special = {about["pad_id"], about["cls_id"], about["sep_id"]}
     assert special <= set(about["special_ids"]) and len(about["special_ids"]) == 5
