@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,12 +18,15 @@ from jaxattn.interop.options import document_of, refuse_other_architecture
 from jaxattn.interop.tensors import Params, flatten_names, to_theirs
 from jaxattn.interop.vocabulary import write_vocabulary
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
 
 def write_published(
     folder: Path,
     config: Config,
     params: Params,
-    tokenizer: Any,
+    tokenizer: "Tokenizer",
     *,
     model_type: str = "bert",
     label_names: Sequence[str] = (),

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from jaxattn.interop.folder import (
 from jaxattn.interop.options import model_options, model_type_of, pad_id, vocabulary_size
 from jaxattn.interop.tensors import Params, Tensor, sizes, to_ours
 from jaxattn.interop.vocabulary import read_vocabulary
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 OLD_NAMES = {".gamma": ".weight", ".beta": ".bias"}
 """What a layer norm's parameters are called in checkpoints that come from TensorFlow."""
@@ -47,7 +50,7 @@ class Published:
     params: Params
     parts: tuple[str, ...]
     left_out: tuple[str, ...]
-    tokenizer: Any
+    tokenizer: "Tokenizer"
     hashes: dict[str, str]
 
 

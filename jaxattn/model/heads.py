@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.core import FrozenDict
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, PyTree
 
 from jaxattn.config import Config
 from jaxattn.model.attention_layer import projection_init
@@ -131,7 +131,7 @@ Rngs = Mapping[str, Any]
 
 
 def _logits(
-    model: nn.Module, params: Any, inputs: tuple[Any, ...], rngs: Rngs, deterministic: bool
+    model: nn.Module, params: PyTree, inputs: tuple[Any, ...], rngs: Rngs, deterministic: bool
 ) -> jax.Array:
     streams = {name: key for name, key in rngs.items() if name != "draws"}
     draws = {} if rngs.get("draws") is None else {"draws": rngs["draws"]}
@@ -141,7 +141,7 @@ def _logits(
 
 
 def mlm_logits(
-    model: MlmModel, params: Any, batch: Batch, rngs: Rngs, *, deterministic: bool
+    model: MlmModel, params: PyTree, batch: Batch, rngs: Rngs, *, deterministic: bool
 ) -> jax.Array:
     """Logits [B, S, V] at the `positions` of a batch `ids, mask, positions`, perhaps `segments`."""
     inputs = batch["ids"], batch["mask"], batch["positions"], batch.get("segments")
@@ -149,27 +149,27 @@ def mlm_logits(
 
 
 def class_logits(
-    model: nn.Module, params: Any, batch: Batch, rngs: Rngs, *, deterministic: bool
+    model: nn.Module, params: PyTree, batch: Batch, rngs: Rngs, *, deterministic: bool
 ) -> jax.Array:
     """Logits [B, num_classes] of a batch `ids, mask`."""
     return _logits(model, params, (batch["ids"], batch["mask"]), rngs, deterministic)
 
 
-def init_classifier(model: ClassifierModel, seed: int) -> Any:
+def init_classifier(model: ClassifierModel, seed: int) -> PyTree:
     """Parameters at step 0."""
     return _init(model, seed)
 
 
-def init_mlm(model: MlmModel, seed: int) -> Any:
+def init_mlm(model: MlmModel, seed: int) -> PyTree:
     """Parameters at step 0."""
     return _init(model, seed, jnp.zeros((1, 1), jnp.int32))
 
 
-def _init(model: nn.Module, seed: int, *positions: jax.Array) -> Any:
+def _init(model: nn.Module, seed: int, *positions: jax.Array) -> PyTree:
     keys = {"params": init_key(seed), "attention": init_key(seed)}
     ids, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
 
-    def init() -> Any:
+    def init() -> PyTree:
         return model.init(keys, ids, mask, *positions, deterministic=True)["params"]
 
     return jax.jit(init)()

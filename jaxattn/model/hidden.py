@@ -1,17 +1,15 @@
 """The hidden states that the blocks of an encoder pass on, and how far two encoders' are apart."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, PyTree
 
 from jaxattn.model.encoder import EncoderBlock
 from jaxattn.model.heads import Batch, MlmModel, Rngs
 
 
-def hidden_states(model: MlmModel, params: Any, batch: Batch, rngs: Rngs) -> list[jax.Array]:
+def hidden_states(model: MlmModel, params: PyTree, batch: Batch, rngs: Rngs) -> list[jax.Array]:
     """[B, N, D] after every block, of a batch `ids, mask`; nothing is dropped.
 
     Args:

@@ -165,13 +165,19 @@ def _fields(results: Results) -> dict[str, Any]:
         "test_weighted_f1": test.get("weighted_f1"),
         "test_auroc": test.get("auroc"),
         "validation_macro_f1": validation.get("macro_f1"),
-        "validation_loss": validation.get("loss"),
+        # A distance to hidden states is no loss of an MLM.
+        "validation_loss": None if _distilled(results) else validation.get("loss"),
+        "exchange": results.attention_change,
         "peak_memory_mib": cost.peak_memory_MiB,
         "memory_kind": cost.peak_memory_kind,
         "joules_per_epoch": cost.energy_joules_per_epoch,
         "stages": _told(results),
         "pretrain_seconds": _seconds_before(results),
     }
+
+
+def _distilled(results: Results) -> bool:
+    return (results.attention_change or {}).get("objective") == "distill"
 
 
 def _told(results: Results) -> str | None:

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jaxtyping import PyTree
+
 from jaxattn.ops.programs import Programs
 from jaxattn.ops.trees import Params
 from jaxattn.runs.results import Metrics
@@ -111,7 +113,7 @@ class Job:
     document: dict[str, Any]
     peak_memory: Callable[[], float]
     energy: Callable[[], float] | None = None
-    draw: Callable[[TrainState], Any] | None = None
+    draw: Callable[[TrainState], PyTree] | None = None
     redraw_interval: int = 1
 
     def validation_due(self, done: int) -> bool:
