@@ -6,6 +6,7 @@ No MLM head is needed, which many published encoders lack.
 """
 
 import dataclasses
+import warnings
 from pathlib import Path
 
 import jax
@@ -190,6 +191,12 @@ def distill(
 
     def finish(outcome: Outcome, results: Results) -> Results:
         at_end = evaluator.metrics(outcome.trained)
+        if float(at_end["loss"] or 0.0) > float(at_start["loss"] or 0.0):
+            warnings.warn(
+                f"{folder.path}: adapting made the hidden states worse, not better: more steps, a "
+                "lower train.learning_rate, or none at all (study.adapt_steps=0)",
+                stacklevel=1,
+            )
         return dataclasses.replace(
             results,
             parameters=count_parameters(params),
