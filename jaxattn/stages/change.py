@@ -8,6 +8,10 @@ from jaxattn.ops.trees import Params
 from jaxattn.runs.results import Facts
 
 
+LEAST = 1e-4
+"""A loss below this is rounding: no share of it means anything."""
+
+
 @dataclasses.dataclass(frozen=True)
 class AttentionChange:
     """The model before the change: its configuration and parameters, to be evaluated once.
@@ -25,12 +29,13 @@ class AttentionChange:
         The losses are those of the objective on the validation texts: with "mlm" nats per masked
         token, with "distill" the distance to the hidden states before the change, as a share.
         `regained` is the share of the lost loss that training made good: above 1 where the trained
-        model is better than the one it began with, None where the change lost nothing. Training
+        model is better than the one it began with, None where the change lost less than `LEAST`,
+        as LSH does on texts of one chunk, where it is exact. Training
         on new texts would have helped the old attention as well: how much, only a second run
         without the change tells.
         """
         lost = swapped - before
-        regained = (swapped - after) / lost if lost > 0 else None
+        regained = (swapped - after) / lost if lost > LEAST else None
         kind = self.config.attention.type
         told = "" if regained is None else f", {regained:.0%} of what was lost"
         measure = {"mlm": "loss", "distill": "distance of the hidden states"}[objective]
