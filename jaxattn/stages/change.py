@@ -7,7 +7,6 @@ from jaxattn.console import say
 from jaxattn.ops.trees import Params
 from jaxattn.runs.results import Facts
 
-
 LEAST = 1e-4
 """A loss below this is rounding: no share of it means anything."""
 
