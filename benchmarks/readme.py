@@ -2,7 +2,7 @@
 
     bash reproduce.sh && .venv/bin/python benchmarks/readme.py
 
-One run, one script: what stands between the two marks in README.md, and docs/quality_vs_cost.png,
+One run, one script: what stands between the marks in README.md, and docs/quality_vs_cost.png,
 come from `runs/report` and from nowhere else.
 """
 
@@ -12,7 +12,8 @@ import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-BEGIN, END = "<!-- pydocs: begin -->", "<!-- pydocs: end -->"
+BEGIN, END = "<!-- {}: begin -->", "<!-- {}: end -->"
+DATA = ("pyroles", "pydocs")
 HEADINGS = (
     "attention",
     "test macro-F1",
@@ -41,11 +42,11 @@ def number(text: str, decimals: int = 0, factor: float = 1.0, sign: bool = False
     return f"{factor * float(text):{'+' if sign else ''},.{decimals}f}"
 
 
-def table(report: Path) -> str:
-    """The study as a Markdown table, best first."""
-    groups = {row["attention"]: row for row in read(report / "summary.csv")}
+def table(report: Path, data: str) -> str:
+    """The study of a data set as a Markdown table, best first."""
+    groups = {r["attention"]: r for r in read(report / "summary.csv") if r["data"] == data}
     lines = [" | ".join(HEADINGS), " | ".join("---" for _ in HEADINGS)]
-    ranked = [row for row in read(report / "results.csv") if row["rank"]]
+    ranked = [row for row in read(report / "results.csv") if row["rank"] and row["data"] == data]
     for row in sorted(ranked, key=lambda row: int(row["rank"])):
         name = row["attention"]
         group = groups[name]
@@ -71,17 +72,20 @@ def table(report: Path) -> str:
 
 
 def main() -> None:
-    """Rewrites README.md between the marks, and copies the picture."""
+    """Rewrites README.md between the marks of each data set, and copies the picture."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--report", type=Path, default=ROOT / "runs" / "report")
     report = parser.parse_args().report
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, mark, after = rest.partition(END)
-    if not mark:
-        raise SystemExit(f"{readme}: expected the marks {BEGIN} and {END}")
-    readme.write_text(f"{before}{BEGIN}\n{table(report)}\n{END}{after}", encoding="utf-8")
+    for data in DATA:
+        begin, end = BEGIN.format(data), END.format(data)
+        before, _, rest = text.partition(begin)
+        _, mark, after = rest.partition(end)
+        if not mark:
+            raise SystemExit(f"{readme}: expected the marks {begin} and {end}")
+        text = f"{before}{begin}\n{table(report, data)}\n{end}{after}"
+    readme.write_text(text, encoding="utf-8")
     shutil.copy(report / "quality_vs_cost.png", ROOT / "docs" / "quality_vs_cost.png")
     print(f"{readme}, docs/quality_vs_cost.png: written from {report}")
 

