@@ -1,5 +1,6 @@
 """The corpus of sentence roles, on a made-up site-packages folder and on the installed packages."""
 
+import dataclasses
 import time
 from collections import Counter
 
@@ -73,7 +74,12 @@ def read(site, cache=None):
 
 def test_classes_and_splits_by_file(site):
     splits = read(site)
-    assert list(splits) == list(SPLITS)
+    assert list(splits) == [*SPLITS, "unlabelled"]
+    unlabelled = splits.pop("unlabelled")
+    assert set(unlabelled.labels) == {None}
+    assert {*splits["train"].texts} < {*unlabelled.texts}
+    others = [text for text in unlabelled.texts if text not in {*splits["train"].texts}]
+    assert all("is wrong" in text for text in others) and len(others) == len(unlabelled) / 7
     for name, rows in splits.items():
         assert set(rows.labels) == set(ROLES)
         for unit, _ in rows.places:
@@ -113,19 +119,18 @@ def test_copies_stay_in_one_split(site):
 
 
 def test_a_sentence_of_two_roles_is_left_out(site):
-    text = "Both summary and note have these very words"
-    write(site, "alpha/both.py", f'"""{text}.\n\nNotes\n-----\n{text}.\n"""\n')
-    assert all(text not in rows.texts for rows in read(site).values())
-    text = "Both summary and error have these very words"
-    write(site, "alpha/both.py", f'"""{text}.\n\nRaises\n------\nE\n    {text}.\n"""\n')
-    assert all(text not in rows.texts for rows in read(site).values())
+    for name, body in (("note", "Notes\n-----\n"), ("error", "Raises\n------\nE\n    ")):
+        text = f"Both summary and {name} have these very words"
+        write(site, "alpha/both.py", f'"""{text}.\n\n{body}{text}.\n"""\n')
+        splits = read(site)
+        assert not any(text in splits[name].texts for name in SPLITS)
 
 
 def test_the_largest_class_is_cut(site, monkeypatch):
     whole = read(site)
     monkeypatch.setattr(pyroles, "LARGEST", {"train": 90, "validation": 500, "test": 5})
     cut = read(site)
-    assert cut["validation"] == whole["validation"]
+    assert cut["validation"] == whole["validation"] and cut["unlabelled"] == whole["unlabelled"]
     assert Counter(cut["train"].labels)["explanation"] == 90
     assert Counter(cut["test"].labels) == dict.fromkeys(ROLES, 5)
     kept = [text for text in whole["test"].texts if text in set(cut["test"].texts)]
@@ -176,3 +181,8 @@ def test_the_installed_packages():
     assert not words["train"] & (words["validation"] | words["test"])
     texts = load_task_texts(data)
     assert list(texts.train) == list(corpus.train.texts)
+    more = load_task_texts(dataclasses.replace(data, mlm_splits=("unlabelled",)))
+    assert len(more.train) > 25_000
+    assert list(more.validation) == list(corpus.validation.texts)
+    learned = {pyroles._words(text) for text in more.train}
+    assert words["train"] < learned and not learned & (words["validation"] | words["test"])

@@ -39,11 +39,15 @@ ROLES = {
 LARGEST = {"train": 4000, "validation": 500, "test": 500}
 """Sentences of a class in each split at most; without this every third is of "parameters"."""
 
+UNLABELLED = "unlabelled"
+"""A fourth split for the MLM: all sentences of the training files, with and without a class."""
+
 _WINDOW = 5
 
 _Words = tuple[str, ...]
 
-_Found = tuple[str, int, str, str, _Words]  # what is counted, number, sentence, class, words
+_Found = tuple[str, int, str, str | None, _Words]
+"""What is counted, its number, sentence, class, words of the sentence."""
 
 
 def read_pyroles(
@@ -51,7 +55,7 @@ def read_pyroles(
     search_path: Sequence[str] | None = None,
     cache: Path | None = None,
 ) -> dict[str, Rows]:
-    """Sentences labelled with their role, as three splits.
+    """Sentences labelled with their role, as three splits, and `UNLABELLED` ones.
 
     A source file is in one split, chosen by its path inside the package, as in pydocs. Of
     sentences with the same words (case, numbers and punctuation aside) the first one stays, in the
@@ -81,12 +85,11 @@ def read_pyroles(
             f"found none of {', '.join(missing)}; install what is missing with its sources"
         )
     splits = _splits(docstrings)
+    for name, most in LARGEST.items():
+        splits[name] = _balanced(splits[name], most)
     return {
-        name: read_rows(
-            table_of_texts(f"pyroles {name}", (row[:4] for row in _balanced(splits[name], name))),
-            DataConfig(),
-        )
-        for name in SPLITS
+        name: read_rows(table_of_texts(f"pyroles {name}", (row[:4] for row in rows)), DataConfig())
+        for name, rows in splits.items()
     }
 
 
@@ -116,30 +119,32 @@ def _splits(docstrings: list[Document]) -> dict[str, list[_Found]]:
     ambiguous: set[_Words] = set()
     for package, path, line, text in docstrings:
         for section, sentence in sentences(text):
-            role, words = ROLES.get(section, ""), _words(sentence)
+            role, words = ROLES.get(section), _words(sentence)
             if words not in first:
                 first[words] = (f"{package}/{path} line", line, sentence, role, words)
                 files[words] = path
             elif first[words][3] != role:
                 ambiguous.add(words)
-    splits: dict[str, list[_Found]] = {name: [] for name in SPLITS}
+    splits: dict[str, list[_Found]] = {name: [] for name in (*SPLITS, UNLABELLED)}
     for words, row in first.items():
+        split = split_of(files[words])
+        if split == "train":
+            splits[UNLABELLED].append((*row[:3], None, words))
         if row[3] and words not in ambiguous:
-            splits[split_of(files[words])].append(row)
-    seen: set[_Words] = set()
-    for name, rows in splits.items():
-        if name != "train":
-            splits[name] = [row for row in rows if not _is_like(row[4], seen)]
+            splits[split].append(row)
+    seen = {window for row in splits[UNLABELLED] for window in _windows(row[4])}
+    for name in SPLITS[1:]:
+        splits[name] = [row for row in splits[name] if not _is_like(row[4], seen)]
         seen.update(window for row in splits[name] for window in _windows(row[4]))
     return splits
 
 
-def _balanced(rows: list[_Found], split: str) -> list[_Found]:
-    """At most so many of each class, chosen by a hash of the sentence, in their order."""
-    counts: Counter[str] = Counter()
+def _balanced(rows: list[_Found], most: int) -> list[_Found]:
+    """At most `most` of each class, chosen by a hash of the sentence, in their order."""
+    counts: Counter[str | None] = Counter()
     kept = set()
     for row in sorted(rows, key=lambda row: hashlib.sha256(row[2].encode()).digest()):
-        if counts[row[3]] < LARGEST[split]:
+        if counts[row[3]] < most:
             counts[row[3]] += 1
             kept.add(row[4])
     return [row for row in rows if row[4] in kept]

@@ -7,7 +7,6 @@ from pathlib import Path
 from jaxattn.config import DataConfig
 from jaxattn.data.corpora import listops, pydocs, pyroles
 from jaxattn.data.corpora.files import split_files, with_part
-from jaxattn.data.corpora.installed import SPLITS
 from jaxattn.data.corpora.known import CORPORA
 from jaxattn.data.read.formats import FORMATS, data_files
 from jaxattn.data.read.hub import open_hub
@@ -89,7 +88,7 @@ def open_source(data: DataConfig) -> Source:
 
 
 def _built_in(name: str, splits: dict[str, Rows]) -> Source:
-    return Source(name, SPLITS, lambda split, _: splits.get(split))
+    return Source(name, tuple(splits), lambda split, _: splits.get(split))
 
 
 def _listops(data: DataConfig) -> Source:
