@@ -30,13 +30,15 @@ FLAGS = {
     "exp": Flag("NAME", "name of the run"),
     "pretrain": Flag(
         "RUN", "the run to start from: NAME of a pretraining, tapt/NAME of a TAPT, with @STEP one "
-        "of its checkpoints instead of the best, or none for random weights",
+        "of its checkpoints instead of the best; a published encoder, by its folder or hub id; "
+        "or none for random weights",
     ),
     "stage": Flag(
         "STAGE", "which training of --config; default: pretrain, with --pretrain finetune", STAGES
     ),
     "run": Flag("FOLDER", "the folder of a run"),
     "input": Flag("FILE", "what is read"),
+    "revision": Flag("REVISION", "branch, tag or commit of a hub id; default: the newest commit"),
     "output": Flag("FOLDER", "the folder to write"),
     "format": Flag("FORMAT", "default: as --output ends", ("jsonl", "csv", "parquet")),
     "on_bad_row": Flag(
@@ -75,20 +77,22 @@ _TRAIN = "--config=configs/imdb.py --exp=imdb_lsh --pretrain=wiki_lsh"
 MODES = {mode.name: mode for mode in (
     Mode(
         "study", "the main job: train with every attention, and compare",
-        ("--config=configs/pydocs_quick.py",),
-        _flags("resume runs", exp="what the names of its runs begin with; default: the corpus"),
+        ("--config=configs/pydocs_quick.py",
+         "--config=configs/published.py --pretrain=minilm --config.data.path=reviews"),
+        _flags("pretrain revision resume runs",
+               exp="what the names of its runs begin with; default: the corpus"),
         config="needed", options=("study",),
     ),
     Mode(
         "recipe", "pretrain, TAPT and fine-tune under one name, each stage once",
         ("--config=configs/pydocs_quick.py --exp=quick",),
-        _flags("exp pretrain resume runs"), config="needed", options=("recipe",),
+        _flags("exp pretrain revision resume runs"), config="needed", options=("recipe",),
     ),
     Mode(
         "sweep", "a grid of runs side by side, started again where it stopped",
         ("--config=configs/sweeps/quick.py --dry_run",
          "--config=configs/sweeps/quick.py --config.sweep.parallel=2"),
-        _flags("pretrain dry_run runs", exp="name of the sweep; default: that of its file",
+        _flags("pretrain revision dry_run runs", exp="name of the sweep; default: that of its file",
                resume="run failed ones once more"),
         config="needed", options=("sweep", "plan"),
     ),
@@ -104,17 +108,21 @@ MODES = {mode.name: mode for mode in (
     ),
     Mode(
         "tapt", "go on with the MLM on a task's training texts (TAPT)",
-        (_TRAIN,), _flags("exp pretrain resume runs"), run="tapt",
+        (_TRAIN,), _flags("exp pretrain revision resume runs"), run="tapt",
+        options=("tapt",),
     ),
     Mode(
         "finetune", "train a classifier, from a pretrained encoder or from nothing",
         (_TRAIN, _TRAIN.replace("wiki_lsh", "tapt/imdb_lsh"), _TRAIN.replace("wiki_lsh", "none")),
-        _flags("exp pretrain resume runs"), run="finetune", options=("finetune", "peft", "head"),
+        _flags("exp pretrain revision resume runs"), run="finetune",
+        options=("finetune", "peft", "head"),
     ),
     Mode(
-        "import", "a Hugging Face BERT folder as a run to start from",
-        ("--input=bert-base-uncased --exp=bert",),
-        _flags("exp runs", input="the Hugging Face folder"), module="import_bert",
+        "import", "a published encoder, by folder or hub id, as a run to start from",
+        ("--input=google-bert/bert-base-uncased --exp=bert", "--input=my-bert-folder --exp=bert"),
+        _flags("exp revision runs",
+               input="a Hugging Face folder, or the id of a model of the Hugging Face hub"),
+        module="import_bert",
         config="data", options=("data",),
     ),
     Mode(

@@ -86,6 +86,7 @@ class Request:
     stage: str = ""
     run: str = ""
     input: str = ""
+    revision: str = ""
     output: str = ""
     format: str = ""
     on_bad_row: str = ""
@@ -105,7 +106,7 @@ class Request:
         """
         if self.config is None:
             raise self.mode.needs_config()
-        return filled_in(from_config_dict(self.config, inherited), self._given())
+        return filled_in(from_config_dict(self.config, inherited), self.given)
 
     @property
     def has_file(self) -> bool:
@@ -114,9 +115,10 @@ class Request:
 
     def names(self, option: str) -> bool:
         """Whether a flag names this option, as "data.path"."""
-        return option in self._given()
+        return option in self.given
 
-    def _given(self) -> frozenset[str]:
+    @property
+    def given(self) -> frozenset[str]:
         """The options that flags name."""
         flags = (arg.partition("=")[0] for arg in self.config_args)
         return frozenset(flag.removeprefix("--config.") for flag in flags)
@@ -124,7 +126,7 @@ class Request:
     def flagged_options(self, allowed: Sequence[str]) -> dict[str, Any]:
         """The options that flags name, dotted name -> value; InputError for one not `allowed`."""
         flat = {} if self.config is None else flatten(self.config.to_dict())
-        found = {name: flat[name] for name in sorted(self._given() - {"--config"})}
+        found = {name: flat[name] for name in sorted(self.given - {"--config"})}
         self._only(found, allowed)
         return found
 
@@ -142,9 +144,9 @@ class Request:
         given = flatten(self.config.to_dict())
         kept = ("data.max_length", "data.length_buckets")
         options = {k: v for k, v in given.items() if k.startswith("data.") and k not in kept}
-        flagged = self._given() - {"--config"}
+        flagged = self.given - {"--config"}
         self._only(sorted(flagged - options.keys()), others, "data.*, lengths excepted")
-        filled = to_plain(filled_in(replace(Config(), options), self._given()).data)
+        filled = to_plain(filled_in(replace(Config(), options), self.given).data)
         return {name: filled[name.removeprefix("data.")] for name in options} | {
             name: given[name] for name in others if name in flagged
         }
@@ -164,6 +166,17 @@ class Request:
             mode = self.mode.name
             raise InputError(f"--mode={mode} needs --{flag}, for example --{flag}={example}")
         return value
+
+    def started(self) -> "Request":
+        """Itself, with the run that --pretrain means; a published encoder is imported first.
+
+        Raises InputError where that cannot be.
+        """
+        # It imports JAX, whose environment is settled by now.
+        from jaxattn.stages.start import started_from
+
+        run = started_from(self.runs, self.pretrain, self.revision)
+        return dataclasses.replace(self, pretrain=run, revision="")
 
     def exp_or(self, otherwise: str) -> str:
         """--exp, or what stands for it: a name that other names can begin with."""

@@ -5,11 +5,14 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.hub_server import HubServer
 
 # The tests' tolerances are those of float32 on a CPU; the processes they start inherit this.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -99,3 +102,25 @@ def params() -> dict[str, Any]:
         "final_norm": {"scale": array(4)},
     }
     return {"encoder": encoder, "classifier": {"kernel": array(4, 3), "bias": array(3)}}
+
+
+@pytest.fixture
+def hub_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A hub on this machine, which this process asks in place of the real one; an empty cache."""
+    from huggingface_hub import constants
+
+    server, home = HubServer(), tmp_path / "hf"
+    home.mkdir()
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_ETAG_TIMEOUT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+    template = f"{server.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_URL_HOSTS", frozenset({"127.0.0.1"}), raising=False)
+    monkeypatch.setattr(constants, "HF_HOME", str(home))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+    yield server
+    server.shutdown()
+    server.server_close()

@@ -27,7 +27,7 @@ FLOORS = [
     {"attention", "data", "runs"},
     {"config_io"},
     {"config"},
-    {"processes", "console", "ops", "startup", "pictures"},
+    {"processes", "console", "ops", "startup", "pictures", "hub"},
     {"files"},
     {"errors"},
 ]
@@ -119,7 +119,7 @@ def test_these_do_not_need_jax(folder: str) -> None:
 
 
 HEAVY = {"wandb", "datasets", "matplotlib", "sklearn", "pandas", "ray"}
-HEAVY |= {"torch", "transformers", "safetensors"}
+HEAVY |= {"torch", "transformers", "safetensors", "huggingface_hub"}
 
 
 def test_heavy_imports_are_local() -> None:

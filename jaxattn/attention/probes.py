@@ -10,6 +10,9 @@ import jax
 
 _MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "OUT_OF_MEMORY")
 
+Ref = Any
+"""Memory that a Pallas kernel reads and writes; JAX has no public type for it."""
+
 TRUSTED = False
 """Set where programs are compiled for a GPU that is not at hand: no trial can run, and every kernel
 is taken to work."""

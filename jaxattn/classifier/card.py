@@ -115,7 +115,8 @@ def _metrics(results: Results) -> list[str]:
 
 def _stages(results: Results) -> list[str]:
     return [
-        f"- {stage.kind} `{stage.exp}` on `{stage.data}`, attention `{stage.attention}`, "
-        f"step {stage.step}."
+        f"- {stage.kind} `{stage.exp}`"
+        + (f" from `{stage.imported_from}`" if stage.imported_from else f" on `{stage.data}`")
+        + f", attention `{stage.attention}`, step {stage.step}."
         for stage in results.stages or ()
     ]

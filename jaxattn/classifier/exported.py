@@ -61,6 +61,8 @@ class About(TypedDict):
     pad_id: int
     cls_id: int
     sep_id: int
+    unk_id: int
+    special_ids: list[int]
 
 
 def write_export(target: Path, run: RunFolder, classifier: Classifier) -> About:
@@ -120,6 +122,8 @@ def write_programs(folder: Path, classifier: Classifier) -> About:
         "pad_id": special.pad,
         "cls_id": special.cls,
         "sep_id": special.sep,
+        "unk_id": special.unk,
+        "special_ids": special.distinct,
     }
     write_json(folder / "program.json", about)
     shutil.copyfile(SCRIPT, folder / "classify.py")

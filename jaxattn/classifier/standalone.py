@@ -72,10 +72,12 @@ def read(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     room = ABOUT["max_length"] - 2
-    rows = [
-        [ABOUT["cls_id"], *tokenizer.encode(text, add_special_tokens=False).ids[:room],
-         ABOUT["sep_id"]] for text in texts
-    ]  # fmt: skip
+    rows = []
+    for text in texts:
+        row = tokenizer.encode(text, add_special_tokens=False).ids
+        # A special token that the text spells out is none.
+        row = [ABOUT["unk_id"] if each in ABOUT["special_ids"] else each for each in row]
+        rows.append([ABOUT["cls_id"], *row[:room], ABOUT["sep_id"]])
     longest = max(map(len, rows))
     ids = np.array([row + [ABOUT["pad_id"]] * (longest - len(row)) for row in rows], np.int32)
     return ids, np.arange(longest) < np.array([[len(row)] for row in rows])

@@ -38,6 +38,7 @@ from jaxattn.config.train import (
     FinetuneConfig,
     LogConfig,
     PeftConfig,
+    TaptConfig,
     TrainConfig,
 )
 
@@ -46,7 +47,7 @@ __all__ = [
     "AttentionConfig", "BaselineConfig", "CheckpointConfig", "Config", "DataConfig",
     "FavorOptions", "FinetuneConfig", "HeadConfig", "LogConfig", "LshOptions", "ModelConfig",
     "PeftConfig", "PlanConfig", "PredictConfig", "ProfileConfig", "RecipeConfig", "Scope",
-    "SdpaOptions", "StudyConfig", "SweepConfig", "TokenizerConfig", "TrainConfig",
+    "SdpaOptions", "StudyConfig", "SweepConfig", "TaptConfig", "TokenizerConfig", "TrainConfig",
     "binding_options", "commented", "declared", "defaults", "flatten", "from_config_dict",
     "inherit_architecture", "of_scope", "read_tree", "read_yaml", "replace", "scope_of",
     "to_plain", "write_yaml",

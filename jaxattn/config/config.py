@@ -27,6 +27,7 @@ from jaxattn.config.train import (
     FinetuneConfig,
     LogConfig,
     PeftConfig,
+    TaptConfig,
     TrainConfig,
 )
 from jaxattn.errors import InputError, did_you_mean
@@ -44,6 +45,7 @@ class Config(Checked):
     tokenizer: TokenizerConfig = section(TokenizerConfig, "the vocabulary", scope=Scope.INHERITED)
     data: DataConfig = section(DataConfig, "the corpus")
     train: TrainConfig = section(TrainConfig, "optimisation")
+    tapt: TaptConfig = section(TaptConfig, "task-adaptive pretraining")
     finetune: FinetuneConfig = section(FinetuneConfig, "fine-tuning", scope=Scope.COST_FREE)
     peft: PeftConfig = section(PeftConfig, "which parameters fine-tuning trains")
     checkpoint: CheckpointConfig = section(CheckpointConfig, "saving", scope=Scope.BOOKKEEPING)

@@ -19,7 +19,9 @@ class TokenizerConfig(Checked, path="tokenizer."):
         choices=("wordpiece", "bytes", "words"),
     )
     path: str = option(
-        "", "an existing tokenizer.json or vocab.txt; empty: train one", scope=Scope.MACHINE
+        "",
+        "an existing tokenizer.json, vocab.txt, or vocab.json beside merges.txt; empty: train one",
+        scope=Scope.MACHINE,
     )
     vocab_size: int = option(
         8192, "largest size of a trained vocabulary; bytes are always 261", low=100, high=1_000_000

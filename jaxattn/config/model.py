@@ -12,6 +12,11 @@ class ModelConfig(Checked, path="model."):
 
     num_layers: int = option(4, "encoder blocks", low=1, high=128)
     hidden_dim: int = option(512, "hidden width D", low=1)
+    embedding_dim: int = option(
+        0, "width of the embeddings where it is another: a linear layer to the hidden width "
+        "follows them, as in ELECTRA; 0: model.hidden_dim",
+        low=0,
+    )  # fmt: skip
     mlp_dim: int = option(2048, "width of the feed-forward layer", low=1)
     num_heads: int = option(8, "attention heads H", low=1)
     qkv_dim: int = option(512, "width of queries, keys and values over all heads", low=1)
@@ -59,7 +64,17 @@ class ModelConfig(Checked, path="model."):
         """Width K of one head."""
         return self.qkv_dim // self.num_heads
 
+    @property
+    def embedding_width(self) -> int:
+        """Width of the tables of tokens, positions and types, and of what scores tokens."""
+        return self.embedding_dim or self.hidden_dim
+
     def _rules(self) -> None:
+        if self.embedding_dim == self.hidden_dim:
+            raise InputError(
+                f"model.embedding_dim: found {self.embedding_dim}, which is model.hidden_dim; "
+                "allowed: another width, or 0 for that one"
+            )
         if self.qkv_dim % self.num_heads:
             raise InputError(
                 f"model.qkv_dim: found {self.qkv_dim}, which is no multiple of model.num_heads = "
@@ -70,9 +85,10 @@ class ModelConfig(Checked, path="model."):
                 f"model.qkv_dim: found {self.qkv_dim}, which makes heads of odd width "
                 f"{self.head_width}; allowed with positions = rope: an even head width"
             )
-        if self.positions == "sinusoidal" and self.hidden_dim % 2:
+        if self.positions == "sinusoidal" and self.embedding_width % 2:
+            name = "embedding_dim" if self.embedding_dim else "hidden_dim"
             raise InputError(
-                f"model.hidden_dim: found {self.hidden_dim}; allowed with positions = sinusoidal: "
+                f"model.{name}: found {self.embedding_width}; allowed with positions = sinusoidal: "
                 "an even width"
             )
         if self.relative_buckets % 4:
@@ -94,7 +110,11 @@ class HeadConfig(Checked, path="head."):
         "mean", "how tokens become one vector",
         choices=("cls", "mean", "max"), scope=Scope.COST_FREE,
     )  # fmt: skip
-    pooler: str = option("none", "dense + tanh after pooling", choices=("bert", "none"))
+    pooler: str = option(
+        "none", "a dense layer after pooling, with tanh (bert, RoBERTa's is the same), relu "
+        "(DistilBERT's) or gelu (ELECTRA's)",
+        choices=("bert", "relu", "gelu", "none"),
+    )  # fmt: skip
     dropout: float = option(
         0.1, "dropout before the last linear layer",
         low=0.0, high=0.99, scope=Scope.TUNED | Scope.COST_FREE,

@@ -30,7 +30,14 @@ class StudyConfig(Checked, path="study."):
     attentions: tuple[str, ...] = option(
         ATTENTION_TYPES, "attentions to compare", choices=ATTENTION_TYPES, distinct=True
     )
-    tapt: bool = option(False, "TAPT between pretraining and fine-tuning")
+    tapt: bool = option(
+        False, "TAPT between pretraining and fine-tuning; from a published encoder (--pretrain) "
+        "with every attention, in place of study.adapt_steps",
+    )  # fmt: skip
+    adapt_steps: int = option(
+        300, "from a published encoder (--pretrain): steps on the task's texts (TAPT) where the "
+        "attention was exchanged; 0: fine-tuned at once", low=0,
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

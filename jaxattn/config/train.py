@@ -109,6 +109,18 @@ class TrainConfig(Checked, path="train."):
 
 
 @dataclasses.dataclass(frozen=True)
+class TaptConfig(Checked, path="tapt."):
+    """Going on with an encoder on the texts of a task."""
+
+    objective: str = option(
+        "auto", "mlm: masked language modelling; distill: where the attention is exchanged, the "
+        "hidden states of every block become those of the encoder before the exchange; auto: mlm, "
+        "but distill where the attention is exchanged and no MLM head was ever trained",
+        choices=("auto", "mlm", "distill"),
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
 class FinetuneConfig(Checked, path="finetune."):
     """What fine-tuning does otherwise than pretraining; pretraining ignores it."""
 

@@ -1,7 +1,7 @@
 """Predictions for the texts of a corpus, and what they are worth."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from jaxattn.evaluate.metrics import classification_metrics, confusion
 from jaxattn.evaluate.predict import Predictor, Trained
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.predictions import write_predictions
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
 class Read(NamedTuple):
@@ -29,7 +32,9 @@ class Read(NamedTuple):
 Reader = Callable[[Sequence[str]], Read]
 
 
-def cut_reader(config: Config, predictor: Predictor, trained: Trained, tokenizer: Any) -> Reader:
+def cut_reader(
+    config: Config, predictor: Predictor, trained: Trained, tokenizer: "Tokenizer"
+) -> Reader:
     """Reads the texts of a corpus as training did: long ones are cut."""
 
     def read(texts: Sequence[str]) -> Read:

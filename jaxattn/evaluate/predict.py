@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from jaxattn.config import Config
 from jaxattn.data.batches.masking import Masking, num_slots
@@ -38,9 +39,9 @@ class Trained(NamedTuple):
     `draws` are what the attentions draw from that key (`model.draws`); None: in every batch anew.
     """
 
-    params: Any
+    params: PyTree
     attention_key: jax.Array
-    draws: Any = None
+    draws: PyTree = None
 
     @property
     def rngs(self) -> dict[str, Any]:
@@ -208,7 +209,7 @@ def make_predictor(
     return Predictor(dict.fromkeys(lengths, model), order, pad_id=pad_id, place=place)
 
 
-def trained_by(config: Config, params: Any, step: int) -> Trained:
+def trained_by(config: Config, params: PyTree, step: int) -> Trained:
     """`params` of after `step` steps of a run of `config`, to be evaluated."""
     interval = config.attention.options.redraw_interval
     key = evaluation_attention_key(config.train.seed, step, interval)

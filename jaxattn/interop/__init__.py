@@ -1,1 +1,1 @@
-"""Pretrained weights from and to Hugging Face BERT folders."""
+"""Pretrained weights from and to Hugging Face folders, for the families in `families`."""

@@ -6,10 +6,10 @@ that they are for (1.5 ms against 0.4 on an H200), and they stay the same for ma
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from jaxattn.attention import ATTENTIONS
 from jaxattn.config import Config
@@ -17,7 +17,7 @@ from jaxattn.model.heads import MlmModel
 
 
 @functools.lru_cache(maxsize=8)
-def attention_draws(config: Config) -> Callable[[jax.Array], Any] | None:
+def attention_draws(config: Config) -> Callable[[jax.Array], PyTree] | None:
     """Key of the "attention" stream -> the collection `draws` of a model of this configuration.
 
     The layers of any model around its encoder would draw bitwise the same from that key. None where
@@ -28,7 +28,7 @@ def attention_draws(config: Config) -> Callable[[jax.Array], Any] | None:
     # The layers' paths in the model decide what they draw; its words and its head do not matter.
     model = MlmModel(config, vocab_size=1)
 
-    def draws(key: jax.Array) -> Any:
+    def draws(key: jax.Array) -> PyTree:
         keys = {"params": key, "attention": key}
         ids, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
         # All but the draws is left out when this is compiled.

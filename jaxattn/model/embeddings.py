@@ -9,6 +9,8 @@ from jaxtyping import Float, Int
 
 from jaxattn.errors import InputError
 from jaxattn.model import positions as position_ops
+from jaxattn.model.attention_layer import projection_init
+from jaxattn.model.dense import Dense
 from jaxattn.model.losses import scores
 from jaxattn.ops.lookup import plus, rows_of
 
@@ -22,6 +24,8 @@ class Embeddings(nn.Module):
     With `prompt_tokens` the row begins with so many trained vectors, the soft prompt of Lester et
     al. (2021): they have the first positions, and the result is [B, prompt_tokens + N, D].
     With `token_types` > 0 the embedding of a token's type is added too, as in BERT.
+    With `embedding_dim` > 0 all tables, the prompt and the norm have this width E instead of D, and
+    a linear layer E -> D follows, as in ELECTRA (Clark et al. 2020).
     """
 
     vocab_size: int
@@ -34,26 +38,30 @@ class Embeddings(nn.Module):
     dropout: float
     dtype: DTypeLike
     prompt_tokens: int = 0
+    embedding_dim: int = 0
 
     def setup(self) -> None:
         """Declares the tables."""
+        width = self.embedding_dim or self.hidden_dim
         self.tokens = nn.Embed(
-            self.vocab_size, self.hidden_dim, embedding_init=embedding_init, dtype=self.dtype
+            self.vocab_size, width, embedding_init=embedding_init, dtype=self.dtype
         )
         if self.positions == "learned":
             self.position_table = self.param(
-                "position_table", embedding_init, (self.max_seq_len, self.hidden_dim)
+                "position_table", embedding_init, (self.max_seq_len, width)
             )
         if self.prompt_tokens:
-            shape = (self.prompt_tokens, self.hidden_dim)
+            shape = (self.prompt_tokens, width)
             self.prompt = self.param("prompt", embedding_init, shape)
         if self.token_types:
             self.token_type_table = self.param(
-                "token_type_table", embedding_init, (self.token_types, self.hidden_dim)
+                "token_type_table", embedding_init, (self.token_types, width)
             )
         if self.normalize:
             self.norm = nn.LayerNorm(epsilon=self.norm_eps, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
+        if self.embedding_dim:
+            self.project = Dense(self.hidden_dim, kernel_init=projection_init, dtype=self.dtype)
 
     def __call__(
         self,
@@ -84,8 +92,9 @@ class Embeddings(nn.Module):
 
         if self.positions == "sinusoidal":
             # Vaswani et al. 2017, 3.4: without the factor the sinusoids drown the embeddings.
-            table_ND = position_ops.sinusoidal(length, self.hidden_dim)
-            x_BND = plus(x_BND * float(np.sqrt(self.hidden_dim)), at_positions(table_ND))
+            width = x_BND.shape[-1]
+            table_ND = position_ops.sinusoidal(length, width)
+            x_BND = plus(x_BND * float(np.sqrt(width)), at_positions(table_ND))
         elif self.positions == "learned":
             x_BND = plus(x_BND, at_positions(self.position_table[:length]))
         if self.token_types:
@@ -97,9 +106,11 @@ class Embeddings(nn.Module):
                 x_BND = plus(x_BND, rows_of(self.token_type_table, types_BN, self.dtype))
         if self.normalize:
             x_BND = self.norm(x_BND)
-        dropped: jax.Array = self.drop(x_BND, deterministic=deterministic)
-        return dropped
+        x_BND = self.drop(x_BND, deterministic=deterministic)
+        if self.embedding_dim:
+            x_BND = self.project(x_BND)
+        return x_BND
 
-    def attend(self, x_BSD: Float[jax.Array, "B S D"]) -> Float[jax.Array, "B S V"]:
+    def attend(self, x_BSE: Float[jax.Array, "B S E"]) -> Float[jax.Array, "B S V"]:
         """Scores against every token embedding (the tied output layer), float32."""
-        return scores(x_BSD, self.tokens.embedding.astype(self.dtype))
+        return scores(x_BSE, self.tokens.embedding.astype(self.dtype))

@@ -136,6 +136,7 @@ class Encoder(nn.Module):
         self.embeddings = Embeddings(
             vocab_size=self.vocab_size,
             hidden_dim=model.hidden_dim,
+            embedding_dim=model.embedding_dim,
             max_seq_len=model.max_seq_len,
             positions=model.positions,
             token_types=model.token_types,
@@ -231,6 +232,6 @@ class Encoder(nn.Module):
         x_BND = x_BND[:, :1] if first_only else x_BND
         return self.final_norm(x_BND) if model.norm == "pre" else x_BND
 
-    def attend(self, x_BSD: Float[jax.Array, "B S D"]) -> Float[jax.Array, "B S V"]:
-        """Scores against the token embeddings, float32."""
-        return self.embeddings.attend(x_BSD)
+    def attend(self, x_BSE: Float[jax.Array, "B S E"]) -> Float[jax.Array, "B S V"]:
+        """Scores against the token embeddings, float32; E is their width."""
+        return self.embeddings.attend(x_BSE)

@@ -1,20 +1,27 @@
 """Whole models: an encoder with the masked-language-model head or the classification head."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.core import FrozenDict
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, PyTree
 
 from jaxattn.config import Config
 from jaxattn.model.attention_layer import projection_init
 from jaxattn.model.dense import Dense
-from jaxattn.model.encoder import Encoder
+from jaxattn.model.encoder import ACTIVATIONS, Encoder
 from jaxattn.model.keys import init_key
 from jaxattn.ops.lookup import rows_of
+
+POOLERS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "bert": jnp.tanh,
+    "relu": ACTIVATIONS["relu"],
+    "gelu": ACTIVATIONS["gelu"],
+}
+"""`head.pooler` -> its activation."""
 
 COMPUTE_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 
@@ -29,7 +36,7 @@ class MlmModel(nn.Module):
         """Declares the encoder, the transform and the output bias."""
         model, dtype = self.config.model, COMPUTE_DTYPES[self.config.train.precision]
         self.encoder = Encoder(self.config, self.vocab_size, dtype)
-        self.transform = Dense(model.hidden_dim, kernel_init=projection_init, dtype=dtype)
+        self.transform = Dense(model.embedding_width, kernel_init=projection_init, dtype=dtype)
         self.norm = nn.LayerNorm(epsilon=model.norm_eps, dtype=dtype)
         self.output_bias = self.param("output_bias", nn.initializers.zeros, (self.vocab_size,))
 
@@ -46,8 +53,8 @@ class MlmModel(nn.Module):
         x_BND = self.encoder(ids_BN, key_mask_BN, segment_ids_BN, deterministic=deterministic)
         with jax.named_scope("mlm_head"):
             x_BSD = tokens_at(x_BND, positions_BS)
-            x_BSD = self.norm(nn.gelu(self.transform(x_BSD), approximate=False))
-            return self.encoder.attend(x_BSD) + self.output_bias
+            x_BSE = self.norm(nn.gelu(self.transform(x_BSD), approximate=False))
+            return self.encoder.attend(x_BSE) + self.output_bias
 
 
 def tokens_at(
@@ -78,7 +85,7 @@ def pool(
 
 
 class ClassifierModel(nn.Module):
-    """Encoder, pooling, optional BERT pooler (dense + tanh), dropout, linear layer.
+    """Encoder, pooling, optional pooler (dense + activation), dropout, linear layer.
 
     The encoder has the soft prompt or the adapters that `config.peft` says.
     """
@@ -93,7 +100,7 @@ class ClassifierModel(nn.Module):
         self.encoder = Encoder(
             self.config, self.vocab_size, dtype, peft.prompt_tokens, FrozenDict(peft.adapter_widths)
         )
-        if self.config.head.pooler == "bert":
+        if self.config.head.pooler != "none":
             self.pooler = Dense(self.config.model.hidden_dim, kernel_init=projection_init)
         self.drop = nn.Dropout(self.config.head.dropout)
         self.classifier = Dense(self.num_classes, kernel_init=nn.initializers.normal(stddev=0.02))
@@ -112,8 +119,8 @@ class ClassifierModel(nn.Module):
         )
         with jax.named_scope("classifier_head"):
             x_BD = pool(x_BND, key_mask_BN, pooling)
-            if self.config.head.pooler == "bert":
-                x_BD = jnp.tanh(self.pooler(x_BD))
+            if self.config.head.pooler != "none":
+                x_BD = POOLERS[self.config.head.pooler](self.pooler(x_BD))
             return self.classifier(self.drop(x_BD, deterministic=deterministic))
 
 
@@ -124,7 +131,7 @@ Rngs = Mapping[str, Any]
 
 
 def _logits(
-    model: nn.Module, params: Any, inputs: tuple[Any, ...], rngs: Rngs, deterministic: bool
+    model: nn.Module, params: PyTree, inputs: tuple[Any, ...], rngs: Rngs, deterministic: bool
 ) -> jax.Array:
     streams = {name: key for name, key in rngs.items() if name != "draws"}
     draws = {} if rngs.get("draws") is None else {"draws": rngs["draws"]}
@@ -134,7 +141,7 @@ def _logits(
 
 
 def mlm_logits(
-    model: MlmModel, params: Any, batch: Batch, rngs: Rngs, *, deterministic: bool
+    model: MlmModel, params: PyTree, batch: Batch, rngs: Rngs, *, deterministic: bool
 ) -> jax.Array:
     """Logits [B, S, V] at the `positions` of a batch `ids, mask, positions`, perhaps `segments`."""
     inputs = batch["ids"], batch["mask"], batch["positions"], batch.get("segments")
@@ -142,27 +149,27 @@ def mlm_logits(
 
 
 def class_logits(
-    model: nn.Module, params: Any, batch: Batch, rngs: Rngs, *, deterministic: bool
+    model: nn.Module, params: PyTree, batch: Batch, rngs: Rngs, *, deterministic: bool
 ) -> jax.Array:
     """Logits [B, num_classes] of a batch `ids, mask`."""
     return _logits(model, params, (batch["ids"], batch["mask"]), rngs, deterministic)
 
 
-def init_classifier(model: ClassifierModel, seed: int) -> Any:
+def init_classifier(model: ClassifierModel, seed: int) -> PyTree:
     """Parameters at step 0."""
     return _init(model, seed)
 
 
-def init_mlm(model: MlmModel, seed: int) -> Any:
+def init_mlm(model: MlmModel, seed: int) -> PyTree:
     """Parameters at step 0."""
     return _init(model, seed, jnp.zeros((1, 1), jnp.int32))
 
 
-def _init(model: nn.Module, seed: int, *positions: jax.Array) -> Any:
+def _init(model: nn.Module, seed: int, *positions: jax.Array) -> PyTree:
     keys = {"params": init_key(seed), "attention": init_key(seed)}
     ids, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
 
-    def init() -> Any:
+    def init() -> PyTree:
         return model.init(keys, ids, mask, *positions, deterministic=True)["params"]
 
     return jax.jit(init)()

@@ -1,10 +1,8 @@
 """Losses as sums and counts, so that parts of a batch add up exactly."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Int, Num, PyTree
 
 
 @jax.custom_vjp
@@ -19,11 +17,11 @@ def scores(
     return jnp.einsum("bsd,vd->bsv", x_BSD, table_VD, preferred_element_type=jnp.float32)
 
 
-def _scores_forward(x_BSD: jax.Array, table_VD: jax.Array) -> tuple[jax.Array, Any]:
+def _scores_forward(x_BSD: jax.Array, table_VD: jax.Array) -> tuple[jax.Array, PyTree]:
     return scores(x_BSD, table_VD), (x_BSD, table_VD)
 
 
-def _scores_backward(residuals: Any, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _scores_backward(residuals: PyTree, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
     x_BSD, table_VD = residuals
     change_BSV = cotangent.astype(x_BSD.dtype)
     dx_BSD = jnp.einsum("bsv,vd->bsd", change_BSV, table_VD)

@@ -9,12 +9,12 @@ the adapters, which are layers of it (`jaxattn.model`).
 import math
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import PyTree
 
 from jaxattn.config import PeftConfig
 from jaxattn.errors import InputError
@@ -37,12 +37,12 @@ def is_trained(path: tuple[str, ...]) -> bool:
     return path[0] != "encoder" or is_added(path)
 
 
-def cut(params: Any, method: str) -> tuple[Any, Any]:
+def cut(params: PyTree, method: str) -> tuple[PyTree, PyTree]:
     """What is trained of a classifier's parameters, and what is frozen: None for full."""
     return (params, None) if method == "full" else split(params, is_trained)
 
 
-def counts(trained: Any, frozen: Any) -> dict[str, int]:
+def counts(trained: PyTree, frozen: PyTree) -> dict[str, int]:
     """Numbers of parameters: in all, trained, and of those trained the ones a method has added."""
     trainable = count_parameters(trained)
     return {
@@ -52,7 +52,7 @@ def counts(trained: Any, frozen: Any) -> dict[str, int]:
     }
 
 
-def equipped(params: Any, config: PeftConfig, key: jax.Array, words: Sequence[int]) -> Any:
+def equipped(params: PyTree, config: PeftConfig, key: jax.Array, words: Sequence[int]) -> PyTree:
     """A classifier's parameters with what the model does not begin with by itself.
 
     These are LoRA's factors, and a prompt that begins as embeddings of tokens.
@@ -78,7 +78,7 @@ def equipped(params: Any, config: PeftConfig, key: jax.Array, words: Sequence[in
     return params
 
 
-def with_factors(params: Any, targets: Sequence[str], rank: int, key: jax.Array) -> Any:
+def with_factors(params: PyTree, targets: Sequence[str], rank: int, key: jax.Array) -> PyTree:
     """`params` with factors A [in, rank] and B [rank, out] beside the kernels of the targets.
 
     A is normal noise of variance 1 / in and B zero: the product changes nothing at first (Hu et
@@ -109,7 +109,7 @@ def with_factors(params: Any, targets: Sequence[str], rank: int, key: jax.Array)
     return unflatten_dict(flat)
 
 
-def folded(params: Any, config: PeftConfig, key: jax.Array | None = None) -> Any:
+def folded(params: PyTree, config: PeftConfig, key: jax.Array | None = None) -> PyTree:
     """Parameters of the model: each kernel W that has factors becomes W + alpha / r A B, float32.
 
     Args:
@@ -130,17 +130,17 @@ def folded(params: Any, config: PeftConfig, key: jax.Array | None = None) -> Any
     return unflatten_dict(flat)
 
 
-def complete(trained: Any, frozen: Any, config: PeftConfig) -> Any:
+def complete(trained: PyTree, frozen: PyTree, config: PeftConfig) -> PyTree:
     """Parameters of the model, to evaluate and to export, from the two parts."""
     return folded(joined(trained, frozen), config)
 
 
-def on_folded(loss_fn: Callable[..., Any], config: PeftConfig) -> Callable[..., Any]:
+def on_folded(loss_fn: Callable[..., PyTree], config: PeftConfig) -> Callable[..., PyTree]:
     """A loss of the model's parameters as one of the joined parts (`LossFn` of `train.steps`)."""
     if config.method != "lora":
         return loss_fn
 
-    def loss(params: Any, batch: Any, rngs: Any, deterministic: bool) -> Any:
+    def loss(params: PyTree, batch: PyTree, rngs: PyTree, deterministic: bool) -> PyTree:
         key = None if deterministic else rngs["dropout"]
         return loss_fn(folded(params, config, key), batch, rngs, deterministic)
 

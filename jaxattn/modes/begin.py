@@ -9,6 +9,7 @@ from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
 from jaxattn.stages.origin import pinned, pretrained_config
 from jaxattn.stages.precision import settled
+from jaxattn.stages.start import is_published, started_from
 
 
 def begun_or_new(
@@ -41,12 +42,17 @@ def begun_or_new_from(
 ) -> tuple[Config, str] | None:
     """As `begun_or_new`, of a run that starts from the checkpoint which is returned too.
 
-    `example` is a value of --pretrain for the error where it is missing.
+    `example` is a value of --pretrain for the error where it is missing. A published encoder is
+    imported first.
     """
     folder.must_be_free(request.resume)
     begun = folder.begun
     pretrain = folder.pretrained_from() if begun else request.needed("pretrain", example)
-    asked = request.pretrain.removeprefix("pretrain/")
+    given = request.pretrain
+    if not begun or is_published(request.runs, given):
+        given = started_from(request.runs, given or pretrain, request.revision)
+    pretrain = pretrain if begun else given
+    asked = given.removeprefix("pretrain/")
     if begun and asked not in ("", pretrain, pretrain.partition("@")[0]):
         raise InputError(f"--pretrain={request.pretrain}: {folder.path} is from {pretrain!r}")
 

@@ -5,10 +5,11 @@ from pathlib import Path
 from jaxattn.classifier.load import load_classifier
 from jaxattn.console import say
 from jaxattn.errors import InputError
-from jaxattn.interop.bert_export import write_bert
+from jaxattn.interop.export import write_published
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import SCRATCH
+from jaxattn.stages.imported import model_type_of
 from jaxattn.stages.origin import inherited_pooler, pinned, pretrained_params, source_of
 from jaxattn.stages.vocabulary import source_tokenizer
 
@@ -36,17 +37,25 @@ def _mlm(request: Request, target: Path) -> list[str]:
     if pooler is not None:
         params = {**params, "pooler": pooler}
     tokenizer = source_tokenizer(config, request.runs, name)
-    return write_bert(target, config, params, tokenizer, origin=f"{source.kind}/{name}")
+    return write_published(
+        target,
+        config,
+        params,
+        tokenizer,
+        model_type=model_type_of(source),
+        origin=f"{source.kind}/{name}",
+    )
 
 
 def _classifier(request: Request, target: Path) -> list[str]:
     folder = RunFolder(request.runs, "finetune", request.exp)
     found = load_classifier(folder)
-    return write_bert(
+    return write_published(
         target,
         found.config,
         found.trained.params,
         found.tokenizer,
+        model_type=model_type_of(folder),
         label_names=found.label_names,
         origin=f"finetune/{folder.exp}",
     )

@@ -11,7 +11,7 @@ def run(request: Request) -> int:
     Finished cells are left alone, interrupted ones go on; failed ones are run again with --resume.
     A cell that fails is noted with its cause, what depends on it is left out, and the others go on.
     """
-    cells = read_sweep(request)
+    cells = read_sweep(request.started())
     check_all(cells)
     if not request.dry_run:
         return run_sweep(cells)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+from jaxtyping import PyTree
 
 CPU_OPTIONS: dict[str, str | bool] = {
     "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
@@ -41,7 +42,7 @@ class Programs:
 
     def __init__(
         self,
-        function: Callable[..., Any],
+        function: Callable[..., PyTree],
         donate: bool,
         place: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
     ) -> None:
@@ -65,20 +66,20 @@ class Programs:
         """Whether the program for this batch's shapes is there."""
         return self._shapes(batch) in self._compiled
 
-    def lower(self, first: Any, batch: Mapping[str, Any]) -> jax.stages.Lowered:
+    def lower(self, first: PyTree, batch: Mapping[str, Any]) -> jax.stages.Lowered:
         """The program for these shapes before it is compiled; arguments may be abstract."""
         return self._jitted.lower(first, batch)
 
-    def compile(self, first: Any, batch: Mapping[str, Any]) -> None:
+    def compile(self, first: PyTree, batch: Mapping[str, Any]) -> None:
         """Compiles for these shapes."""
         self._compiled[self._shapes(batch)] = compiled(self.lower(first, self.place(batch)))
 
-    def prepare(self, first: Any, batch: Mapping[str, Any]) -> None:
+    def prepare(self, first: PyTree, batch: Mapping[str, Any]) -> None:
         """Compiles for these shapes unless that is done."""
         if not self.has(batch):
             self.compile(first, batch)
 
-    def __call__(self, first: Any, batch: Mapping[str, Any]) -> Any:
+    def __call__(self, first: PyTree, batch: Mapping[str, Any]) -> PyTree:
         """Runs the program for this batch's shapes, compiling it if need be."""
         self.prepare(first, batch)
         return self._compiled[self._shapes(batch)](first, self.place(batch))

@@ -7,17 +7,21 @@ from typing import Any
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import PyTree
+
+KeyPath = tuple[Any, ...]
+"""Where a leaf is in a pytree, as JAX tells it."""
 
 Params = dict[str, Any]
 """Parameters of a model, or a part of them: nested dicts of arrays."""
 
 
-def path_names(path: tuple[Any, ...]) -> tuple[str, ...]:
+def path_names(path: KeyPath) -> tuple[str, ...]:
     """The keys along a pytree path as strings."""
     return tuple(str(getattr(part, "key", getattr(part, "name", part))) for part in path)
 
 
-def flat_names(tree: Any) -> dict[str, Any]:
+def flat_names(tree: PyTree) -> dict[str, Any]:
     """Nested dicts of arrays as one dict with names such as "encoder/embeddings/..."."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {"/".join(path_names(path)): leaf for path, leaf in leaves}
@@ -35,16 +39,16 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def decay_mask(params: Any) -> Any:
+def decay_mask(params: PyTree) -> PyTree:
     """True where weight decay applies: everywhere but biases and layer norms (same structure)."""
 
-    def decays(path: tuple[Any, ...], _: Any) -> bool:
+    def decays(path: KeyPath, _: PyTree) -> bool:
         return path_names(path)[-1] not in ("bias", "output_bias", "scale", "relative_table")
 
     return jax.tree_util.tree_map_with_path(decays, params)
 
 
-def split(tree: Any, chosen: Callable[[tuple[str, ...]], bool]) -> tuple[Any, Any]:
+def split(tree: PyTree, chosen: Callable[[tuple[str, ...]], bool]) -> tuple[PyTree, PyTree]:
     """The leaves of nested dicts whose path is chosen, and the others; no empty dicts in either."""
     flat = flatten_dict(tree)
     parts = ({path: leaf for path, leaf in flat.items() if chosen(path) == side} for side in (1, 0))
@@ -52,17 +56,17 @@ def split(tree: Any, chosen: Callable[[tuple[str, ...]], bool]) -> tuple[Any, An
     return one, other
 
 
-def joined(one: Any, other: Any) -> Any:
+def joined(one: PyTree, other: PyTree) -> PyTree:
     """Nested dicts with the leaves of both, as they were before `split`."""
     return unflatten_dict({**flatten_dict(one), **flatten_dict(other)})
 
 
-def count_parameters(params: Any) -> int:
+def count_parameters(params: PyTree) -> int:
     """Number of scalars in a pytree of arrays."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def tree_hash(tree: Any) -> str:
+def tree_hash(tree: PyTree) -> str:
     """SHA-256 over names, types, shapes and contents of a pytree of arrays."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
@@ -72,10 +76,10 @@ def tree_hash(tree: Any) -> str:
     return digest.hexdigest()
 
 
-def shapes_differ(wanted: Any, found: Any) -> str:
+def shapes_differ(wanted: PyTree, found: PyTree) -> str:
     """The first leaf in which two pytrees differ in name or shape, as text; '' if none does."""
 
-    def described(tree: Any) -> dict[str, tuple[int, ...]]:
+    def described(tree: PyTree) -> dict[str, tuple[int, ...]]:
         leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
         return {"/".join(path_names(path)): leaf.shape for path, leaf in leaves}
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.core import freeze
+from jaxtyping import PyTree
 
 from jaxattn.attention import ATTENTIONS
 from jaxattn.classifier.load import load_classifier
@@ -27,6 +28,9 @@ from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import SCRATCH
 from jaxattn.stages.origin import pinned, pretrained_params, source_of
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
 LONGEST = 512
 """Tokens of a text; all weights of a row of this length still fit in little memory."""
 
@@ -37,8 +41,8 @@ class Checkpoint:
 
     run: RunFolder
     config: Config
-    tokenizer: Any
-    encoder_params: Any
+    tokenizer: "Tokenizer"
+    encoder_params: PyTree
     attention_key: jax.Array
     texts: Sequence[str]
 

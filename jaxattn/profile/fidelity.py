@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from jaxattn.attention import ATTENTIONS
 from jaxattn.model.encoder import Encoder
@@ -144,7 +145,7 @@ def _normalized(x_BNHK: jax.Array) -> jax.Array:
 
 
 def layer_inputs(
-    encoder: Encoder, params: Any, ids: jax.Array, key_mask: jax.Array, key: jax.Array
+    encoder: Encoder, params: PyTree, ids: jax.Array, key_mask: jax.Array, key: jax.Array
 ) -> list[LayerInputs]:
     """The inputs of every attention layer, first to last, of one evaluation of the encoder.
 
@@ -156,7 +157,7 @@ def layer_inputs(
       key: draws hashes and random features.
     """
 
-    def evaluate(params: Any) -> Any:
+    def evaluate(params: PyTree) -> PyTree:
         _, found = encoder.apply(
             {"params": params},
             ids,

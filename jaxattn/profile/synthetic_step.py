@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from jaxattn.config import Config
 from jaxattn.data.batches.masking import Masking, num_slots
@@ -196,7 +197,7 @@ def synthetic_step(
 
 def _task(
     config: Config, task: str, vocab_size: int, num_classes: int
-) -> tuple[LossFn, Callable[[int], tuple[Any, Any]]]:
+) -> tuple[LossFn, Callable[[int], tuple[PyTree, PyTree]]]:
     """The loss, and seed -> parameters at step 0, those trained and those frozen (or None)."""
     if task == "mlm":
         mlm = MlmModel(config, vocab_size)
@@ -204,7 +205,7 @@ def _task(
     classifier = ClassifierModel(config, vocab_size, num_classes)
     words = range(len(_SPECIAL), vocab_size)
 
-    def begin(seed: int) -> tuple[Any, Any]:
+    def begin(seed: int) -> tuple[PyTree, PyTree]:
         params = init_classifier(classifier, seed)
         params = equipped(params, config.peft, init_key(seed), words)
         return cut(params, config.peft.method)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from jaxattn.attention import ATTENTIONS
 from jaxattn.config import AttentionConfig
@@ -135,7 +136,7 @@ def attention_program(variant: Variant, what: str, inputs: Inputs) -> Program:
         call, arguments = attend(x)
         return call(*arguments)
 
-    def output_and_gradients(x: Inputs) -> tuple[jax.Array, Any]:
+    def output_and_gradients(x: Inputs) -> tuple[jax.Array, PyTree]:
         call, arguments = attend(x)
         out, pull = jax.vjp(call, *arguments)
         return out, pull(x.cotangent)

@@ -165,7 +165,9 @@ def _fields(results: Results) -> dict[str, Any]:
         "test_weighted_f1": test.get("weighted_f1"),
         "test_auroc": test.get("auroc"),
         "validation_macro_f1": validation.get("macro_f1"),
-        "validation_loss": validation.get("loss"),
+        # A distance to hidden states is no loss of an MLM.
+        "validation_loss": None if _distilled(results) else validation.get("loss"),
+        "exchange": results.attention_change,
         "peak_memory_mib": cost.peak_memory_MiB,
         "memory_kind": cost.peak_memory_kind,
         "joules_per_epoch": cost.energy_joules_per_epoch,
@@ -174,12 +176,20 @@ def _fields(results: Results) -> dict[str, Any]:
     }
 
 
+def _distilled(results: Results) -> bool:
+    return (results.attention_change or {}).get("objective") == "distill"
+
+
 def _told(results: Results) -> str | None:
     """The stages that led to a run in words; None for one that did not record them."""
     stages = results.stages
     if stages is None:
         return None
-    return " > ".join(f"{stage.kind} {stage.exp} ({stage.attention})" for stage in stages)
+    return " > ".join(
+        f"{stage.kind} {stage.exp} ({stage.attention}"
+        f"{f', from {stage.imported_from}' if stage.imported_from else ''})"
+        for stage in stages
+    )
 
 
 def _seconds_before(results: Results) -> float | None:

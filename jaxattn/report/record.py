@@ -56,7 +56,8 @@ class RunRecord:
     a finished run carries qualities and costs. `implementation` says how attention was computed for
     the longest inputs: xla, blockwise, cudnn or fused. `config`: 'section.option' -> value.
     `pretrain` is the run it started from, tapt/<exp> for a TAPT run; `stages` are all stages to it,
-    with their attentions; `pretrain_seconds` are those of all stages before it. `predictions` are
+    with their attentions; `pretrain_seconds` are those of all stages before it. `exchange`: of a
+    TAPT that exchanged the attention, what that lost and what training regained. `predictions` are
     those on the test split; where they are None, `predictions_fault` says why. `environment` is
     what environment.json says, {} where that cannot be read. `latency`: size of a batch -> its
     milliseconds and texts per second, where --mode=eval has measured them.
@@ -90,6 +91,7 @@ class RunRecord:
     steps: int | None = None
     pretrain_seconds: float | None = None
     stages: str | None = None
+    exchange: Mapping[str, Any] | None = dataclasses.field(default=None, repr=False)
     tokens_per_second: float | None = None
     peak_memory_mib: float | None = None
     memory_kind: str | None = None
@@ -109,6 +111,11 @@ class RunRecord:
     def is_mlm(self) -> bool:
         """Whether the run trained the MLM and has no classification results."""
         return KINDS[self.kind].mlm
+
+    @property
+    def distilled(self) -> bool:
+        """Whether the run is a TAPT that gave the encoder back what an exchange had lost."""
+        return self.exchange is not None and self.exchange.get("objective") == "distill"
 
     @property
     def settings(self) -> dict[str, Any]:

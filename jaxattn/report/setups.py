@@ -140,7 +140,7 @@ def group_setups(records: Sequence[RunRecord], headings: Mapping[Path, str]) -> 
         Setup(
             headings[runs[0].folder],
             str(runs[0].attention),
-            _shape_key(runs[0], headings),
+            _shape_key(runs[0], headings, mlm),
             budget(runs[0], mlm),
             tuple(runs),
         )
@@ -194,12 +194,16 @@ def _setup_key(record: RunRecord, headings: Mapping[Path, str], origin: object) 
     )
 
 
-def _shape_key(record: RunRecord, headings: Mapping[Path, str]) -> Key:
+def _shape_key(
+    record: RunRecord, headings: Mapping[Path, str], mlm: Mapping[str, RunRecord]
+) -> Key:
     def kept(path: str) -> bool:
         return _in_setup(path) and Scope.TUNED not in scope_of(path)
 
-    # A classifier that had TAPT is no yardstick for one that had none.
-    origin = record.pretrain and record.pretrain.startswith("tapt/")
+    # A classifier that had TAPT is no yardstick for one that had none; distilling its own encoder
+    # after an exchange of the attention told it nothing of the task.
+    name = record.pretrain or ""
+    origin = name.startswith("tapt/") and not (name in mlm and mlm[name].distilled)
     return *_measured_on(record, headings), origin, _options(record, kept), _method(record)
 
 
@@ -247,6 +251,9 @@ _BUDGET = {
 def budget(run: RunRecord, mlm: Mapping[str, RunRecord]) -> tuple[str, ...]:
     """Length of texts, epochs, steps, number of texts, and the steps of the stages before.
 
+    What an exchange of the attention took to be made good is a cost of that attention and no
+    part of the budget: the encoder learned nothing from it that it did not give before.
+
     Args:
       run: a fine-tuning.
       mlm: what a run that started from it calls a pretraining or TAPT -> that run.
@@ -261,6 +268,9 @@ def budget(run: RunRecord, mlm: Mapping[str, RunRecord]) -> tuple[str, ...]:
     while name and name not in followed:
         followed.add(name)
         origin = mlm.get(name)
+        if origin and origin.distilled:
+            name = origin.pretrain
+            continue
         steps = f" of {origin.steps} steps" if origin and origin.steps else ""
         before.append(("TAPT" if name.startswith("tapt/") else "pretraining") + steps)
         name = origin.pretrain if origin else None

@@ -8,6 +8,7 @@ from jaxattn.console import Column, shown, table, terminal
 from jaxattn.report.answer import answer
 from jaxattn.report.comparison import Comparison, Ranked
 from jaxattn.report.criteria import NOT_MEASURED, Criterion
+from jaxattn.report.exchange import exchanges
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,7 +67,7 @@ def _loss(row: Ranked) -> str:
 
 
 def print_comparison(comparison: Comparison, file: TextIO | None = None) -> None:
-    """Prints what to use, the tables, the causes of failures and the criteria that were measured.
+    """Prints what to use, the tables, exchanges of attention, failures and measured criteria.
 
     To `file`, by default the standard output.
     """
@@ -80,6 +81,8 @@ def print_comparison(comparison: Comparison, file: TextIO | None = None) -> None
     for each in run_tables(comparison):
         console.print(each)
         console.print()
+    for exchange in exchanges(comparison.records):
+        console.print(Text(exchange.sentence), soft_wrap=True)
     for line in causes(comparison):
         console.print(Text(line), soft_wrap=True)
     measured = [row for row in comparison.criteria if row.verdict != NOT_MEASURED]

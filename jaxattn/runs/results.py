@@ -58,7 +58,7 @@ class Stage:
     """One of the stages that led to a run, or the run itself.
 
     `step` is the checkpoint that is reported, or that went on; `imported_from` is the folder of
-    parameters that were trained elsewhere.
+    parameters that were trained elsewhere, and `model_type` the architecture they had there.
     """
 
     kind: str
@@ -69,6 +69,7 @@ class Stage:
     attention_options: Facts | None = dataclasses.field(default=None, metadata=NULL)
     cost: Cost | None = dataclasses.field(default=None, metadata=NULL)
     imported_from: str | None = None
+    model_type: str | None = None
 
     @classmethod
     def of(cls, kind: str, exp: str, config: Config, step: int | None, cost: Cost | None) -> Self:

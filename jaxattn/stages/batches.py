@@ -10,6 +10,7 @@ from jaxattn.data.batches.masking import Masking, num_slots
 from jaxattn.data.batches.order import BatchPlan, mlm_batch, singly
 from jaxattn.data.batches.packing import PackedPlan
 from jaxattn.data.tokens.arrays import TokenRows, special_ids
+from jaxattn.data.tokens.words import continuing
 from jaxattn.train.feed import NumpyBatch
 
 Plan = BatchPlan | PackedPlan
@@ -47,12 +48,9 @@ def program_steps(plan: Plan, start: int, end: int) -> list[int]:
 
 def make_masking(config: Config, tokenizer: Any) -> Masking:
     """What the MLM hides."""
-    continues = None
-    vocab = tokenizer.get_vocab()
-    if config.data.whole_words:
-        continues = np.zeros(len(vocab), bool)
-        continues[[number for token, number in vocab.items() if token.startswith("##")]] = True
-    return Masking(config.data.mask_rate, len(vocab), special_ids(tokenizer), continues)
+    continues = continuing(tokenizer) if config.data.whole_words else None
+    size = tokenizer.get_vocab_size()
+    return Masking(config.data.mask_rate, size, special_ids(tokenizer), continues)
 
 
 def mlm_batches(

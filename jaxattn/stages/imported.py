@@ -1,19 +1,21 @@
 """A published encoder as a run to start from."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from jaxattn.config import Config, flatten, to_plain
 from jaxattn.console import say
 from jaxattn.data.tokens.wordpiece import save_tokenizer
-from jaxattn.interop.bert_import import ImportedBert
-from jaxattn.interop.bert_names import MLM_HEAD, POOLER
+from jaxattn.interop.family import MLM_HEAD, POOLER
+from jaxattn.interop.hub import Fetched
+from jaxattn.interop.published import Published
 from jaxattn.model.heads import MlmModel, init_mlm
 from jaxattn.ops.trees import count_parameters, tree_hash
 from jaxattn.runs.folder import IMPORTED_FROM, RunFolder
+from jaxattn.runs.kinds import SCRATCH
 from jaxattn.runs.results import Cost, Results, Stage
 from jaxattn.stages import machine
+from jaxattn.stages.origin import stages_before
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.job import Tally
 
@@ -21,10 +23,10 @@ STEP = 0
 """Of the only checkpoint: nothing was trained here."""
 
 
-def import_bert(folder: RunFolder, config: Config, bert: ImportedBert, source: Path) -> None:
+def import_bert(folder: RunFolder, config: Config, bert: Published, source: Fetched) -> None:
     """Writes the run: configuration, tokenizer, one checkpoint, results with the provenance."""
     params, vocab_size = _whole(bert, config), bert.tokenizer.get_vocab_size()
-    folder.begin(config, {IMPORTED_FROM: str(source)}, machine.describe(config))
+    folder.begin(config, {IMPORTED_FROM: source.origin}, machine.describe(config))
     with folder.running():
         save_tokenizer(bert.tokenizer, folder.path / "tokenizer.json")
         document = {
@@ -45,14 +47,15 @@ def import_bert(folder: RunFolder, config: Config, bert: ImportedBert, source: P
             best_step=STEP,
             best_hash=tree_hash(params),
             imported={
-                "from": str(source),
+                **source.provenance(),
+                "model_type": bert.model_type,
                 "sha256": bert.hashes,
                 "parts": list(bert.parts),
                 "new": [MLM_HEAD] if MLM_HEAD not in bert.parts else [],
                 "left_out": list(bert.left_out),
             },
             cost=Cost(),
-            stages=(dataclasses.replace(origin, data=None),),
+            stages=(dataclasses.replace(origin, data=None, model_type=bert.model_type),),
             tokenizer={"vocabulary": vocab_size},
             device=machine.device_name(),
         ).write(folder.results_path)
@@ -67,7 +70,19 @@ def import_bert(folder: RunFolder, config: Config, bert: ImportedBert, source: P
         say("fine-tuning uses the pooler with head.pooling=cls and head.pooler=bert")
 
 
-def _whole(bert: ImportedBert, config: Config) -> dict[str, Any]:
+def model_type_of(folder: RunFolder) -> str:
+    """The `model_type` of `transformers` that a run goes back to: that of the import it began with.
+
+    "bert" where it began with none, or with one of a version that knew no other.
+    """
+    if folder.results_path.exists() and (stages := folder.results().stages):
+        return stages[0].model_type or "bert"
+    before = SCRATCH if folder.kind == "pretrain" else folder.pretrained_from()
+    first = None if before == SCRATCH else stages_before(folder.runs, before)[0]
+    return (first and first.model_type) or "bert"
+
+
+def _whole(bert: Published, config: Config) -> dict[str, Any]:
     """The parameters, with a new MLM head where the folder has none."""
     if MLM_HEAD in bert.parts:
         return bert.params

@@ -18,6 +18,8 @@ from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import SCRATCH
 from jaxattn.runs.results import Metrics, Results
 from jaxattn.stages.batches import make_masking, mlm_batches, mlm_plan
+from jaxattn.stages.change import AttentionChange, attention_change
+from jaxattn.stages.distill import distill, objective
 from jaxattn.stages.origin import FROM_SCRATCH, POOLER, Origin, begin_with, source_of
 from jaxattn.stages.parameters import carried_over, grown, tiled
 from jaxattn.stages.task import Outcome, Task
@@ -25,47 +27,6 @@ from jaxattn.stages.training import run_stage
 from jaxattn.stages.vocabulary import StageVocabulary, stage_vocabulary
 from jaxattn.train.sharding import BatchPlacement, check_batches, make_mesh
 from jaxattn.train.steps import mlm_loss
-
-
-@dataclasses.dataclass(frozen=True)
-class AttentionChange:
-    """The model before the change: its configuration and parameters, to be evaluated once.
-
-    `after` is the attention it has now.
-    """
-
-    config: Config
-    params: Params
-    after: str
-
-    def report(
-        self, before_change: Metrics, at_start: Metrics, trained: Metrics
-    ) -> dict[str, float | str | None]:
-        """For results.json, in nats per masked token; says it too.
-
-        `regained` is the share of the lost loss that training made good: above 1 where the trained
-        model is better than the one it began with, None where the change lost nothing. Training
-        on new texts would have helped the old attention as well: how much, only a second run
-        without the change tells.
-        """
-        losses = (before_change, at_start, trained)
-        before, swapped, after = (float(metrics["loss"] or 0.0) for metrics in losses)
-        lost = swapped - before
-        regained = (swapped - after) / lost if lost > 0 else None
-        kind = self.config.attention.type
-        told = "" if regained is None else f", {regained:.0%} of what was lost"
-        say(
-            f"validation loss: {before:.4f} with {kind}, {swapped:.4f} with {self.after} before "
-            f"any training, {after:.4f} after it{told}"
-        )
-        return {
-            "from": kind,
-            "to": self.after,
-            "loss_before": before,
-            "loss_changed": swapped,
-            "loss_trained": after,
-            "regained": regained,
-        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,9 +67,11 @@ def tapt(
     saved = {name: value for name, value in saved.items() if name != POOLER}
     first = tiled(grown(saved, vocabulary.origins), config.model.max_seq_len)
     change = attention_change(config, source_of(runs, pretrain)[0].saved_config()[0], first)
-    train_mlm(
-        folder, config, corpus, vocabulary, MlmStart(origin, first, change), stop_after=stop_after
-    )
+    if objective(config, change, runs, pretrain) == "distill" and change:
+        distill(folder, config, corpus, vocabulary, origin, first, change, stop_after)
+        return
+    start = MlmStart(origin, first, change)
+    train_mlm(folder, config, corpus, vocabulary, start, stop_after=stop_after)
 
 
 def train_mlm(
@@ -173,7 +136,8 @@ def train_mlm(
         at_end = evaluator.metrics(outcome.trained)
         changed = None
         if start and start.change and before_change and at_start:
-            changed = start.change.report(before_change, at_start, at_end)
+            losses = (float(m["loss"] or 0.0) for m in (before_change, at_start, at_end))
+            changed = start.change.report("mlm", *losses)
         return dataclasses.replace(
             results,
             vocabulary=vocabulary.report,
@@ -186,21 +150,3 @@ def train_mlm(
 
     run_stage(folder, config, task, mesh, finish, stop_after)
     say(f"finished: {folder.path}")
-
-
-def attention_change(config: Config, before: Config, params: Params) -> AttentionChange | None:
-    """None where the attention, its options among it, is that of the stage before.
-
-    Args:
-      config: of this stage.
-      before: of the one before.
-      params: the parameters it left, with the vocabulary and the positions of this stage.
-    """
-    own, kept = config.attention, before.attention
-    if (own.type, own.options) == (kept.type, kept.options):
-        return None
-    # Whatever else this stage changes is changed here too; weights are not dropped in evaluation.
-    model = dataclasses.replace(config.model, attention_dropout=0.0)
-    return AttentionChange(
-        dataclasses.replace(config, model=model, attention=kept), params, own.type
-    )

@@ -163,4 +163,6 @@ def stages_before(runs: Path, pretrain: str) -> list[Stage]:
     stage = Stage.of(source.kind, source.exp, config, step, cost)
     if origin := extra.get(IMPORTED_FROM):
         stage = dataclasses.replace(stage, data=None, imported_from=origin)
+        told = source.results().imported if source.results_path.exists() else None
+        stage = dataclasses.replace(stage, model_type=(told or {}).get("model_type"))
     return [*before, stage]

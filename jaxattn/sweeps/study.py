@@ -1,23 +1,25 @@
-"""The whole question at once: each attention pretrained, fine-tuned and compared."""
+"""The whole question at once: each attention trained, fine-tuned and compared."""
 
+import dataclasses
 import time
-from collections.abc import Sequence
 
+from jaxattn.config import Config, StudyConfig, flatten, to_plain
 from jaxattn.console import say
 from jaxattn.report.compare import compare
 from jaxattn.request import Request
+from jaxattn.stages.origin import pretrained_config
 from jaxattn.sweeps.chain import Call, run_stages
 
 
-def study_calls(exp: str, attentions: Sequence[str], tapt: bool = False) -> list[Call]:
+def study_calls(exp: str, study: StudyConfig) -> list[Call]:
     """The flags of every stage, in order; a stage follows from the one of its --pretrain."""
     calls: list[Call] = []
-    for attention in attentions:
+    for attention in study.attentions:
         name = f"{exp}_{attention}"
         chosen = f"--config.attention.type={attention}"
         calls.append(("--mode=pretrain", f"--exp={name}", chosen))
         source = name
-        if tapt:
+        if study.tapt:
             calls.append(("--mode=tapt", f"--exp={name}", f"--pretrain={name}"))
             source = f"tapt/{name}"
         calls.append(("--mode=finetune", f"--exp={name}", f"--pretrain={source}"))
@@ -25,11 +27,91 @@ def study_calls(exp: str, attentions: Sequence[str], tapt: bool = False) -> list
     return calls
 
 
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """The encoder that a study begins with.
+
+    Attributes:
+      run: as --pretrain names it.
+      config: its configuration; None for random weights.
+      given: the options that flags of the study set; they count for every attention.
+    """
+
+    run: str
+    config: Config | None
+    given: frozenset[str]
+
+    def exchange(self, attention: str) -> dict[str, object]:
+        """The options by which a stage has this attention; {} where it has it already.
+
+        What an attention cannot do is done by none of them: weights are dropped by exact attention
+        alone. Keys of their own stay, as LSH can have them: the published projections count.
+        """
+        if self.config is None:
+            return {"attention.type": attention}
+        options: dict[str, object] = {"attention.type": attention}
+        if attention == "reformer_lsh" != self.config.attention.type:
+            options["attention.reformer_lsh.shared_qk"] = False
+        options["model.attention_dropout"] = 0.0
+        options = {name: value for name, value in options.items() if name not in self.given}
+        before = flatten(to_plain(self.config))
+        changed = {name: value for name, value in options.items() if before[name] != value}
+        others = [name for name in self.given if name.startswith("attention.")]
+        return changed | ({"attention.allow_change": True} if changed or others else {})
+
+    def is_changed(self, attention: str) -> bool:
+        """Whether the blocks compute something else with this attention than in the encoder."""
+        if self.config is None:
+            return False
+        section = f"attention.{attention}."
+        own = any(name.startswith(section) for name in self.given)
+        return attention != self.config.attention.type or own
+
+
+def published_calls(exp: str, study: StudyConfig, start: Start) -> list[Call]:
+    """As `study_calls`, with one encoder for all: exchanged, adapted where it was, fine-tuned."""
+    calls: list[Call] = []
+    for attention in study.attentions:
+        name = f"{exp}_{attention}"
+        own = start.exchange(attention)
+        flags = tuple(f"--config.{option}={value}" for option, value in own.items())
+        source = start.run
+        if study.tapt or (study.adapt_steps and start.is_changed(attention)):
+            adapt = (
+                ()
+                if study.tapt
+                else (
+                    f"--config.train.max_steps={study.adapt_steps}",
+                    f"--config.train.epochs={study.adapt_steps}",
+                    # An MLM would teach it the task's texts, which the exact one has not had.
+                    "--config.tapt.objective=distill",
+                )
+            )
+            calls.append(("--mode=tapt", f"--exp={name}", f"--pretrain={source}", *flags, *adapt))
+            source = f"tapt/{name}"
+        calls.append(("--mode=finetune", f"--exp={name}", f"--pretrain={source}", *flags))
+    calls.append(("--mode=baseline", f"--exp={exp}_tfidf"))
+    return calls
+
+
+def calls_of(request: Request, config: Config, exp: str) -> list[Call]:
+    """All stages of the study that is asked for; a published encoder is imported now.
+
+    Raises:
+      InputError: --pretrain names nothing to start from.
+    """
+    if not request.pretrain:
+        return study_calls(exp, config.study)
+    request = request.started()
+    inherited = pretrained_config(request.runs, request.pretrain)
+    return published_calls(exp, config.study, Start(request.pretrain, inherited, request.given))
+
+
 def run_study(request: Request) -> int:
     """Runs what is missing of a study, then compares all runs under --runs; its exit code."""
     config = request.resolved()
     exp = request.exp_or(config.data.name)
-    calls = study_calls(exp, config.study.attentions, config.study.tapt)
+    calls = calls_of(request, config, exp)
     # The study chooses the attention; later stages inherit it.
     flags = [arg for arg in request.config_args if "--config.attention.type" not in arg]
     began = time.monotonic()

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
 from jaxattn.errors import InputError
@@ -36,8 +37,8 @@ def _digests(folder: Path) -> dict[str, str]:
     }
 
 
-def _abstract(tree: Any) -> Any:
-    def describe(leaf: Any) -> Any:
+def _abstract(tree: PyTree) -> PyTree:
+    def describe(leaf: PyTree) -> PyTree:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
     return jax.tree.map(describe, tree)
@@ -62,7 +63,7 @@ class Checkpoints:
     def save(
         self,
         step: int,
-        state: Any,
+        state: PyTree,
         document: dict[str, Any],
         best_step: int | None,
         eval_params: Params | None = None,
@@ -104,7 +105,7 @@ class Checkpoints:
         document: dict[str, Any] = json.loads(metadata.custom_metadata["document"])
         return document
 
-    def load(self, step: int, like: Any) -> Any:
+    def load(self, step: int, like: PyTree) -> PyTree:
         """The verified checkpoint's state, in the structure, shapes and dtypes of `like`.
 
         Raises InputError when the checkpoint holds arrays of other names, shapes or dtypes.
@@ -131,7 +132,7 @@ class Checkpoints:
         found = ocp.checkpointables_metadata(path).metadata
         is_array = lambda leaf: hasattr(leaf, "shape")  # noqa: E731
 
-        def empty(tree: Any) -> Any:
+        def empty(tree: PyTree) -> PyTree:
             return jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree, is_leaf=is_array)
 
         if EVAL_PARAMS in found:
@@ -167,7 +168,7 @@ class Checkpoints:
         return None
 
 
-def _described(tree: Any) -> dict[str, str]:
+def _described(tree: PyTree) -> dict[str, str]:
     """Parameter path -> 'dtype[shape]'; PRNG keys and empty optimizer states are left out."""
     leaves = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))[0]
     described = {}

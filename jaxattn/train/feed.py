@@ -1,10 +1,11 @@
 """Batches made ahead of the step that needs them, and put on the device."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 NumpyBatch = dict[str, np.ndarray]
 
@@ -17,7 +18,7 @@ _AHEAD = 4
 class Fed(NamedTuple):
     """A batch on the device, and the number of real tokens in it."""
 
-    batch: Any
+    batch: PyTree
     tokens: int
 
 
@@ -25,7 +26,7 @@ def feed(
     batch: Callable[[int], NumpyBatch],
     start: int,
     stop: int,
-    place: Callable[[Any], Any] = jax.device_put,
+    place: Callable[[PyTree], PyTree] = jax.device_put,
 ) -> Iterator[Fed]:
     """The batches of steps start, ..., stop - 1, which other threads make ahead.
 

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jaxtyping import PyTree
+
 from jaxattn.ops.programs import Programs
 from jaxattn.ops.trees import Params
 from jaxattn.runs.results import Metrics
@@ -31,7 +33,7 @@ class Tally:
     """
 
     loss: float = 0.0
-    correct: float = 0.0
+    correct: float | None = 0.0
     count: float = 0.0
     grad_norm: float = 0.0
     best_step: int | None = None
@@ -48,7 +50,9 @@ class Tally:
     def add(self, sums: dict[str, float]) -> None:
         """Adds the sums of one step."""
         self.loss += sums["loss"]
-        self.correct += sums["correct"]
+        # A loss that counts nothing as right has no such sum.
+        right = sums.get("correct")
+        self.correct = None if right is None else (self.correct or 0.0) + right
         self.count += sums["count"]
         self.grad_norm = sums["grad_norm"]
 
@@ -56,7 +60,9 @@ class Tally:
         """Means since the last call, and the last gradient norm; {} where all were skipped."""
         if not self.count:
             return {}
-        means = {"loss": self.loss / self.count, "accuracy": self.correct / self.count}
+        means = {"loss": self.loss / self.count}
+        if self.correct is not None:
+            means["accuracy"] = self.correct / self.count
         self.loss = self.correct = self.count = 0.0
         return means | {"grad_norm": self.grad_norm}
 
@@ -107,7 +113,7 @@ class Job:
     document: dict[str, Any]
     peak_memory: Callable[[], float]
     energy: Callable[[], float] | None = None
-    draw: Callable[[TrainState], Any] | None = None
+    draw: Callable[[TrainState], PyTree] | None = None
     redraw_interval: int = 1
 
     def validation_due(self, done: int) -> bool:

@@ -3,14 +3,14 @@
 import dataclasses
 import re
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import PyTree
 
 from jaxattn.config import FinetuneConfig, TrainConfig
-from jaxattn.ops.trees import path_names
+from jaxattn.ops.trees import KeyPath, path_names
 from jaxattn.train.rules import averaged_params, held, rule_name, rules_of
 
 
@@ -27,10 +27,10 @@ class Optimizer:
       averages: whether they are others.
     """
 
-    init: Callable[[Any], Any]
-    trained: Callable[[Any, jax.Array], Any]
-    update: Callable[..., tuple[Any, Any]]
-    eval_params: Callable[[Any, Any], Any]
+    init: Callable[[PyTree], PyTree]
+    trained: Callable[[PyTree, jax.Array], PyTree]
+    update: Callable[..., tuple[PyTree, PyTree]]
+    eval_params: Callable[[PyTree, PyTree], PyTree]
     averages: bool
 
 
@@ -60,14 +60,14 @@ def make_optimizer(
         # Rules of their own, so that moments and bias correction begin when the parameters do.
         rules |= {f"{name}_late": held(rule, frozen_steps) for name, rule in rules.items()}
 
-    def labels(params: Any) -> Any:
-        def label(path: tuple[Any, ...], late: bool) -> str:
+    def labels(params: PyTree) -> PyTree:
+        def label(path: KeyPath, late: bool) -> str:
             return rule_name(config, path_names(path)) + ("_late" if late else "")
 
         late = frozen_mask(params, settings, num_layers)
         return jax.tree_util.tree_map_with_path(label, late)
 
-    def trained(grads: Any, step: jax.Array) -> Any:
+    def trained(grads: PyTree, step: jax.Array) -> PyTree:
         if not freezes:
             return grads
         late = frozen_mask(grads, settings, num_layers)
@@ -100,14 +100,14 @@ def depth(path: tuple[str, ...], num_layers: int) -> int | None:
     return num_layers if path[1] == "final_norm" else 0
 
 
-def frozen_mask(params: Any, config: FinetuneConfig, num_layers: int) -> Any:
+def frozen_mask(params: PyTree, config: FinetuneConfig, num_layers: int) -> PyTree:
     """True for the parameters of `freeze_blocks` and below (same structure as `params`).
 
     With `freeze_pooler` for those of the pooler too: an imported BERT's is as pretrained as its
     blocks.
     """
 
-    def frozen(path: tuple[Any, ...], _: Any) -> bool:
+    def frozen(path: KeyPath, _: PyTree) -> bool:
         names = path_names(path)
         found = depth(names, num_layers)
         if found is HEAD:
@@ -117,7 +117,7 @@ def frozen_mask(params: Any, config: FinetuneConfig, num_layers: int) -> Any:
     return jax.tree_util.tree_map_with_path(frozen, params)
 
 
-def rate_ratios(params: Any, config: FinetuneConfig, num_layers: int) -> Any:
+def rate_ratios(params: PyTree, config: FinetuneConfig, num_layers: int) -> PyTree:
     """Learning rate of every parameter over `train.learning_rate` (same structure as `params`).
 
     The topmost block has the backbone's ratio, every block below `layer_decay` times that of the
@@ -125,7 +125,7 @@ def rate_ratios(params: Any, config: FinetuneConfig, num_layers: int) -> Any:
     al. 2020).
     """
 
-    def ratio(path: tuple[Any, ...], _: Any) -> float:
+    def ratio(path: KeyPath, _: PyTree) -> float:
         found = depth(path_names(path), num_layers)
         if found is HEAD:
             return config.head_lr_ratio

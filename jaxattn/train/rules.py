@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import PyTree
 from optax import GradientTransformationExtraArgs as Rule
 
 from jaxattn.config import TrainConfig
@@ -22,7 +23,7 @@ one weight decay serve both (Liu et al. 2025, "Muon is Scalable for LLM Training
 
 
 def rules_of(
-    config: TrainConfig, schedule: optax.Schedule, ratios: Callable[[Any], Any]
+    config: TrainConfig, schedule: optax.Schedule, ratios: Callable[[PyTree], PyTree]
 ) -> dict[str, Rule]:
     """Name -> rule; `rule_name` tells which parameter follows which.
 
@@ -73,8 +74,8 @@ def held(rule: Rule, until: int) -> Rule:
     rule = optax.with_extra_args_support(rule)
 
     def update(
-        grads: Any, state: Any, params: Any = None, *, step: jax.Array, **extra: Any
-    ) -> tuple[Any, Any]:
+        grads: PyTree, state: PyTree, params: PyTree = None, *, step: jax.Array, **extra: Any
+    ) -> tuple[PyTree, PyTree]:
         updates, next_state = rule.update(grads, state, params, step=step, **extra)
         active = step >= until
         # Adding -0.0 leaves every number bitwise as it is; adding 0.0 would turn -0.0 into 0.0.
@@ -84,7 +85,7 @@ def held(rule: Rule, until: int) -> Rule:
     return Rule(rule.init, update)
 
 
-def averaged_params(opt_state: Any, params: Any) -> Any:
+def averaged_params(opt_state: PyTree, params: PyTree) -> PyTree:
     """The parameters that schedule-free rules evaluate, x; `params` under any other rule.
 
     `params` are the point y at which gradients are taken. Where some parameters were held apart
@@ -113,10 +114,10 @@ def averaged_params(opt_state: Any, params: Any) -> Any:
     return params
 
 
-def _scaled_by_rate(schedule: optax.Schedule, ratios: Callable[[Any], Any]) -> Rule:
+def _scaled_by_rate(schedule: optax.Schedule, ratios: Callable[[PyTree], PyTree]) -> Rule:
     def update(
-        updates: Any, state: Any, params: Any = None, *, step: jax.Array, **_: Any
-    ) -> tuple[Any, Any]:
+        updates: PyTree, state: PyTree, params: PyTree = None, *, step: jax.Array, **_: PyTree
+    ) -> tuple[PyTree, PyTree]:
         rate = -schedule(step)
         return jax.tree.map(lambda u, ratio: rate * ratio * u, updates, ratios(updates)), state
 
@@ -124,7 +125,7 @@ def _scaled_by_rate(schedule: optax.Schedule, ratios: Callable[[Any], Any]) -> R
 
 
 def _minbert_adamw(
-    config: TrainConfig, schedule: optax.Schedule, ratios: Callable[[Any], Any]
+    config: TrainConfig, schedule: optax.Schedule, ratios: Callable[[PyTree], PyTree]
 ) -> Rule:
     """AdamW as the minBERT course defines it.
 
@@ -133,13 +134,14 @@ def _minbert_adamw(
     epsilon is added to the raw root, and what is decayed is the parameter after its step.
     """
 
-    def init(params: Any) -> optax.ScaleByAdamState:
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), zeros, zeros)
+    def init(params: PyTree) -> optax.ScaleByAdamState:
+        # Two trees: a step is donated every buffer of the state, each once.
+        mu, nu = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
+        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), mu, nu)
 
     def update(
-        grads: Any, state: Any, params: Any = None, *, step: jax.Array, **_: Any
-    ) -> tuple[Any, Any]:
+        grads: PyTree, state: PyTree, params: PyTree = None, *, step: jax.Array, **_: PyTree
+    ) -> tuple[PyTree, PyTree]:
         count = state.count + 1
         mu = jax.tree.map(lambda m, g: config.beta1 * m + (1 - config.beta1) * g, state.mu, grads)
         nu = jax.tree.map(
@@ -167,10 +169,10 @@ def _schedule_free(base: Rule, schedule: optax.Schedule, beta: float) -> Rule:
     rule = optax.contrib.schedule_free(base, schedule, beta)
 
     def update(
-        grads: Any, state: Any, params: Any = None, *, step: jax.Array, **extra: Any
-    ) -> tuple[Any, Any]:
+        grads: PyTree, state: PyTree, params: PyTree = None, *, step: jax.Array, **extra: Any
+    ) -> tuple[PyTree, PyTree]:
         # optax reads the rate of the average off its own count of updates.
-        result: tuple[Any, Any] = rule.update(
+        result: tuple[PyTree, PyTree] = rule.update(
             grads, state._replace(step_count=step), params, step=step, **extra
         )
         return result
@@ -178,7 +180,7 @@ def _schedule_free(base: Rule, schedule: optax.Schedule, beta: float) -> Rule:
     return Rule(rule.init, update)
 
 
-def _muon_axes(kernels: Any) -> Any:
+def _muon_axes(kernels: PyTree) -> PyTree:
     """Kernels are [in, out]: Flax's Dense, with the heads side by side in one axis."""
     return jax.tree.map(lambda _: optax.contrib.MuonDimensionNumbers(0, 1), kernels)
 

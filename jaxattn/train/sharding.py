@@ -13,20 +13,22 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jaxtyping import PyTree
 
 from jaxattn.config import TrainConfig
 from jaxattn.errors import InputError
-from jaxattn.ops.trees import path_names
+from jaxattn.ops.trees import KeyPath, path_names
 from jaxattn.train.steps import LossFn
 
 AXES = ("data", "fsdp")
 
-Step = Callable[[Any, Any], tuple[Any, Any]]
+Step = Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]
 """(state, batch) -> (next state, sums)."""
 
 RULES: tuple[tuple[str, P], ...] = (
     (r"embeddings/tokens/embedding", P(None, "fsdp")),
     (r"embeddings/(position|token_type)_table", P(None, "fsdp")),
+    (r"embeddings/project/kernel", P(None, "fsdp")),
     (r"attention/(query|key|value)/kernel", P("fsdp", None)),
     (r"attention/out/kernel", P(None, "fsdp")),
     (r"mlp/up/kernel", P("fsdp", None)),
@@ -70,10 +72,10 @@ def check_batches(config: TrainConfig, mesh: Mesh) -> None:
             )
 
 
-def shardings(mesh: Mesh, tree: Any) -> Any:
+def shardings(mesh: Mesh, tree: PyTree) -> PyTree:
     """The sharding of every array of a state or of parameters (same structure)."""
 
-    def sharding(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+    def sharding(path: KeyPath, leaf: PyTree) -> NamedSharding:
         return NamedSharding(mesh, spec("/".join(path_names(path)), leaf.shape, mesh))
 
     return jax.tree_util.tree_map_with_path(sharding, tree)
@@ -88,12 +90,12 @@ def spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> P:
     return P()
 
 
-def place(mesh: Mesh, tree: Any) -> Any:
+def place(mesh: Mesh, tree: PyTree) -> PyTree:
     """A state or parameters, on the devices."""
     return jax.device_put(tree, shardings(mesh, tree))
 
 
-def whole(mesh: Mesh, params: Any) -> Any:
+def whole(mesh: Mesh, params: PyTree) -> PyTree:
     """Parameters with all of each on every device, as evaluation takes them."""
     return jax.device_put(params, NamedSharding(mesh, P()))
 
@@ -106,20 +108,20 @@ def gathered(mesh: Mesh, loss_fn: LossFn) -> LossFn:
     """
     everywhere = NamedSharding(mesh, P())
 
-    def loss(params: Any, batch: Any, rngs: Any, deterministic: bool) -> Any:
+    def loss(params: PyTree, batch: PyTree, rngs: PyTree, deterministic: bool) -> PyTree:
         whole = jax.lax.with_sharding_constraint(params, everywhere)
         return loss_fn(whole, batch, rngs, deterministic)
 
     return loss
 
 
-def sharded_step(step: Step, lying: Any) -> Step:
+def sharded_step(step: Step, lying: PyTree) -> Step:
     """`step` with its next state left where the state lies (`shardings`).
 
     The compiler might cut it in another way, which the next call of the compiled step refuses.
     """
 
-    def function(state: Any, batch: Any) -> tuple[Any, Any]:
+    def function(state: PyTree, batch: PyTree) -> tuple[PyTree, PyTree]:
         next_state, sums = step(state, batch)
         return jax.lax.with_sharding_constraint(next_state, lying), sums
 

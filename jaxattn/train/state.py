@@ -1,12 +1,12 @@
 """What a run carries from step to step, and the PRNG keys that follow from it."""
 
 import dataclasses
-from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import PyTree
 
 from jaxattn.ops.trees import Params
 from jaxattn.train.optimizer import Optimizer
@@ -27,7 +27,7 @@ class TrainState:
     step: jax.Array
     key: jax.Array
     loss_scale: LossScale | None = None
-    draws: Any = None
+    draws: PyTree = None
 
 
 @flax.struct.dataclass

@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import PyTree
 
 from jaxattn.config import Config
 from jaxattn.model.draws import attention_draws
@@ -22,14 +22,15 @@ from jaxattn.train.state import TrainState, frozen_of
 
 Sums = dict[str, jax.Array]
 
-LossFn = Callable[[Any, Batch, Rngs, bool], Sums]
-"""Parameters, batch, PRNG streams, deterministic -> sums `loss`, `correct`, `count`."""
+LossFn = Callable[[PyTree, Batch, Rngs, bool], Sums]
+"""Parameters, batch, PRNG streams, deterministic -> sums `loss`, `count` and, of a choice among
+classes or words, `correct`."""
 
 
 def mlm_loss(model: MlmModel) -> LossFn:
     """Sums over the masked positions of a batch `ids, mask, positions, targets, weights`."""
 
-    def loss(params: Any, batch: Batch, rngs: Rngs, deterministic: bool) -> Sums:
+    def loss(params: PyTree, batch: Batch, rngs: Rngs, deterministic: bool) -> Sums:
         logits_BSV = mlm_logits(model, params, batch, rngs, deterministic=deterministic)
         return cross_entropy_sums(logits_BSV, batch["targets"], batch["weights"])
 
@@ -42,7 +43,7 @@ def classification_loss(
     """Sums over the rows of a batch `ids, mask, labels, weights`; see `cross_entropy_sums`."""
     by_class = None if class_weights is None else jnp.asarray(class_weights, jnp.float32)
 
-    def loss(params: Any, batch: Batch, rngs: Rngs, deterministic: bool) -> Sums:
+    def loss(params: PyTree, batch: Batch, rngs: Rngs, deterministic: bool) -> Sums:
         logits_BC = class_logits(model, params, batch, rngs, deterministic=deterministic)
         return cross_entropy_sums(
             logits_BC,
@@ -79,7 +80,7 @@ def make_train_step(
     gradients of the others are never computed.
     """
 
-    def gradients(params: Any, batch: Batch, state: TrainState) -> tuple[Any, Sums]:
+    def gradients(params: PyTree, batch: Batch, state: TrainState) -> tuple[PyTree, Sums]:
         """Gradients of the mean loss, and the sums."""
         factor = jnp.ones(())
         if state.loss_scale is not None:
@@ -88,7 +89,7 @@ def make_train_step(
 
         frozen = frozen_of(state)
 
-        def scaled_loss(params: Any, part: Batch, rngs: Rngs) -> tuple[jax.Array, Sums]:
+        def scaled_loss(params: PyTree, part: Batch, rngs: Rngs) -> tuple[jax.Array, Sums]:
             every = params if frozen is None else joined(params, frozen)
             sums = loss_fn(every, part, rngs, False)
             return sums["loss"] * factor, sums
@@ -103,7 +104,7 @@ def make_train_step(
             grads, sums = grad_fn(params, batch, rngs | {"dropout": drop})
         else:
 
-            def add(carry: Any, numbered_part: tuple[jax.Array, Batch]) -> tuple[Any, None]:
+            def add(carry: PyTree, numbered_part: tuple[jax.Array, Batch]) -> tuple[PyTree, None]:
                 index, part = numbered_part
                 part_rngs = rngs | {"dropout": jax.random.fold_in(drop, index)}
                 return jax.tree.map(jnp.add, carry, grad_fn(params, part, part_rngs)), None
@@ -112,10 +113,9 @@ def make_train_step(
             parts = jax.tree.map(
                 lambda x: x.reshape(-1, accumulation, *x.shape[1:]).swapaxes(0, 1), dict(batch)
             )
-            zeros = (
-                jax.tree.map(jnp.zeros_like, params),
-                {name: jnp.zeros(()) for name in ("loss", "correct", "count")},
-            )
+            first = jax.tree.map(lambda x: x[0], parts)
+            shapes = jax.eval_shape(grad_fn, params, first, rngs | {"dropout": drop})
+            zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
             (grads, sums), _ = jax.lax.scan(add, zeros, (jnp.arange(accumulation), parts))
         divisor = jnp.maximum(sums["count"], 1.0)
         if state.loss_scale is not None:
@@ -153,7 +153,7 @@ def make_train_step(
     return train_step
 
 
-def step_draws(config: Config) -> Callable[[TrainState], Any] | None:
+def step_draws(config: Config) -> Callable[[TrainState], PyTree] | None:
     """State -> the `draws` of its step, bitwise those that the step would draw itself.
 
     None where the attention draws nothing that takes long.
@@ -163,7 +163,7 @@ def step_draws(config: Config) -> Callable[[TrainState], Any] | None:
         return None
     interval = config.attention.options.redraw_interval
 
-    def of_step(key: jax.Array, step: jax.Array) -> Any:
+    def of_step(key: jax.Array, step: jax.Array) -> PyTree:
         return draws(attention_key(key, step, interval))
 
     compiled = jax.jit(of_step)

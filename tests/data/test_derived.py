@@ -120,6 +120,7 @@ def test_streaming_fetches_no_more_than_it_needs(monkeypatch):
 
     stream = datasets.IterableDatasetDict({"train": datasets.IterableDataset.from_generator(rows)})
     asked = {}
+    monkeypatch.setattr("jaxattn.data.read.hub.silence", lambda: "")
     monkeypatch.setattr(
         datasets, "load_dataset", lambda *args, **kwargs: asked.update(kwargs) or stream
     )

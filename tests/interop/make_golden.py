@@ -1,8 +1,8 @@
-"""Writes golden_bert.npz: what `transformers` computes with the model of conftest.py.
+"""Writes golden_bert.npz and the like: what `transformers` computes with models of conftest.py.
 
     python tests/interop/make_golden.py
 
-It needs torch and transformers; the test that reads the file does not.
+It needs torch and transformers; the tests that read the files do not.
 """
 
 import tempfile
@@ -11,7 +11,15 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from conftest import POSITIONS, WORDS, shapes, write_folder
+from conftest import (
+    POSITIONS,
+    RELATIVES,
+    WORDS,
+    relative_shapes,
+    shapes,
+    write_folder,
+    write_relative,
+)
 
 LENGTHS = (9, 6)
 IDS = (7 * np.arange(18).reshape(2, 9) + 5) % WORDS
@@ -47,5 +55,31 @@ def main() -> None:
     print(f"{path}: {path.stat().st_size:,} bytes")
 
 
+def relative(kind: str) -> None:
+    """Saves ids, hidden states and MLM logits of another family, with padding."""
+    mask = np.arange(9) < np.array(LENGTHS)[:, None]
+    # Those with positions after the padding tell padding by its id.
+    ids = np.where(mask, 2 + IDS % (WORDS - 2), RELATIVES[kind]["pad_token_id"])
+    with tempfile.TemporaryDirectory() as root:
+        folder = write_relative(Path(root) / kind, kind)
+        model = transformers.AutoModelForMaskedLM.from_pretrained(folder).eval()
+    named = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    assert relative_shapes(kind).items() <= named.items()
+    given = {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask.astype(np.int64))}
+    with torch.no_grad():
+        found = model(**given, output_hidden_states=True)
+    path = Path(__file__).with_name(f"golden_{kind}.npz")
+    np.savez_compressed(
+        path,
+        ids=ids.astype(np.int32),
+        mask=mask,
+        hidden=np.stack([h.numpy() for h in found.hidden_states]),
+        logits=found.logits.numpy(),
+    )
+    print(f"{path}: {path.stat().st_size:,} bytes")
+
+
 if __name__ == "__main__":
     main()
+    for name in RELATIVES:
+        relative(name)

@@ -10,10 +10,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from jaxattn.config import Config, replace
+from jaxattn.data.tokens.arrays import SpecialIds
 from jaxattn.errors import InputError
-from jaxattn.interop.bert_config import document_of, model_options
-from jaxattn.interop.bert_export import write_bert
-from jaxattn.interop.bert_import import read_bert
+from jaxattn.interop.export import write_published
+from jaxattn.interop.options import document_of, model_options
+from jaxattn.interop.published import read_published
 
 Make = Callable[..., Path]
 Weights = Callable[[], dict[str, np.ndarray]]
@@ -26,14 +27,14 @@ def same(found: dict, wanted: dict) -> None:
 
 def refused(folder: Path, *words: str) -> None:
     with pytest.raises(InputError) as error:
-        read_bert(folder)
+        read_published(folder)
     assert "\n" not in str(error.value)
     for word in words:
         assert word in str(error.value)
 
 
 def test_options_are_those_of_the_model(bert_folder: Path) -> None:
-    bert = read_bert(bert_folder)
+    bert = read_published(bert_folder)
     model = bert.config.model
     assert (model.num_layers, model.hidden_dim, model.mlp_dim, model.num_heads) == (2, 16, 24, 2)
     assert (model.qkv_dim, model.max_seq_len, model.token_types) == (16, 12, 2)
@@ -59,10 +60,10 @@ def test_old_names_and_names_without_prefix_are_the_same(
     old["cls.predictions.decoder.weight"] = old["bert.embeddings.word_embeddings.weight"]
     old["cls.predictions.decoder.bias"] = old["cls.predictions.bias"]
     old["bert.embeddings.position_ids"] = np.arange(12)[None]
-    wanted = read_bert(bert_folder).params
-    same(read_bert(make_folder(tmp_path / "old", old)).params, wanted)
+    wanted = read_published(bert_folder).params
+    same(read_published(make_folder(tmp_path / "old", old)).params, wanted)
     short = {name.removeprefix("bert."): value for name, value in made_weights().items()}
-    same(read_bert(make_folder(tmp_path / "short", short)).params, wanted)
+    same(read_published(make_folder(tmp_path / "short", short)).params, wanted)
 
 
 def test_half_precision_becomes_float32(
@@ -72,7 +73,7 @@ def test_half_precision_becomes_float32(
 
     for dtype in (np.float16, ml_dtypes.bfloat16):
         given = {name: value.astype(dtype) for name, value in made_weights().items()}
-        bert = read_bert(make_folder(tmp_path / np.dtype(dtype).name, given))
+        bert = read_published(make_folder(tmp_path / np.dtype(dtype).name, given))
         kernel = bert.params["encoder"]["blocks_1"]["attention"]["query"]["kernel"]
         assert kernel.dtype == np.float32
         np.testing.assert_array_equal(kernel, given[QUERY].T.astype(np.float32))
@@ -82,7 +83,7 @@ def test_parts_may_be_absent_but_not_half_of_one(
     tmp_path: Path, make_folder: Make, made_weights: Weights
 ) -> None:
     inner = {n: v for n, v in made_weights().items() if n.startswith("bert.") and "pool" not in n}
-    assert read_bert(make_folder(tmp_path / "inner", inner)).parts == ("encoder",)
+    assert read_published(make_folder(tmp_path / "inner", inner)).parts == ("encoder",)
     half = inner | {"bert.pooler.dense.bias": np.zeros(16, np.float32)}
     refused(make_folder(tmp_path / "half", half), "1 missing: bert.pooler.dense.weight")
 
@@ -120,7 +121,7 @@ def test_wrong_tensors_are_named(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"model_type": "roberta"}, ["model_type", "'roberta'", "'bert'"]),
+        ({"model_type": "gpt2"}, ["model_type", "'gpt2'", "'bert'"]),
         ({"hidden_act": "gelu_new"}, ["hidden_act", "'gelu_new'", "exact GELU"]),
         ({"position_embedding_type": "relative_key"}, ["position_embedding_type"]),
         ({"is_decoder": True}, ["is_decoder"]),
@@ -174,8 +175,8 @@ def test_shards_are_read_by_their_index(
         save_file(half, folder / file)
     path = folder / "model.safetensors.index.json"
     path.write_text(json.dumps({"weight_map": index}))
-    bert = read_bert(folder)
-    same(bert.params, read_bert(bert_folder).params)
+    bert = read_published(folder)
+    same(bert.params, read_published(bert_folder).params)
     assert set(bert.hashes) == {"config.json", *halves}
     path.write_text(json.dumps({"weight_map": index | {QUERY: "a.safetensors"}}))
     refused(folder, QUERY, "in b.safetensors")
@@ -186,43 +187,44 @@ def test_shards_are_read_by_their_index(
 
 
 def test_what_is_exported_is_imported_bit_for_bit(tmp_path: Path, bert_folder: Path) -> None:
-    bert = read_bert(bert_folder)
-    write_bert(tmp_path / "out", bert.config, bert.params, bert.tokenizer, origin="here")
-    again = read_bert(tmp_path / "out")
+    bert = read_published(bert_folder)
+    write_published(tmp_path / "out", bert.config, bert.params, bert.tokenizer, origin="here")
+    again = read_published(tmp_path / "out")
     same(again.params, bert.params)
     assert again.config == bert.config
     assert again.tokenizer.to_str() == bert.tokenizer.to_str()
     with pytest.raises(InputError, match="exists already"):
-        write_bert(tmp_path / "out", bert.config, bert.params, bert.tokenizer, origin="here")
+        write_published(tmp_path / "out", bert.config, bert.params, bert.tokenizer, origin="here")
 
 
 def test_a_run_that_is_no_bert_is_not_exported(tmp_path: Path, bert_folder: Path) -> None:
-    bert = read_bert(bert_folder)
+    bert = read_published(bert_folder)
     for values, word in (
         ({"model.norm": "pre"}, "model.norm"),
         ({"model.positions": "rope"}, "model.positions"),
         ({"attention.type": "performer_favor", "model.attention_dropout": 0.0}, "attention.type"),
         ({"model.qkv_dim": 8}, "model.qkv_dim"),
         ({"model.activation": "relu"}, "model.activation"),
+        ({"model.embedding_dim": 8}, "model.embedding_dim"),
     ):
         config = replace(bert.config, values)
         with pytest.raises(InputError, match=f"tapt/x: {word}: found"):
-            write_bert(tmp_path / "out", config, bert.params, bert.tokenizer, origin="tapt/x")
+            write_published(tmp_path / "out", config, bert.params, bert.tokenizer, origin="tapt/x")
     assert not list(tmp_path.iterdir())
 
 
 def test_parameters_that_a_bert_has_no_place_for_are_not_dropped(
     tmp_path: Path, bert_folder: Path
 ) -> None:
-    bert = read_bert(bert_folder)
+    bert = read_published(bert_folder)
     params = bert.params | {"encoder": bert.params["encoder"] | {"lora": {"a": np.ones(1)}}}
     with pytest.raises(InputError, match=r"tapt/x: encoder/lora/a has no place"):
-        write_bert(tmp_path / "out", bert.config, params, bert.tokenizer, origin="tapt/x")
+        write_published(tmp_path / "out", bert.config, params, bert.tokenizer, origin="tapt/x")
     assert not list(tmp_path.iterdir())
 
 
 def test_config_json_there_and_back() -> None:
     values = {"model.norm": "post", "model.positions": "learned", "model.token_types": 3}
     config = replace(Config(), values)
-    found = model_options(document_of(config, 100, 0), "config.json")
+    found = model_options(document_of(config, "bert", 100, SpecialIds(*range(5))), "config.json")
     assert replace(Config(), found).model == config.model

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from jaxattn.config import replace
-from jaxattn.interop.bert_import import ImportedBert, read_bert
+from jaxattn.interop.published import Published, read_published
 from jaxattn.model.embeddings import Embeddings
 from jaxattn.model.encoder import Encoder, EncoderBlock
 from jaxattn.model.heads import ClassifierModel, MlmModel
@@ -21,7 +21,7 @@ from jaxattn.model.heads import ClassifierModel, MlmModel
 GOLDEN = Path(__file__).with_name("golden_bert.npz")
 
 
-def outputs(bert: ImportedBert, ids: Any, mask: Any, types: Any) -> dict[str, Any]:
+def outputs(bert: Published, ids: Any, mask: Any, types: Any) -> dict[str, Any]:
     """Hidden states of embeddings and blocks [layers + 1, B, N, D], pooled output, MLM logits."""
     words, width = bert.tokenizer.get_vocab_size(), bert.config.model.hidden_dim
     encoder = Encoder(bert.config, words, jnp.float32)
@@ -63,7 +63,7 @@ def outputs(bert: ImportedBert, ids: Any, mask: Any, types: Any) -> dict[str, An
     return jax.device_get(jax.jit(apply)(bert.params))
 
 
-def check(bert: ImportedBert, wanted: Any) -> None:
+def check(bert: Published, wanted: Any) -> None:
     mask = wanted["mask"]
     assert not mask.all(), "padding has to be there"
     found = outputs(bert, *(jnp.asarray(wanted[name]) for name in ("ids", "mask", "types")))
@@ -79,7 +79,7 @@ def check(bert: ImportedBert, wanted: Any) -> None:
 
 def test_it_computes_what_was_stored(bert_folder: Path) -> None:
     with np.load(GOLDEN, allow_pickle=False) as stored:
-        check(read_bert(bert_folder), dict(stored))
+        check(read_published(bert_folder), dict(stored))
 
 
 def test_it_computes_what_transformers_computes(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_it_computes_what_transformers_computes(tmp_path: Path) -> None:
         typed = model.bert(**given, token_type_ids=types)
         logits = model(**given).prediction_logits
     check(
-        read_bert(tmp_path),
+        read_published(tmp_path),
         {
             "ids": ids.numpy().astype(np.int32),
             "mask": mask.numpy(),

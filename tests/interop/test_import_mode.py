@@ -12,8 +12,8 @@ import yaml
 from jaxattn import cli
 from jaxattn.config import Config, replace
 from jaxattn.data.tokens.encode import encode
-from jaxattn.interop.bert_export import write_bert
-from jaxattn.interop.bert_import import read_bert
+from jaxattn.interop.export import write_published
+from jaxattn.interop.published import read_published
 from jaxattn.model.heads import MlmModel, init_mlm
 from jaxattn.report.collect import collect
 from jaxattn.runs.folder import RunFolder
@@ -93,7 +93,7 @@ def failed(capsys: pytest.CaptureFixture[str], argv: list[str], *words: str) -> 
 
 
 def test_the_run_says_where_it_is_from(imported: Path, spelling_bert: Path) -> None:
-    results, bert = read(imported / "results.json"), read_bert(spelling_bert)
+    results, bert = read(imported / "results.json"), read_published(spelling_bert)
     assert results["imported"]["from"] == str(spelling_bert)
     assert results["imported"]["sha256"] == bert.hashes
     jax.tree.map(np.testing.assert_array_equal, params(imported), bert.params)
@@ -142,6 +142,8 @@ def test_the_stages_name_the_import_and_do_not_pretend_to_know_its_cost(
     assert (first["data"], first["cost"], first["imported_from"]) == (None, {}, str(spelling_bert))
     assert [first["attention"], second["attention"]] == ["sdpa", "performer_favor"]
     records = collect(adapted.parents[1])
+    origin = f"pretrain bert (sdpa, from {spelling_bert}) > tapt swap (performer_favor)"
+    assert next(r for r in records if r.exp == "swap").stages == origin
     assert "bert" not in [record.exp for record in records]
     assert next(r for r in records if r.exp == "swap").pretrain_seconds is None
 
@@ -188,7 +190,7 @@ def test_export_is_for_what_a_bert_can_compute(
     assert not list(tmp_path.iterdir())
     assert cli.run([*call, target, "--pretrain=bert"]) == 0
     wanted = params(runs / "pretrain" / "bert")
-    jax.tree.map(np.testing.assert_array_equal, read_bert(tmp_path / "out").params, wanted)
+    jax.tree.map(np.testing.assert_array_equal, read_published(tmp_path / "out").params, wanted)
 
 
 def test_transformers_computes_the_same_with_what_is_exported(
@@ -202,13 +204,13 @@ def test_transformers_computes_the_same_with_what_is_exported(
         "model.qkv_dim": 16, "model.max_seq_len": 20, "model.positions": "learned",
         "model.norm": "post", "data.max_length": 20,
     }  # fmt: skip
-    config, tokenizer = replace(Config(), values), read_bert(spelling_bert).tokenizer
+    config, tokenizer = replace(Config(), values), read_published(spelling_bert).tokenizer
     model = MlmModel(config, tokenizer.get_vocab_size())
     leaves, tree = jax.tree.flatten(init_mlm(model, 0))
     rng = np.random.default_rng(0)
     leaves = [p + rng.normal(scale=0.3, size=p.shape).astype(np.float32) for p in leaves]
     own = jax.tree.unflatten(tree, leaves)
-    write_bert(tmp_path / "out", config, own, tokenizer, origin="pretrain/own@1")
+    write_published(tmp_path / "out", config, own, tokenizer, origin="pretrain/own@1")
     theirs = transformers.BertForMaskedLM.from_pretrained(tmp_path / "out").eval()
     words = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     texts = ["Kittens purr, dogs bark!", "a"]

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from jaxattn import cli
-from jaxattn.sweeps.study import study_calls
+from jaxattn.config import Config, StudyConfig, replace
+from jaxattn.sweeps.study import Start, published_calls, study_calls
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_stages_follow_from_the_attentions() -> None:
-    calls = study_calls("x", ("sdpa", "reformer_lsh"))
+    calls = study_calls("x", StudyConfig(attentions=("sdpa", "reformer_lsh")))
     assert [call[:2] for call in calls] == [
         ("--mode=pretrain", "--exp=x_sdpa"),
         ("--mode=finetune", "--exp=x_sdpa"),
@@ -25,10 +26,63 @@ def test_stages_follow_from_the_attentions() -> None:
 
 
 def test_tapt_comes_between_where_it_is_asked_for() -> None:
-    assert study_calls("x", ("sdpa",), tapt=True)[1:3] == [
+    assert study_calls("x", StudyConfig(attentions=("sdpa",), tapt=True))[1:3] == [
         ("--mode=tapt", "--exp=x_sdpa", "--pretrain=x_sdpa"),
         ("--mode=finetune", "--exp=x_sdpa", "--pretrain=tapt/x_sdpa"),
     ]
+
+
+BERT = replace(
+    Config(), {"model.attention_dropout": 0.1, "model.positions": "learned", "model.norm": "post"}
+)
+
+
+def test_a_published_encoder_is_exchanged_adapted_and_fine_tuned() -> None:
+    start = Start("bert", BERT, frozenset({"data.path"}))
+    study = StudyConfig(adapt_steps=50)
+    exact, *others = published_calls("x", study, start)
+    same = {"--config.model.attention_dropout=0.0", "--config.attention.allow_change=True"}
+    assert exact[:3] == ("--mode=finetune", "--exp=x_sdpa", "--pretrain=bert")
+    assert set(exact[3:]) == same
+    for attention, (tapt, finetune) in zip(
+        ("reformer_lsh", "performer_favor"), (others[:2], others[2:4]), strict=True
+    ):
+        assert tapt[:3] == ("--mode=tapt", f"--exp=x_{attention}", "--pretrain=bert")
+        chosen = {*same, f"--config.attention.type={attention}"}
+        if attention == "reformer_lsh":
+            chosen.add("--config.attention.reformer_lsh.shared_qk=False")
+        assert chosen <= set(tapt)
+        assert "--config.train.max_steps=50" in tapt
+        assert f"--pretrain=tapt/x_{attention}" in finetune
+        assert chosen <= set(finetune)
+        assert not any("train." in flag for flag in finetune)
+    assert others[4:] == [("--mode=baseline", "--exp=x_tfidf")]
+
+
+def test_without_steps_it_is_fine_tuned_at_once_and_flags_count() -> None:
+    given = frozenset({"model.attention_dropout", "attention.reformer_lsh.shared_qk"})
+    calls = published_calls("x", StudyConfig(adapt_steps=0), Start("bert", BERT, given))
+    assert [call[:2] for call in calls] == [
+        ("--mode=finetune", "--exp=x_sdpa"),
+        ("--mode=finetune", "--exp=x_reformer_lsh"),
+        ("--mode=finetune", "--exp=x_performer_favor"),
+        ("--mode=baseline", "--exp=x_tfidf"),
+    ]
+    assert not any("shared_qk" in flag or "dropout" in flag for call in calls for flag in call)
+
+
+def test_tapt_is_for_all_of_them_where_it_is_asked_for() -> None:
+    calls = published_calls("x", StudyConfig(tapt=True), Start("bert", BERT, frozenset()))
+    assert [call[0] for call in calls[:-1]] == ["--mode=tapt", "--mode=finetune"] * 3
+    assert not any("max_steps" in flag for call in calls for flag in call)
+
+
+def test_from_random_weights_nothing_is_adapted() -> None:
+    calls = published_calls("x", StudyConfig(), Start("none", None, frozenset()))
+    assert calls[0] == (
+        "--mode=finetune", "--exp=x_sdpa", "--pretrain=none", "--config.attention.type=sdpa",
+    )  # fmt: skip
+    assert [call[0] for call in calls] == ["--mode=finetune"] * 3 + ["--mode=baseline"]
 
 
 def study(*flags: str) -> subprocess.CompletedProcess[str]:

@@ -15,10 +15,12 @@ import numpy as np
 from jax import Array
 from jax.experimental import pallas as pl
 from jax.typing import DTypeLike
+from jaxtyping import PyTree
 
 from jaxattn.attention import probes
 from jaxattn.attention.favor.sums import Draw, FeatureMap, linear_attention
 from jaxattn.attention.inputs import sum_dtype
+from jaxattn.attention.probes import Ref
 
 # Positions of a tile, and of a block of queries where the length allows.
 _TILE, _BLOCK = 64, 128
@@ -103,7 +105,7 @@ class _Plan(NamedTuple):
     def grid(self) -> tuple[int, int, int]:
         return self.batch, self.heads, self.splits
 
-    def loop(self, body: Callable[[Any, Any], Any], begin: Any) -> Any:
+    def loop(self, body: Callable[[PyTree, PyTree], PyTree], begin: PyTree) -> PyTree:
         """`body` over the tiles of this program; the last programs may have fewer, or none."""
         own: Array | int = self.tiles
         if self.tiles * self.splits > self.tiles_in_all:
@@ -111,7 +113,7 @@ class _Plan(NamedTuple):
         return jax.lax.fori_loop(0, own, body, begin)
 
 
-def _call(kernel: Callable[..., None], name: str, interpret: bool, **how: Any) -> Any:
+def _call(kernel: Callable[..., None], name: str, interpret: bool, **how: Any) -> PyTree:
     how |= probes.how_compiled(interpret, _WARPS[name], _STAGES[name])
     return pl.pallas_call(kernel, name=f"favor_{name}", **how)
 
@@ -152,7 +154,7 @@ def _dot(a: Array, b: Array) -> Array:
     return jnp.dot(a, b, preferred_element_type=sum_dtype(a))
 
 
-def _projections(w_ref: Any, like: Array) -> Array:
+def _projections(w_ref: Ref, like: Array) -> Array:
     """With the scale of queries and keys, in their type."""
     w: Array = w_ref[...] * like.shape[-1] ** -0.25
     return w.astype(like.dtype)
@@ -182,7 +184,7 @@ def _hide(seen: Array | None, x: Array) -> Array:
     return x if seen is None else jnp.where(seen, x, jnp.zeros_like(x))
 
 
-def _keys_kernel(plan: _Plan, weighed: bool, *refs: Any) -> None:
+def _keys_kernel(plan: _Plan, weighed: bool, *refs: Ref) -> None:
     """log z [F] and mean [F, V] of the keys of one split."""
     k_ref, v_ref, *weight_ref, w_ref, log_total_ref, mean_ref = refs
     w = _projections(w_ref, k_ref)
@@ -220,7 +222,7 @@ def _query_features(q: Array, w: Array, log_total: Array) -> tuple[Array, Array]
     return phi, jnp.sum(phi, axis=1)[:, None]
 
 
-def _join_kernel(means: bool, numbers_ref: Any, states_ref: Any, *out_refs: Any) -> None:
+def _join_kernel(means: bool, numbers_ref: Ref, states_ref: Ref, *out_refs: Ref) -> None:
     """Of the splits [S, f] and [S, f, V]: log z and means of all keys, or plain sums."""
     numbers, states = numbers_ref[...], states_ref[...]
     number_ref, state_ref = out_refs
@@ -267,14 +269,14 @@ def _join(
 
 
 def _queries_kernel(
-    q_ref: Any, w_ref: Any, log_total_ref: Any, mean_ref: Any, out_ref: Any
+    q_ref: Ref, w_ref: Ref, log_total_ref: Ref, mean_ref: Ref, out_ref: Ref
 ) -> None:
     q, mean = q_ref[...], mean_ref[...]
     phi, total = _query_features(q, _projections(w_ref, q_ref), log_total_ref[...])
     out_ref[...] = (_dot(phi.astype(mean.dtype), mean) / total).astype(out_ref.dtype)
 
 
-def _queries_backward_kernel(plan: _Plan, *refs: Any) -> None:
+def _queries_backward_kernel(plan: _Plan, *refs: Ref) -> None:
     q_ref, do_ref, w_ref, log_total_ref, mean_ref, dq_ref, dlog_total_ref, dmean_ref = refs
     w, log_total, mean = _projections(w_ref, q_ref), log_total_ref[...], mean_ref[...]
 
@@ -301,7 +303,7 @@ def _queries_backward_kernel(plan: _Plan, *refs: Any) -> None:
     dmean_ref[...] = dmean.astype(dmean_ref.dtype)
 
 
-def _keys_backward_kernel(weighed: bool, weighs: bool, *refs: Any) -> None:
+def _keys_backward_kernel(weighed: bool, weighs: bool, *refs: Ref) -> None:
     k_ref, v_ref, *others = refs
     weight_ref, others = others[:weighed], others[weighed:]
     w_ref, log_total_ref, mean_ref, dlog_total_ref, dmean_ref, *changes = others
@@ -478,7 +480,7 @@ def _trial(width: int, values: int, count: int, interpret: bool = False) -> str 
         return fused_attention(q, k, v, jnp.asarray(mask), jnp.asarray(w), interpret=interpret)
 
     def results(attend: Callable[..., Array]) -> list[np.ndarray]:
-        def both(q: Array, k: Array, v: Array, do: Array) -> Any:
+        def both(q: Array, k: Array, v: Array, do: Array) -> PyTree:
             out, pull = jax.vjp(attend, q, k, v)
             return out, *pull(do)
 

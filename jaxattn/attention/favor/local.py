@@ -7,11 +7,11 @@ so that running sums of chunk states serve them: time and memory stay linear in 
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import PyTree
 
 from jaxattn.attention.blocks import numbers_at_a_time
 from jaxattn.attention.favor.features import log_features, log_features_gradient
@@ -175,7 +175,7 @@ def _product_backward(
 _product.defvjp(_product_forward, _product_backward)
 
 
-def _of_chunks(function: Callable[[Any], Array], args: Any, numbers: int) -> Array:
+def _of_chunks(function: Callable[[PyTree], Array], args: PyTree, numbers: int) -> Array:
     """`function` of each chunk of `args`, [C, ...]: one by one on a CPU, where a chunk's `numbers`
     then stay in the cache, on an accelerator many at once."""
     chunks = jax.tree.leaves(args)[0].shape[0]
@@ -209,7 +209,7 @@ def _near(
         factor_HLW = jnp.exp(relative_block(table_HT, positions, positions, by * positions, 1))
 
         @jax.checkpoint
-        def one_chunk(args: Any, factor_HLW: Array = factor_HLW) -> Array:
+        def one_chunk(args: PyTree, factor_HLW: Array = factor_HLW) -> Array:
             q_BHLF, k_BHWF, v_BHWV, own_BL, other_BW = args
             same_BLW = own_BL[:, :, None] == other_BW[:, None, :]
             weights_BHLW = _product("BHLF,BHWF->BHLW", q_BHLF, k_BHWF) * factor_HLW
@@ -246,7 +246,7 @@ def _far(
     width = v_CBHLV.shape[-1]
 
     @jax.checkpoint
-    def state_of(args: Any) -> Array:
+    def state_of(args: PyTree) -> Array:
         k_BHLF, v_BHLV, document_BL, open_B = args
         inside_BL = document_BL == open_B[:, None]
         v_BHLV = jnp.where(inside_BL[:, None, :, None], v_BHLV, 0)
@@ -258,7 +258,7 @@ def _far(
     until_CBHFV = _running_sums(goes_on_CB, state_CBHFV, forwards)
 
     @jax.checkpoint
-    def answer(args: Any) -> Array:
+    def answer(args: PyTree) -> Array:
         q_BHLF, until_BHFV, document_BL, open_B = args
         sums_BHLV = _product("BHLF,BHFV->BHLV", q_BHLF, until_BHFV.astype(q_BHLF.dtype))
         return jnp.where((document_BL == open_B[:, None])[:, None, :, None], sums_BHLV, 0)

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import PyTree
 
 from jaxattn.attention.blocks import even_blocks, numbers_at_a_time
 from jaxattn.attention.favor.features import log_features, log_features_gradient
@@ -147,7 +148,7 @@ def _log_key_features(
     return log_BHLF if log_weight_BHL1 is None else log_BHLF + log_weight_BHL1
 
 
-def _keys(k: Array, v: Array, log_weight: Array | None, number: Array, size: int) -> Any:
+def _keys(k: Array, v: Array, log_weight: Array | None, number: Array, size: int) -> PyTree:
     """Chunk of keys, values and log weights; hidden ones are zero, whatever stood there."""
     k_BHLK, v_BHLV = _chunk(k, number, size), _operand(_chunk(v, number, size), v)
     if log_weight is None:
@@ -233,7 +234,7 @@ def _backward(
     einsum = functools.partial(jnp.einsum, preferred_element_type=dtype)
     gradient = functools.partial(log_features_gradient, scale=q.shape[-1] ** -0.25)
 
-    def one_query_chunk(i: Array, carry: Any) -> Any:
+    def one_query_chunk(i: Array, carry: PyTree) -> PyTree:
         dmean_BHFV, dlog_total_BHF, dq = carry
         do_BHLV = _chunk(cotangent, i, chunk_q).astype(dtype)
         q_BHLK = jnp.where(live_rows(do_BHLV), _chunk(q, i, chunk_q), 0)
@@ -258,7 +259,7 @@ def _backward(
     average_BHF = (dmean_BHFV.astype(dtype) * mean_BHFV).sum(-1)
     of_all_BHF = dlog_total_BHF - average_BHF
 
-    def one_key_chunk(i: Array, carry: Any) -> Any:
+    def one_key_chunk(i: Array, carry: PyTree) -> PyTree:
         dk, dv, dlog_weight = carry
         k_BHLK, v_BHLV, log_weight_BHL1 = _keys(k, v, log_weight, i, chunk_k)
         log_BHLF = _log_key_features(feature_map, k_BHLK, log_weight_BHL1, draw)

@@ -20,10 +20,12 @@ import numpy as np
 from jax import Array
 from jax.experimental import pallas as pl
 from jax.typing import DTypeLike
+from jaxtyping import PyTree
 
 from jaxattn.attention import probes
 from jaxattn.attention.inputs import finite
 from jaxattn.attention.lsh.windows import FAR_KEY, FAR_QUERY, Windows
+from jaxattn.attention.probes import Ref
 
 _LOW = -1e30
 
@@ -91,12 +93,12 @@ def _trial(shape: Shape, dtype: str, width: int, values: int) -> str | None:
     q, k, v, do = (jnp.asarray(rng.normal(size=(1, position.size, 1, n)), dtype) for n in sizes)
     k = (k * width**-0.5).astype(dtype)
 
-    def fused(q: Array, k: Array, v: Array) -> Any:
+    def fused(q: Array, k: Array, v: Array) -> PyTree:
         out, normaliser = forward(shape, windows, q, k, v)
         delta = (out * do.astype(jnp.float32)).sum(-1).swapaxes(1, 2)
         return out, *backward(shape, windows, (q, k, v, do), (normaliser, delta))
 
-    def written_out(q: Array, k: Array, v: Array) -> Any:
+    def written_out(q: Array, k: Array, v: Array) -> PyTree:
         def attend(q: Array, k: Array, v: Array) -> Array:
             logits = jnp.where(seen, jnp.einsum("bnhk,bmhk->bhnm", q, k), -jnp.inf)
             return jnp.einsum("bhnm,bmhv->bnhv", jax.nn.softmax(logits), v)
@@ -114,7 +116,7 @@ def _trial(shape: Shape, dtype: str, width: int, values: int) -> str | None:
 _probe = probes.Probe(_trial)
 
 
-def _load(ref: Any, index: Any, mask: Array, other: int) -> Array:
+def _load(ref: Ref, index: Any, mask: Array, other: int) -> Array:
     x: Array
     if _INTERPRET:
         safe = tuple(jnp.where(mask, i, 0) if getattr(i, "ndim", 0) else i for i in index)
@@ -127,7 +129,7 @@ def _load(ref: Any, index: Any, mask: Array, other: int) -> Array:
     return x
 
 
-def _store(ref: Any, index: Any, x: Array, mask: Array) -> None:
+def _store(ref: Ref, index: Any, x: Array, mask: Array) -> None:
     if _INTERPRET:
         rows = jnp.where(mask, index[0], ref.shape[0])
         ref[...] = ref[...].at[rows].set(x.astype(ref.dtype), mode="drop")
@@ -148,12 +150,12 @@ class _Places(NamedTuple):
     turn: this program's round.
     """
 
-    order_q: Any
-    order_k: Any
-    low: Any
-    code: Any
-    span: Any
-    turn: Any
+    order_q: Ref
+    order_k: Ref
+    low: Ref
+    code: Ref
+    span: Ref
+    turn: Ref
 
 
 def _visible(places: _Places, shape: Shape, q_index: Array, k_index: Array) -> Array:
@@ -174,12 +176,12 @@ def _visible(places: _Places, shape: Shape, q_index: Array, k_index: Array) -> A
     return visible & (q_index[:, None] != k_index[None, :]) if shape.shared else visible
 
 
-def _chunk(ref: Any, shape: Shape, number: Any) -> Array:
+def _chunk(ref: Ref, shape: Shape, number: Any) -> Array:
     positions: Array = ref[pl.ds(number * shape.chunk, shape.chunk)]
     return positions
 
 
-def _window(shape: Shape, start_ref: Any, places: _Places) -> tuple[Any, Any]:
+def _window(shape: Shape, start_ref: Ref, places: _Places) -> tuple[Array, Array]:
     """First and one past the last chunk of keys that this program's queries look at."""
     c = pl.program_id(3)
     if start_ref is not None:
@@ -194,7 +196,7 @@ def _forward_kernel(shape, places, start, q_ref, k_ref, v_ref, out_ref, lse_ref)
     q_index = _chunk(places.order_q, shape, pl.program_id(3))
     q = _load(q_ref, (q_index, slice(None)), q_index >= 0, 0)
 
-    def body(g: Any, carry: Any) -> Any:
+    def body(g: Any, carry: PyTree) -> PyTree:
         top, total, out = carry
         k_index = _chunk(places.order_k, shape, g)
         k = _load(k_ref, (k_index, slice(None)), k_index >= 0, 0)
@@ -226,7 +228,7 @@ def _queries_kernel(shape, places, start, q_ref, k_ref, v_ref, do_ref, lse_ref, 
     q, do = (_load(x, (q_index, slice(None)), seen_q, 0) for x in (q_ref, do_ref))
     lse, delta = (_load(x, (q_index,), seen_q, 0) for x in (lse_ref, delta_ref))
 
-    def body(g: Any, dq: Any) -> Any:
+    def body(g: Any, dq: PyTree) -> PyTree:
         k_index = _chunk(places.order_k, shape, g)
         k = _load(k_ref, (k_index, slice(None)), k_index >= 0, 0)
         v = _load(v_ref, (k_index, slice(None)), k_index >= 0, 0)
@@ -247,7 +249,7 @@ def _keys_kernel(  # type: ignore[no-untyped-def]
     k_index = _chunk(places.order_k, shape, g)
     k, v = (_load(x, (k_index, slice(None)), k_index >= 0, 0) for x in (k_ref, v_ref))
 
-    def body(c: Any, carry: Any) -> Any:
+    def body(c: Any, carry: PyTree) -> PyTree:
         dk, dv = carry
         q_index = _chunk(places.order_q, shape, c)
         seen_q = q_index >= 0
@@ -280,7 +282,7 @@ def _call(
     vectors: tuple[Array, ...],
     outputs: list[tuple[DTypeLike, int | None]],
     chunks: int,
-) -> Any:
+) -> PyTree:
     """One kernel over all chunks of all rounds.
 
     extra: [B, H, R, ..] or None. arrays: [B, N, H, X]. vectors: float32 [B, H, N].
@@ -322,7 +324,7 @@ def _call(
                 spec((None, None, length, None, width), lambda b, h, r, c: (r, b, 0, h, 0))
             )
 
-    def body(*refs: Any) -> None:
+    def body(*refs: Ref) -> None:
         order_q, order_k, low, code, *rest = refs
         span, own = (None if x is None else rest.pop(0) for x in optional)
         kernel(shape, _Places(order_q, order_k, low, code, span, pl.program_id(2)), own, *rest)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, PyTree
 
 from jaxattn.attention.blocks import RowGroups, numbers_at_a_time
 from jaxattn.attention.inputs import finite, sum_dtype
@@ -75,7 +75,7 @@ def _fused_forward(
     return jnp.where(meetings.real[..., None, None], out, 0).astype(q.dtype), normaliser
 
 
-def _fused_backward(shape: fused.Shape, residuals: "_Residuals", cotangent: Array) -> Any:
+def _fused_backward(shape: fused.Shape, residuals: "_Residuals", cotangent: Array) -> PyTree:
     q, k, v, _, meetings, out, normaliser = residuals
     dtype, scale = sum_dtype(q), q.shape[-1] ** -0.5
     real = meetings.real[..., None, None]
@@ -118,18 +118,18 @@ def _group(
     return Row(q_bhNK, keys, take(v), real_bhN, windows, block(meetings.last), own_pairs)
 
 
-def _each_row(function: Callable[..., Any], *args: Any) -> Any:
+def _each_row(function: Callable[..., PyTree], *args: PyTree) -> PyTree:
     """`function` over the axes [b, h] of all arrays; where one has size 1, all rows share it."""
     return _over_first(_over_first(function))(*args)
 
 
-def _over_first(function: Callable[..., Any]) -> Callable[..., Any]:
-    def mapped(*args: Any) -> Any:
+def _over_first(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
+    def mapped(*args: PyTree) -> PyTree:
         leaves, tree = jax.tree.flatten(args)
         axes = [None if x.shape[0] == 1 else 0 for x in leaves]
         leaves = [x[0] if axis is None else x for x, axis in zip(leaves, axes, strict=True)]
 
-        def flat(*leaves: Array) -> Any:
+        def flat(*leaves: Array) -> PyTree:
             return function(*jax.tree.unflatten(tree, leaves))
 
         if all(axis is None for axis in axes):
@@ -184,7 +184,7 @@ def _backward(settings: Settings, residuals: _Residuals, cotangent: Array) -> tu
     groups = _groups(q, settings)
     dtype, scale = sum_dtype(q), q.shape[-1] ** -0.5
 
-    def one_group(index: Array, carry: Any) -> Any:
+    def one_group(index: Array, carry: PyTree) -> PyTree:
         rows = _group(groups, index, q, k, v, pairs, meetings)
         real = rows.real_N[..., None]
         dq_g, dk_g, dv_g, *changes = _each_row(

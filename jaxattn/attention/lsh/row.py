@@ -6,11 +6,11 @@ normaliser, as in ring attention (Liu et al. 2023): no output, score or weight o
 """
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import PyTree
 
 from jaxattn.attention.inputs import finite, sum_dtype
 from jaxattn.attention.lsh.chunks import (
@@ -39,10 +39,10 @@ def row_forward(row: Row, settings: Settings) -> tuple[Array, Array]:
     resort_NV = row.v_NV if settings.itself else take(row.v_NV, jnp.maximum(row.last_N, 0))
     resort_NV = resort_NV.astype(dtype)
 
-    def one_round(turn: Array, carry: Any) -> Any:
+    def one_round(turn: Array, carry: PyTree) -> PyTree:
         own = round_of(row, settings, turn, number * chunks)
 
-        def one_block(j: Array, carry: Any) -> Any:
+        def one_block(j: Array, carry: PyTree) -> PyTree:
             window = window_of(row, settings, own, j * chunks, chunks)
             q_cLK, k_cWK = take(row.q_NK, window.query_cL), take(row.k_NK, window.key_cW)
             logits = logits_of(row, window, q_cLK, k_cWK)
@@ -111,10 +111,10 @@ def row_backward(
         do_NV = do_NV.astype(row.v_NV.dtype)
     delta_N = (out_NV.astype(dtype) * do_NV.astype(dtype)).sum(-1)
 
-    def one_round(turn: Array, carry: Any) -> Any:
+    def one_round(turn: Array, carry: PyTree) -> PyTree:
         own = round_of(row, settings, turn, own_chunks)
 
-        def one_block(j: Array, carry: Any) -> Any:
+        def one_block(j: Array, carry: PyTree) -> PyTree:
             dq, dk, dv, seeing, dbias, drelative = carry
             window = window_of(row, settings, own, j * chunks, chunks)
             q_cLK, do_cLV = (take(x, window.query_cL) for x in (row.q_NK, do_NV))

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
-from jaxtyping import Float
+from jaxtyping import Float, PyTree
 
 from jaxattn.attention.blocks import (
     RowGroups,
@@ -98,7 +98,7 @@ def blockwise(rate: float, x: Arguments) -> Float[Array, "B N H V"]:
     return _attend(rate, plan, filled)[:, :length]
 
 
-def _filled(x: Array | None, more: dict[int, int]) -> Any:
+def _filled(x: Array | None, more: dict[int, int]) -> PyTree:
     """`x` with `more` zeros at the end of axes that are not broadcast (of size 1)."""
     if x is None:
         return None
@@ -238,17 +238,17 @@ def _forward(
     dtype = sum_dtype(q)
     batch, length, heads, _ = q.shape
 
-    def one_group(group: Array, carry: Any) -> Any:
+    def one_group(group: Array, carry: PyTree) -> PyTree:
         rows = _rows(plan, x, group)
         qT = transposed(plan.groups.take(q, group) * q.shape[-1] ** -0.5)
         vT = transposed(rows.v_bhMV)
         reach = _reach(plan, rows)
 
-        def query_block(i: Array, carry: Any) -> Any:
+        def query_block(i: Array, carry: PyTree) -> PyTree:
             first, end = (0, plan.key_blocks) if reach is None else reach[0][i]
             qT_i = _part(qT, i, plan.queries, 3)
 
-            def key_block(j: Array, carry: Any) -> Any:
+            def key_block(j: Array, carry: PyTree) -> PyTree:
                 top, total, outT = carry
                 logits = _logits(plan, rows, qT_i, i, j)
                 new_top = jnp.maximum(top, logits.max(2))
@@ -301,7 +301,7 @@ def _backward(
     deltas = jnp.einsum("BNHV,BNHV->BHN", out, cotangent, preferred_element_type=dtype)
     scale = q.shape[-1] ** -0.5
 
-    def one_group(group: Array, carry: Any) -> Any:
+    def one_group(group: Array, carry: PyTree) -> PyTree:
         rows = _rows(plan, x, group)
         live_bhN1 = plan.groups.take(live, group)
         q_bhNK = jnp.where(live_bhN1, plan.groups.take(q, group) * scale, 0)
@@ -312,12 +312,12 @@ def _backward(
         qT, doT = transposed(q_bhNK), transposed(do_bhNV)
         reach = _reach(plan, rows)
 
-        def key_block(j: Array, carry: Any) -> Any:
+        def key_block(j: Array, carry: PyTree) -> PyTree:
             first, end = (0, plan.query_blocks) if reach is None else reach[1][j]
             v_bhmV = _part(rows.v_bhMV, j, plan.keys, 2)
             kT_bhKm = transposed(_part(rows.k_bhMK, j, plan.keys, 2))
 
-            def query_block(i: Array, carry: Any) -> Any:
+            def query_block(i: Array, carry: PyTree) -> PyTree:
                 dqT, dk_j, dv_j, *dbiases = carry
                 logits = _logits(plan, rows, _part(qT, i, plan.queries, 3), i, j)
                 weights = jnp.exp(logits - _part(log_total, i, plan.queries, 2)[:, :, None])

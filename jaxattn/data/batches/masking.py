@@ -213,7 +213,7 @@ def _is_special(ids: np.ndarray, special: SpecialIds) -> np.ndarray:
 def _ordinary_ids(drawn: np.ndarray, vocab_size: int, special: SpecialIds) -> np.ndarray:
     """Uniform ids in [0, vocab_size) that are not special, from uint64 random bits."""
     # The modulo's bias is below vocab_size / 2**64.
-    ids = (drawn % np.uint64(vocab_size - len(special))).astype(np.int64)
-    for token in sorted(special):
+    ids = (drawn % np.uint64(vocab_size - len(special.distinct))).astype(np.int64)
+    for token in special.distinct:
         ids += ids >= token
     return ids

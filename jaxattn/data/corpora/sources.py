@@ -64,7 +64,9 @@ def open_source(data: DataConfig) -> Source:
         if path.is_dir():
             return _folder(path, data)
         if not path.exists():
-            raise InputError(f"data.path: there is no file or folder {path}")
+            is_id = data.path.count("/") == 1 and data.path[0] not in "./~" and not path.suffix
+            hint = f"; a data set of the Hugging Face hub is data.hub={data.path}" if is_id else ""
+            raise InputError(f"data.path: there is no file or folder {path}{hint}")
         return _single_file(path, data)
     if data.hub:
         splits, read = open_hub(data)

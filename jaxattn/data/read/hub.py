@@ -4,13 +4,16 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxattn.config import DataConfig
+from jaxattn.console import say
 from jaxattn.data.read.formats import PARQUET_ROWS, batch_rows, names_of_classes
 from jaxattn.data.read.rows import Rows, read_rows
 from jaxattn.data.read.tables import Row, Table
 from jaxattn.errors import InputError
+from jaxattn.hub import first_line, offline, refused, silence
 
 if TYPE_CHECKING:
     import datasets
@@ -22,14 +25,19 @@ Read = Callable[[str, tuple[str, ...]], Rows | None]
 def open_hub(data: DataConfig) -> tuple[tuple[str, ...], Read]:
     """The names of the splits of `data.hub`, and how to read one.
 
+    Where the hub does not answer, the copy in the cache is read.
+
     Raises:
         InputError: the data set cannot be loaded.
     """
+    # It can be a folder. `datasets` alone asks for 49 s before it says that nobody is there.
+    silent = "" if Path(data.hub).exists() else silence()
     import datasets
 
     # Its retries are told line by line, twice; the error at the end says it all.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    with _quiet_datasets():
+    for library in ("huggingface_hub", *(["datasets"] if silent else [])):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    with _quiet_datasets(), offline() if silent else contextlib.nullcontext():
         try:
             tables = datasets.load_dataset(
                 data.hub,
@@ -38,11 +46,20 @@ def open_hub(data: DataConfig) -> tuple[tuple[str, ...], Read]:
                 streaming=data.streaming,
             )
         except Exception as error:  # the hub, the network and the builder raise dozens of types
-            first_line = str(error).strip().partition("\n")[0]
+            if silent:
+                kept = f" of {data.hub_config!r}" if data.hub_config else ""
+                reason = f"{silent}, and no copy{kept} is in the cache"
+            elif Path(data.hub).exists():
+                reason = first_line(error)
+            else:
+                reason = refused("dataset", data.hub, data.hub_revision) or first_line(error)
             raise InputError(
-                f"data.hub: cannot load {data.hub!r}: {first_line}; local Parquet, CSV or JSONL "
+                f"data.hub: cannot load {data.hub!r}: {reason}; local Parquet, CSV or JSONL "
                 "files are read with data.path"
             ) from error
+    if silent:
+        # Of whatever revision: the cache of `datasets` does not tell them apart.
+        say(f"data.hub: {silent}; the copy of {data.hub!r} that was fetched last is read")
 
     def read(split: str, synonyms: tuple[str, ...]) -> Rows | None:
         name = next((name for name in (split, *synonyms) if name in tables), None)

@@ -1,7 +1,7 @@
 """Token ids of many texts in flat arrays, and the ids that are no text."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -10,10 +10,20 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+"""As BERT calls them, and every vocabulary that is made here."""
+
+OTHER_NAMES = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
+"""As RoBERTa and its relatives call the same five."""
+
+ABSENT = -1
+"""The id of a token that a vocabulary does without: bytes leave nothing unknown."""
 
 
 class SpecialIds(NamedTuple):
-    """Ids of the five tokens that stand for no text."""
+    """Ids of the five tokens that stand for no text; `ABSENT` for an unknown one that is needless.
+
+    The names are those of BERT, whatever the vocabulary calls them: a row is cls, text, sep.
+    """
 
     pad: int
     unk: int
@@ -21,11 +31,28 @@ class SpecialIds(NamedTuple):
     sep: int
     mask: int
 
+    @property
+    def distinct(self) -> list[int]:
+        """The ids that the vocabulary has, rising, each once."""
+        return sorted(set(self) - {ABSENT})
+
+
+def special_names(vocab: Mapping[str, int]) -> tuple[str, ...]:
+    """What a vocabulary calls the five, in the order of `SpecialIds`; "" for one it lacks.
+
+    Where it has two names for one, it is the name in the style that most of the five have.
+    """
+    bert, other = (sum(name in vocab for name in names) for names in (SPECIAL_TOKENS, OTHER_NAMES))
+    styles = (SPECIAL_TOKENS, OTHER_NAMES) if bert >= other else (OTHER_NAMES, SPECIAL_TOKENS)
+    return tuple(
+        next((name for name in names if name in vocab), "") for names in zip(*styles, strict=True)
+    )
+
 
 def special_ids(tokenizer: "Tokenizer") -> SpecialIds:
-    """Ids of [PAD], [UNK], [CLS], [SEP] and [MASK]."""
+    """Ids of [PAD], [UNK], [CLS], [SEP] and [MASK], whatever they are called."""
     vocab = tokenizer.get_vocab(with_added_tokens=True)
-    return SpecialIds(*(vocab[token] for token in SPECIAL_TOKENS))
+    return SpecialIds(*(vocab[name] if name else ABSENT for name in special_names(vocab)))
 
 
 class TokenRows(Protocol):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxattn.config import TokenizerConfig
+from jaxattn.data.tokens.arrays import special_ids
 from jaxattn.data.tokens.learn import WordPieces, learned_tokens
 from jaxattn.data.tokens.wordpiece import tokenizer_from_json
 from jaxattn.errors import InputError
@@ -146,7 +147,7 @@ def usage(tokenizer: "Tokenizer", texts: Sequence[str]) -> dict[str, float]:
 
     Of a large corpus 5 million characters are looked at, in texts evenly spaced over it.
     """
-    unk = tokenizer.token_to_id("[UNK]")
+    unk = special_ids(tokenizer).unk
     sample = _spread(texts, _SAMPLE_CHARACTERS)
     encodings = tokenizer.encode_batch_fast(sample, add_special_tokens=False)
     ids = np.concatenate([np.asarray(encoding.ids, np.int64) for encoding in encodings])

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxattn.data.tokens.arrays import special_ids
+
 _MOST_WORDS = 400_000
 """Words whose ids are remembered at a time; about 80 MB."""
 
@@ -36,7 +38,11 @@ class TextEncoder:
         self._tokenizer = Tokenizer.from_str(self._json)
         # It is not among what tokenizer.json says.
         self._tokenizer.encode_special_tokens = True
-        self._by_words = _splits_at_words(json.loads(self._json))
+        parts = json.loads(self._json)
+        self._by_words = _splits_at_words(parts)
+        # Among the pieces of a Unigram vocabulary are the special tokens, which a text may spell.
+        spelt = parts["model"]["type"] == "Unigram"
+        self._special = special_ids(self._tokenizer) if spelt else None
         self._known: dict[bytes, bytes] = {}
 
     def __getstate__(self) -> tuple[str, str]:
@@ -52,7 +58,7 @@ class TextEncoder:
         """The ids of each text, as the bytes of an array."""
         if not self._by_words:
             found = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-            return [np.array(one.ids, self._dtype).tobytes() for one in found]
+            return [self._of_text(one.ids).tobytes() for one in found]
         split = [_WORD.findall(text.encode()) for text in texts]
         words = set[bytes]().union(*split)
         new = list(words.difference(self._known))
@@ -62,6 +68,13 @@ class TextEncoder:
         self._known.update(zip(new, self._of_words(new), strict=True))
         known = self._known.__getitem__
         return [b"".join(map(known, own)) for own in split]
+
+    def _of_text(self, ids: list[int]) -> np.ndarray:
+        """The ids as an array; a special token that the text spells out is unknown."""
+        array = np.array(ids, self._dtype)
+        if self._special is not None:
+            array[np.isin(array, self._special.distinct)] = self._special.unk
+        return array
 
     def _of_words(self, words: list[bytes]) -> Iterator[bytes]:
         """The ids of each word: many in one text, told apart by where their tokens begin."""

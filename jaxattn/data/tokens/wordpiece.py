@@ -5,12 +5,13 @@ order, the process or the number of threads.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxattn.config import TokenizerConfig
-from jaxattn.data.tokens.arrays import SPECIAL_TOKENS
+from jaxattn.data.tokens.arrays import OTHER_NAMES, SPECIAL_TOKENS, special_names
+from jaxattn.data.tokens.byte_level import VOCAB, read_byte_level
 from jaxattn.data.tokens.tokenise import chunks
 from jaxattn.errors import InputError
 from jaxattn.files import write_text
@@ -122,10 +123,10 @@ def _alphabet(
 
 
 def load_tokenizer(path: str | Path, lowercase: bool) -> "Tokenizer":
-    """Reads a `tokenizer.json`, a BERT `vocab.txt`, or a folder that holds one of them.
+    """Reads a `tokenizer.json`, BERT's `vocab.txt`, RoBERTa's `vocab.json`, or a folder with one.
 
     Args:
-        path: of the file or folder.
+        path: of the file or folder; a vocab.json with merges.txt beside it is read too.
         lowercase: for a vocab.txt, which does not say it; a tokenizer.json does.
 
     Raises:
@@ -133,7 +134,8 @@ def load_tokenizer(path: str | Path, lowercase: bool) -> "Tokenizer":
     """
     file = Path(path)
     if file.is_dir():
-        names = [name for name in ("tokenizer.json", "vocab.txt") if (file / name).is_file()]
+        known = ("tokenizer.json", "vocab.txt", VOCAB)
+        names = [name for name in known if (file / name).is_file()]
         if not names:
             raise InputError(f"tokenizer.path: {file} holds neither tokenizer.json nor vocab.txt")
         file = file / names[0]
@@ -143,6 +145,8 @@ def load_tokenizer(path: str | Path, lowercase: bool) -> "Tokenizer":
         raise InputError(f"tokenizer.path: there is no file {file}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"tokenizer.path: cannot read {file}: {error}") from None
+    if file.name == VOCAB:
+        return tokenizer_from_json(read_byte_level(file).to_str(), str(file))
     if file.suffix == ".json":
         return tokenizer_from_json(text, str(file))
     vocab: dict[str, int] = {}
@@ -154,27 +158,33 @@ def load_tokenizer(path: str | Path, lowercase: bool) -> "Tokenizer":
                 f"{vocab[token] + 1}"
             )
         vocab[token] = number
-    _require_special(vocab, str(file))
+    # Around a vocab.txt goes BERT's pipeline, with its names.
+    _require_special({token: vocab[token] for token in SPECIAL_TOKENS if token in vocab}, str(file))
     return _assembled(vocab, lowercase)
 
 
 def tokenizer_from_json(text: str, origin: str = "tokenizer.json") -> "Tokenizer":
     """The tokenizer of a tokenizer.json's text; InputError names `origin` if it is none."""
     from tokenizers import Tokenizer
+    from tokenizers.models import BPE
 
     try:
         tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # the library raises bare Exception
         raise InputError(f"tokenizer: {origin} is no tokenizer.json: {error}") from None
-    _require_special(tokenizer.get_vocab(with_added_tokens=True), origin)
+    # Bytes leave nothing unknown.
+    needless = ("[UNK]",) if isinstance(tokenizer.model, BPE) else ()
+    _require_special(tokenizer.get_vocab(with_added_tokens=True), origin, needless)
     return _prepared(tokenizer)
 
 
-def _require_special(vocab: dict[str, int], origin: str) -> None:
-    missing = [token for token in SPECIAL_TOKENS if token not in vocab]
+def _require_special(vocab: dict[str, int], origin: str, needless: Collection[str] = ()) -> None:
+    names = zip(SPECIAL_TOKENS, special_names(vocab), strict=True)
+    missing = [token for token, name in names if not name and token not in needless]
     if missing:
         raise InputError(
-            f"tokenizer: {origin} lacks {', '.join(missing)}; needed: {', '.join(SPECIAL_TOKENS)}"
+            f"tokenizer: {origin} lacks {', '.join(missing)}; needed: "
+            f"{', '.join(SPECIAL_TOKENS)}, or as RoBERTa calls them {', '.join(OTHER_NAMES)}"
         )
 
 

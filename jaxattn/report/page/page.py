@@ -6,10 +6,11 @@ from pathlib import Path
 
 from jaxattn.files import write_text
 from jaxattn.report.comparison import Comparison, Group
+from jaxattn.report.exchange import exchanges
 from jaxattn.report.page.lengths import lengths_section, read_profiles
 from jaxattn.report.page.markup import Markup, joined, tag
 from jaxattn.report.page.provenance import failures_section, runs_section
-from jaxattn.report.page.sections import answer_card, group_section
+from jaxattn.report.page.sections import answer_card, exchanges_section, group_section
 from jaxattn.report.page.style import STYLE
 from jaxattn.report.record import RunRecord
 
@@ -40,6 +41,7 @@ def page(comparison: Comparison, runs: Path) -> str:
         tag("div", *(answer_card(group) for group in groups), class_="answers"),
         _apart(groups),
         *(group_section(group, f"g{index}") for index, group in enumerate(groups)),
+        exchanges_section(exchanges(records)),
         lengths_section(read_profiles(runs)),
         failures_section(records),
         runs_section(records, runs),

@@ -1,9 +1,12 @@
 """The parts of the page about one group of comparable runs."""
 
+from collections.abc import Sequence
+
 from jaxattn.report.answer import answer
 from jaxattn.report.comparison import Group
 from jaxattn.report.criteria import ASKED
 from jaxattn.report.csv_files import mcnemar_p
+from jaxattn.report.exchange import MEASURES, Exchange
 from jaxattn.report.page.charts import learning_charts, quality_charts
 from jaxattn.report.page.effects import effects_section
 from jaxattn.report.page.markup import Markup, figure, joined, number, percent, table, table_of, tag
@@ -97,6 +100,28 @@ def _criteria(group: Group) -> Markup:
     return joined(
         tag("h3", "Acceptance criteria"), tag("p", ASKED, class_="small"), table(headings, rows)
     )
+
+
+def exchanges_section(exchanges: Sequence[Exchange]) -> Markup:
+    """What exchanging the attention of a trained encoder lost and cost; empty where none was."""
+    if not exchanges:
+        return Markup("")
+    rows: list[dict[str, object]] = [
+        {
+            "run": each.exp,
+            "exchange": f"{each.before} to {each.after}",
+            "measured": MEASURES[each.objective],
+            "before": number(each.losses[0], 3),
+            "exchanged": number(each.losses[1], 3),
+            "after training": number(each.losses[2], 3),
+            "won back %": percent(each.regained),
+            "steps": number(each.steps),
+            "s": number(each.seconds),
+        }
+        for each in exchanges
+    ]
+    said = "On validation texts. Time of training alone; it is a cost of the new attention."
+    return tag("section", tag("h2", "Exchanges of the attention"), table_of(rows, said))
 
 
 def trained_part(group: Group, salt: str) -> Markup:

@@ -32,16 +32,25 @@ def read_document(path: Path) -> dict[str, Any]:
     return document
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a model.
-
-    Raises:
-      InputError: `folder` is no folder with a model, or its weights are in another format.
-    """
+def read_config(folder: Path) -> dict[str, Any]:
+    """Their config.json; raises InputError where `folder` is no folder with a model."""
     if not folder.is_dir():
         raise InputError(f"--input={folder}: no such folder; expected one of a Hugging Face model")
     if not (folder / CONFIG).is_file():
         raise InputError(f"--input={folder}: no {CONFIG} in it; expected a Hugging Face model")
+    return read_document(folder / CONFIG)
+
+
+def weight_files(folder: Path, converter: str = "AutoModel") -> list[Path]:
+    """The safetensors files of a model.
+
+    Args:
+      folder: of the model.
+      converter: the class of `transformers` that reads and writes all of its tensors.
+
+    Raises:
+      InputError: its weights are in another format.
+    """
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if (folder / INDEX).is_file():
@@ -53,9 +62,9 @@ def weight_files(folder: Path) -> list[Path]:
     if present[0] in PICKLES:
         how = (
             ", a pickle, which may run any program when it is read and is never read here; where "
-            'you trust it, convert it: python -c "from transformers import BertForPreTraining as '
-            f"B; B.from_pretrained('{folder}').save_pretrained('<new folder>')\", and copy the "
-            "tokenizer's files"
+            'you trust it, convert it: python -c "from transformers import '
+            f"{converter} as B; B.from_pretrained('{folder}').save_pretrained('<new folder>')\", "
+            "and copy the tokenizer's files"
         )
     raise InputError(f"--input={folder}: found {present[0]} only{how}; allowed: {WEIGHTS}")
 

@@ -1,104 +1,96 @@
-"""A Hugging Face BERT folder as parameters and options of our encoder: all of it, or an error."""
+"""A Hugging Face folder as parameters and options of our encoder: all of it, or an error."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxattn.config import Config, replace
-from jaxattn.data.tokens.wordpiece import load_tokenizer
+from jaxattn.data.tokens.arrays import special_ids
 from jaxattn.errors import InputError
-from jaxattn.interop.bert_config import model_options, vocabulary_size
-from jaxattn.interop.bert_folder import (
+from jaxattn.interop.families import MODEL_TYPES
+from jaxattn.interop.family import ENCODER, Family, Parts
+from jaxattn.interop.folder import (
     CONFIG,
     file_hashes,
-    read_document,
+    read_config,
     read_tensors,
     weight_files,
 )
-from jaxattn.interop.bert_names import (
-    ENCODER,
-    OUTPUT_BIAS,
-    WORD_EMBEDDINGS,
-    Params,
-    Tensor,
-    sizes,
-    tensors,
-    to_ours,
-)
+from jaxattn.interop.options import model_options, model_type_of, pad_id, vocabulary_size
+from jaxattn.interop.tensors import Params, Tensor, sizes, to_ours
+from jaxattn.interop.vocabulary import read_vocabulary
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 OLD_NAMES = {".gamma": ".weight", ".beta": ".bias"}
 """What a layer norm's parameters are called in checkpoints that come from TensorFlow."""
 
-NEEDLESS = (
-    "bert.embeddings.position_ids",
-    "cls.seq_relationship.weight",
-    "cls.seq_relationship.bias",
-)
-"""Tensors that are left out: a count from 0, and the head that told whether sentences follow."""
-
-TIED = {
-    "cls.predictions.decoder.weight": WORD_EMBEDDINGS,
-    "cls.predictions.decoder.bias": OUTPUT_BIAS,
-}
-"""Tensors that are copies of others."""
-
 
 @dataclasses.dataclass(frozen=True)
-class ImportedBert:
+class Published:
     """What is in a folder.
 
     Attributes:
+      model_type: as its config.json has it; it tells the family.
       config: the defaults with its architecture.
       params: encoder, and transform, norm and output_bias of the MLM head and the pooler where
         they are there; float32.
-      parts: which parts are there, of `bert_names`.
+      parts: which parts are there, of `family`.
       left_out: tensors that are not needed.
       tokenizer: its vocabulary.
       hashes: file -> SHA-256.
     """
 
+    model_type: str
     config: Config
     params: Params
     parts: tuple[str, ...]
     left_out: tuple[str, ...]
-    tokenizer: Any
+    tokenizer: "Tokenizer"
     hashes: dict[str, str]
 
 
-def read_bert(folder: Path) -> ImportedBert:
+def read_published(folder: Path) -> Published:
     """Reads config.json, the safetensors and the vocabulary of a folder.
 
     Raises:
       InputError: a file is missing or broken, the model is of another family, tensors are missing,
         unexpected, of a wrong shape or not finite, or the vocabulary has another size.
     """
-    files = weight_files(folder)
-    where = str(folder / CONFIG)
-    document = read_document(folder / CONFIG)
+    where, document = str(folder / CONFIG), read_config(folder)
+    model_type = model_type_of(document, where)
+    family = MODEL_TYPES[model_type]
+    files = weight_files(folder, family.model_types[model_type] + family.converter)
     try:
         config = replace(Config(), _fitting(model_options(document, where)))
     except InputError as error:
         raise InputError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from None
     vocab_size = vocabulary_size(document, where)
-    tokenizer, lowercase = _tokenizer(folder)
+    tokenizer, lowercase = read_vocabulary(folder)
     words = tokenizer.get_vocab(with_added_tokens=True)
     if len(words) != vocab_size or max(words.values()) >= vocab_size:
         raise InputError(
             f"{folder}: the vocabulary has {len(words)} words up to id {max(words.values())}, but "
             f"vocab_size of {CONFIG} is {vocab_size}; they have to agree"
         )
-    found, left_out = _known(read_tensors(folder), str(folder))
-    every = tensors(config.model.num_layers)
+    pad = pad_id(document, family, where)
+    if family.positions_from_pad and pad != special_ids(tokenizer).pad:
+        raise InputError(
+            f"{where}: pad_token_id: found {pad}, but the vocabulary pads with "
+            f"{special_ids(tokenizer).pad}; positions count from it, so they have to agree"
+        )
+    found, left_out = _known(read_tensors(folder), family, str(folder))
+    every = family.tensors(config.model, family.first_position(pad))
     parts = _parts(found, every, str(folder))
     wanted = [tensor for part in parts for tensor in every[part]]
     _check(found, wanted, sizes(config.model, vocab_size), str(folder))
     config = replace(config, {"tokenizer.lowercase": lowercase})
     hashes = file_hashes([folder / CONFIG, *files])
-    return ImportedBert(config, to_ours(found, wanted), parts, left_out, tokenizer, hashes)
+    return Published(model_type, config, to_ours(found, wanted), parts, left_out, tokenizer, hashes)
 
 
 def _fitting(options: dict[str, Any]) -> dict[str, Any]:
@@ -108,25 +100,26 @@ def _fitting(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _known(
-    raw: Mapping[str, np.ndarray], origin: str
+    raw: Mapping[str, np.ndarray], family: Family, origin: str
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """The tensors by the names of `bert_names`, and those that are left out.
+    """The tensors by the names of the family, and those that are left out.
 
     Raises InputError where two come to have one name, or a tied one differs from its original.
     """
     found: dict[str, np.ndarray] = {}
     for name, array in raw.items():
-        new = name if name.startswith(("bert.", "cls.")) else _prefixed(name)
+        # Models around the encoder add a prefix to its names.
+        new = family.prefix + name if name.startswith(family.inner) else name
         for old, current in OLD_NAMES.items():
             if new.endswith(f"LayerNorm{old}"):
                 new = new.removesuffix(old) + current
         if new in found:
             raise InputError(f"{origin}: two tensors are {new}, one of them called {name}")
         found[new] = array
-    left_out = tuple(name for name in NEEDLESS if name in found)
+    left_out = tuple(name for name in family.needless if name in found)
     for name in left_out:
         del found[name]
-    for copy, of in TIED.items():
+    for copy, of in family.tied.items():
         if copy not in found:
             continue
         original = found.setdefault(of, found[copy])
@@ -138,14 +131,7 @@ def _known(
     return found, left_out
 
 
-def _prefixed(name: str) -> str:
-    """A name as BertModel saves it, with the prefix that models around it add."""
-    return f"bert.{name}" if name.startswith(("embeddings.", "encoder.", "pooler.")) else name
-
-
-def _parts(
-    found: Mapping[str, np.ndarray], every: dict[str, list[Tensor]], origin: str
-) -> tuple[str, ...]:
+def _parts(found: Mapping[str, np.ndarray], every: Parts, origin: str) -> tuple[str, ...]:
     """The parts that are there whole; InputError for what is missing and what is unexpected."""
     names = {part: [tensor.theirs for tensor in wanted] for part, wanted in every.items()}
     parts = tuple(
@@ -180,30 +166,3 @@ def _check(
             )
         if not np.isfinite(np.asarray(array, np.float32)).all():
             raise InputError(f"{origin}: {tensor.theirs} holds numbers that are not finite")
-
-
-def _tokenizer(folder: Path) -> tuple[Any, bool]:
-    """The vocabulary, and whether it lower-cases; vocab.txt needs tokenizer_config.json for that.
-
-    BERT's own default is to lower-case.
-    """
-    lowercase = True
-    path = folder / "tokenizer_config.json"
-    if path.is_file():
-        document = read_document(path)
-        lowercase = bool(document.get("do_lower_case", True))
-        other = [
-            name
-            for name, usual in (("strip_accents", None), ("tokenize_chinese_chars", True))
-            if document.get(name, usual) != usual
-        ]
-        if other and not (folder / "tokenizer.json").is_file():
-            raise InputError(
-                f"{path}: {other[0]}: found {document[other[0]]!r}, which a vocab.txt alone cannot "
-                "have here; save the tokenizer with its tokenizer.json"
-            )
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
-        raise InputError(f"--input={folder}: neither tokenizer.json nor vocab.txt in it")
-    tokenizer = load_tokenizer(folder, lowercase)
-    normalizer = json.loads(tokenizer.to_str())["normalizer"] or {}
-    return tokenizer, bool(normalizer.get("lowercase", lowercase))
