@@ -50,8 +50,9 @@ class DataConfig(Checked, path="data."):
 
     name: str = option(
         "pydocs",
-        "the corpus: pydocs or listops (built in), one of jaxattn/data/corpora/known.py, whose "
-        "entry then fills in what is left at its default here, or a name of your own",
+        "the corpus: pydocs, pyroles or listops (built in), one of "
+        "jaxattn/data/corpora/known.py, whose entry then fills in what is left at its default "
+        "here, or a name of your own",
     )
     path: str = option(
         "",

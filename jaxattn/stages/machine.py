@@ -29,6 +29,7 @@ PACKAGES = (
     "datasets",
     "grain",
     "numpy",
+    "scipy",
     "scikit-learn",
 )
 

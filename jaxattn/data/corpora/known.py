@@ -104,6 +104,11 @@ CORPORA: dict[str, KnownCorpus] = {
             "Lytton", "Meredith", "Morris", "Schreiner", "Stevenson", "Thackeray", "Trollope",
             "Ward", "Wcollins", "Woolf")},
     ),
+    "pyroles": KnownCorpus(
+        "built in: sentences of the docstrings of NumPy, SciPy and scikit-learn as they are "
+        "installed, by the section they stand in; 5 classes, docs/data.md",
+        {"max_length": 64},
+    ),
     "neurips_topics": KnownCorpus(
         "our labels of NeurIPS 2025 papers from their keywords, 8 classes",
         {"label_names":

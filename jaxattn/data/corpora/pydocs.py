@@ -6,38 +6,26 @@ within one environment.
 """
 
 import ast
-import contextlib
-import gc
-import hashlib
-import importlib.machinery
 import inspect
-import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jaxattn.config import DataConfig
+from jaxattn.data.corpora.installed import SPLITS, documents, parsed, sources_of, split_of
 from jaxattn.data.read.rows import Rows, logger, read_rows
 from jaxattn.data.read.tables import table_of_texts
 from jaxattn.errors import InputError
-from jaxattn.files import write_text
 
 PACKAGES = (
     "datasets", "flax", "huggingface_hub", "jax", "numpy", "optax", "orbax", "pandas", "scipy",
     "sklearn", "wandb",
 )  # fmt: skip
 
-SPLITS = ("train", "validation", "test")
-
 _MIN_WORDS = 30
 
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-
-_Source = tuple[str, str, Path]  # package, path inside it, file
-
-_Found = tuple[str, str, int, str]  # package, path inside it, line, docstring
 
 
 def read_pydocs(
@@ -58,19 +46,21 @@ def read_pydocs(
     Raises:
         InputError: fewer than two of the packages are installed.
     """
-    sources = [
-        (package, path, file)
-        for package in sorted(packages)
-        for path, file in _sources(package, search_path)
-    ]
+    documented = documents(
+        sources_of(packages, search_path),
+        _docstrings,
+        cache=cache,
+        name="pydocs",
+        recipe=_MIN_WORDS,
+    )
     splits: dict[str, list[tuple[str, int, str, str]]] = {name: [] for name in SPLITS}
     seen: set[str] = set()
     found: set[str] = set()
-    for package, path, line, text in _cached(sources, cache):
+    for package, path, line, text in documented:
         if text not in seen:
             seen.add(text)
             found.add(package)
-            splits[_split_of(path)].append((f"{package}/{path} line", line, text, package))
+            splits[split_of(path)].append((f"{package}/{path} line", line, text, package))
     if len(found) < 2:
         raise InputError(
             f"data.name: pydocs needs two or more of these packages: {', '.join(sorted(packages))}"
@@ -84,71 +74,15 @@ def read_pydocs(
     }
 
 
-def _cached(sources: list[_Source], cache: Path | None) -> list[_Found]:
-    """All docstrings of these files; parsing 90 MB of Python takes 15 s, so they are kept."""
-    if cache is None:
-        return _all_docstrings(sources)
-    stamp = hashlib.sha256(repr((_MIN_WORDS, sys.version_info[:2])).encode())
-    for package, path, file in sources:
-        state = file.stat()
-        stamp.update(repr((package, path, state.st_size, state.st_mtime_ns)).encode())
-    kept = cache / f"pydocs-{stamp.hexdigest()[:16]}.json"
-    try:
-        return [(str(a), str(b), int(c), str(d)) for a, b, c, d in json.loads(kept.read_bytes())]
-    except (OSError, ValueError, TypeError):
-        found = _all_docstrings(sources)
-    # A home that cannot be written to costs time on every start, nothing else.
-    with contextlib.suppress(OSError):
-        cache.mkdir(parents=True, exist_ok=True)
-        write_text(kept, json.dumps(found))
-    return found
-
-
-def _all_docstrings(sources: list[_Source]) -> list[_Found]:
-    # Syntax trees are millions of objects without cycles: collecting them takes a quarter of the
-    # time and frees nothing.
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        return [
-            (package, path, line, text)
-            for package, path, file in sources
-            for line, text in _docstrings(file)
-        ]
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-def _sources(package: str, search_path: Sequence[str] | None) -> list[tuple[str, Path]]:
-    """The package's files after their paths inside it ("numpy/__init__.py" of jax), sorted."""
-    # PathFinder only looks: unlike an import, finding a top-level name runs no code of it. It also
-    # knows namespace packages such as orbax, which may lie in several folders.
-    spec = importlib.machinery.PathFinder.find_spec(
-        package, None if search_path is None else list(search_path)
-    )
-    found: dict[str, Path] = {}
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        for file in Path(folder).rglob("*.py"):
-            found.setdefault(file.relative_to(folder).as_posix(), file)
-    return sorted(found.items())
-
-
-def _split_of(path: str) -> str:
-    share = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") / 2**64
-    return SPLITS[0 if share < 0.8 else 1 if share < 0.9 else 2]
-
-
 def _docstrings(file: Path) -> Iterator[tuple[int, str]]:
     """(line, text) of the module's, classes' and functions' docstrings, by line."""
     source = file.read_bytes()
     # Parsing takes most of the time, and many files have no docstring at all.
     if b'"""' not in source and b"'''" not in source:
         return
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError):
-        return  # templates and files for other versions of Python
+    tree = parsed(source)
+    if tree is None:
+        return
     found = []
     waiting: list[ast.AST] = [tree]
     while waiting:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jaxattn.config import DataConfig
-from jaxattn.data.corpora import listops, pydocs
+from jaxattn.data.corpora import listops, pydocs, pyroles
 from jaxattn.data.corpora.files import split_files, with_part
 from jaxattn.data.corpora.known import CORPORA
 from jaxattn.data.read.formats import FORMATS, data_files
@@ -72,8 +72,9 @@ def open_source(data: DataConfig) -> Source:
         splits, read = open_hub(data)
         return Source(data.hub, splits, read)
     if data.name == "pydocs":
-        rows = pydocs.read_pydocs(cache=default_cache())
-        return Source("pydocs", pydocs.SPLITS, lambda split, _: rows.get(split))
+        return _built_in(data.name, pydocs.read_pydocs(cache=default_cache()))
+    if data.name == "pyroles":
+        return _built_in(data.name, pyroles.read_pyroles(cache=default_cache()))
     if data.name == "listops":
         return _listops(data)
     if data.name in CORPORA and not CORPORA[data.name].hub:
@@ -82,10 +83,14 @@ def open_source(data: DataConfig) -> Source:
             f"({CORPORA[data.name].notes})"
         )
     raise InputError(
-        f"data.name: {data.name!r} is not built in (built in: pydocs, listops); set data.path to "
-        "its files or data.hub to its id"
+        f"data.name: {data.name!r} is not built in (built in: pydocs, pyroles, listops); set "
+        "data.path to its files or data.hub to its id"
         + ("" if data.name in CORPORA else did_you_mean(data.name, tuple(CORPORA)))
     )
+
+
+def _built_in(name: str, splits: dict[str, Rows]) -> Source:
+    return Source(name, tuple(splits), lambda split, _: splits.get(split))
 
 
 def _listops(data: DataConfig) -> Source:
