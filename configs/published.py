@@ -11,7 +11,8 @@ brings its classes and lengths along: --config.data.name=sst5. One stage alone:
     python launch.py --mode=finetune --config=configs/published.py --exp=mine --pretrain=minilm \
       --config.data.path=<folder>
 
-Run times and results: docs/measurements/2026-11-27-published-encoder.md.
+Run time and result: none yet on a corpus of this size; configs/pyroles_minilm.py is the same study
+made small, with its results (docs/measurements/2026-11-27-sentence-roles.md).
 """
 
 from ml_collections import ConfigDict
