@@ -85,3 +85,10 @@ def test_python_runs(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 160
+
+
+def test_pages_that_the_code_names_are_there() -> None:
+    for folder in ("configs", "jaxattn", "benchmarks"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for page in re.findall(r"docs/[\w./-]+\.md", path.read_text()):
+                assert (ROOT / page).exists(), f"{path.name} names {page}"
