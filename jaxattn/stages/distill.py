@@ -22,7 +22,7 @@ from jaxattn.data.tokens.encode import encode_pieces
 from jaxattn.data.tokens.tokenise import cache_folder
 from jaxattn.errors import InputError
 from jaxattn.evaluate.predict import Placement, Trained, first_of_each, trained_by
-from jaxattn.model.heads import Batch, MlmModel, Rngs
+from jaxattn.model.heads import Batch, MlmModel, Rngs, init_mlm
 from jaxattn.model.hidden import hidden_states, relative_distance
 from jaxattn.ops.programs import Programs
 from jaxattn.ops.trees import Params, count_parameters
@@ -31,12 +31,12 @@ from jaxattn.runs.results import Metrics, Results
 from jaxattn.stages.batches import bucket_plan
 from jaxattn.stages.change import AttentionChange
 from jaxattn.stages.origin import Origin, source_of
-from jaxattn.stages.parameters import Base
+from jaxattn.stages.parameters import Base, carried_over
 from jaxattn.stages.task import Outcome, Task
 from jaxattn.stages.training import run_stage
 from jaxattn.stages.vocabulary import StageVocabulary
 from jaxattn.train.feed import NumpyBatch
-from jaxattn.train.sharding import BatchPlacement, check_batches, make_mesh
+from jaxattn.train.sharding import BatchPlacement, check_batches, make_mesh, whole
 from jaxattn.train.steps import LossFn, Sums
 
 TEACHER = "teacher"
@@ -149,7 +149,7 @@ def distill(
       corpus: its texts; long ones are read in pieces.
       vocabulary: of this stage.
       origin: where the parameters are from.
-      params: of the MLM: the encoder is trained, the head stays.
+      params: that it left: the encoder is trained, the MLM's head stays.
       change: the model before the exchange.
       stop_after: see `train`.
     """
@@ -170,12 +170,16 @@ def distill(
         length, indices = plan.batch_indices(step)
         return classification_batch(tokens, None, indices, length, pad)
 
+    model = MlmModel(config, vocab_size)
+    # LSH may have no projections of keys of its own: what is not needed is left, what is new made.
+    params = carried_over(init_mlm(model, config.train.seed), params, origin.pretrain)
     teacher = {TEACHER: change.params}
-    loss = distillation_loss(MlmModel(config, vocab_size), MlmModel(change.config, vocab_size))
+    loss = distillation_loss(model, MlmModel(change.config, vocab_size))
     evaluator = DistanceEvaluator(
-        loss, teacher[TEACHER], validation, config, pad, BatchPlacement(mesh)
-    )
-    at_start = evaluator.metrics(trained_by(config, params, 0))
+        # On the devices once, not with every batch.
+        loss, whole(mesh, change.params), validation, config, pad, BatchPlacement(mesh)
+    )  # fmt: skip
+    at_start = evaluator.metrics(trained_by(config, whole(mesh, params), 0))
     task = Task(
         loss=loss,
         params=params,

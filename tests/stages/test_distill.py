@@ -130,3 +130,22 @@ def test_the_checkpoint_holds_no_teacher(runs: Path, tiny_flags: list[str]) -> N
     params = saved.load_params(saved.latest())
     assert TEACHER not in params
     assert tree_hash(params) == results(runs, "e")["best_hash"]
+
+
+@pytest.mark.filterwarnings("ignore:.*projections of keys:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*adapting made the hidden states worse:UserWarning")
+def test_projections_of_keys_come_and_go(tmp_path: Path, tiny_flags: list[str]) -> None:
+    """LSH takes queries for keys: its encoder has no such projections, exact attention has."""
+    lsh, exact = "--config.attention.type=reformer_lsh", "--config.attention.type=sdpa"
+    given = [*tiny_flags, f"--runs={tmp_path}", "--config.train.max_steps=2"]
+    assert cli.run(["pretrain", "--exp=lsh", *given, lsh]) == 0
+    change = ["--config.attention.allow_change=true", DISTILL]
+    assert cli.run(["tapt", "--exp=there", "--pretrain=lsh", *given, *change, exact]) == 0
+    assert cli.run(["pretrain", "--exp=exact", *given, exact]) == 0
+    assert cli.run(["tapt", "--exp=back", "--pretrain=exact", *given, *change, lsh]) == 0
+    for exp, has_keys in (("there", True), ("back", False)):
+        saved = Checkpoints(tmp_path / "tapt" / exp / "checkpoints", keep=1)
+        latest = saved.latest()
+        assert latest is not None
+        attention = saved.load_params(latest)["encoder"]["blocks_0"]["attention"]
+        assert ("key" in attention) == has_keys
