@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxattn.ops.lookup import plus
+from jaxattn.ops.lookup import plus, times
 
 
 class Dense(nn.Module):
     """x W + b on the last axis: [..., in] -> [..., features], computed in `dtype`.
 
-    `flax.linen.Dense` with the same parameters, initial values and results. Only the gradient of
-    the bias differs: it is a sum over all tokens of a batch, taken in float32, not in `dtype`.
+    `flax.linen.Dense` with the same parameters, initial values and results. Only the gradients of
+    kernel and bias differ: sums over all tokens of a batch, taken in float32, not in `dtype`.
     """
 
     features: int
@@ -30,5 +30,5 @@ class Dense(nn.Module):
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
         dtype = jnp.promote_types(x.dtype, kernel.dtype) if self.dtype is None else self.dtype
-        y = jnp.dot(x.astype(dtype), kernel.astype(dtype))
+        y = times(x.astype(dtype), kernel)
         return y if bias is None else plus(y, bias)

@@ -1,6 +1,6 @@
-"""Rows of a table by their numbers, and additions that repeat an array: gradients that add right.
+"""Look-ups, products and additions that repeat an array: gradients that add right.
 
-The gradient of both is a sum over all places where a row was used, thousands for a frequent token.
+The gradient of each is a sum over all places where a row was used, thousands for a frequent token.
 Added up in bfloat16 such a sum stops growing at 256 times its terms, so it is taken in float32
 here, whatever type is computed in.
 """
@@ -148,3 +148,33 @@ def _plus_backward(like: Array, cotangent: Array) -> tuple[Array, Array]:
 
 
 plus.defvjp(_plus_forward, _plus_backward)
+
+
+def times(x: Array, kernel: Array) -> Array:
+    """x W in the type of `x`: [..., in] and [in, out] -> [..., out].
+
+    The gradient toward W is a sum over all rows. The matrix units of an accelerator add it up in
+    float32 whatever type is computed in; on a CPU XLA does from jax 0.12 on add it up in bfloat16
+    where it fuses the product with what is before it (26 % off for 640 rows), so it is asked for.
+    """
+    narrow = x.dtype in (jnp.bfloat16, jnp.float16)
+    return _times(x, kernel) if narrow and jax.default_backend() == "cpu" else _plain(x, kernel)
+
+
+def _plain(x: Array, kernel: Array) -> Array:
+    return jnp.dot(x, kernel.astype(x.dtype))
+
+
+_times = jax.custom_vjp(_plain)
+
+
+def _times_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    x, kernel = residuals
+    rows = tuple(range(x.ndim - 1))
+    change = jax.lax.dot_general(
+        x, cotangent, ((rows, rows), ((), ())), preferred_element_type=_sum_dtype(x)
+    )
+    return jnp.dot(cotangent, kernel.astype(x.dtype).T), change.astype(kernel.dtype)
+
+
+_times.defvjp(lambda x, kernel: (_plain(x, kernel), (x, kernel)), _times_backward)
