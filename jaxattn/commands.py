@@ -30,8 +30,7 @@ FLAGS = {
     "exp": Flag("NAME", "name of the run"),
     "pretrain": Flag(
         "RUN", "the run to start from: NAME of a pretraining, tapt/NAME of a TAPT, with @STEP one "
-        "of its checkpoints instead of the best; a published encoder, by its folder or hub id; "
-        "or none for random weights",
+        "of its checkpoints instead of the best, or none for random weights",
     ),
     "stage": Flag(
         "STAGE", "which training of --config; default: pretrain, with --pretrain finetune", STAGES
@@ -72,6 +71,8 @@ def _flags(names: str, **texts: str) -> dict[str, str]:
 
 _CLASSIFIER = "name of the fine-tuned run"
 
+_START = f"{FLAGS['pretrain'].text}; or a published encoder, by its folder or hub id"
+
 _TRAIN = "--config=configs/imdb.py --exp=imdb_lsh --pretrain=wiki_lsh"
 
 MODES = {mode.name: mode for mode in (
@@ -79,20 +80,21 @@ MODES = {mode.name: mode for mode in (
         "study", "the main job: train with every attention, and compare",
         ("--config=configs/pydocs_quick.py",
          "--config=configs/published.py --pretrain=minilm --config.data.path=reviews"),
-        _flags("pretrain revision resume runs",
+        _flags("revision resume runs", pretrain=_START,
                exp="what the names of its runs begin with; default: the corpus"),
         config="needed", options=("study",),
     ),
     Mode(
         "recipe", "pretrain, TAPT and fine-tune under one name, each stage once",
         ("--config=configs/pydocs_quick.py --exp=quick",),
-        _flags("exp pretrain revision resume runs"), config="needed", options=("recipe",),
+        _flags("exp revision resume runs", pretrain=_START), config="needed", options=("recipe",),
     ),
     Mode(
         "sweep", "a grid of runs side by side, started again where it stopped",
         ("--config=configs/sweeps/quick.py --dry_run",
          "--config=configs/sweeps/quick.py --config.sweep.parallel=2"),
-        _flags("pretrain revision dry_run runs", exp="name of the sweep; default: that of its file",
+        _flags("revision dry_run runs", pretrain=_START,
+               exp="name of the sweep; default: that of its file",
                resume="run failed ones once more"),
         config="needed", options=("sweep", "plan"),
     ),
@@ -108,13 +110,13 @@ MODES = {mode.name: mode for mode in (
     ),
     Mode(
         "tapt", "go on with the MLM on a task's training texts (TAPT)",
-        (_TRAIN,), _flags("exp pretrain revision resume runs"), run="tapt",
+        (_TRAIN,), _flags("exp revision resume runs", pretrain=_START), run="tapt",
         options=("tapt",),
     ),
     Mode(
         "finetune", "train a classifier, from a pretrained encoder or from nothing",
         (_TRAIN, _TRAIN.replace("wiki_lsh", "tapt/imdb_lsh"), _TRAIN.replace("wiki_lsh", "none")),
-        _flags("exp pretrain revision resume runs"), run="finetune",
+        _flags("exp revision resume runs", pretrain=_START), run="finetune",
         options=("finetune", "peft", "head"),
     ),
     Mode(

@@ -146,6 +146,49 @@ def first_of_each(batches: Batches) -> Batches:
     return list({length: (length, indices) for length, indices in reversed(batches)}.values())
 
 
+class BatchSums:
+    """Sums of a loss over all texts, one batch after the other; a shape is compiled once."""
+
+    def __init__(
+        self,
+        sums: Callable[[Trained, Mapping[str, jax.Array]], Mapping[str, jax.Array]],
+        tokens: TokenRows,
+        batch: Callable[[int, np.ndarray], Mapping[str, np.ndarray]],
+        *,
+        buckets: tuple[int, ...],
+        batch_size: int,
+        place: Placement | None = None,
+    ) -> None:
+        """Compiles nothing yet.
+
+        Args:
+          sums: model, batch -> named sums.
+          tokens: the texts.
+          batch: padded length, rows -> the batch.
+          buckets: padded lengths.
+          batch_size: texts of a batch.
+          place: as of `Predictor`.
+        """
+        self.programs = Programs(sums, donate=False, place=place)
+        self._batch = batch
+        self._batches = batches_in_order(tokens.lengths, buckets=buckets, batch_size=batch_size)
+
+    def totals(self, trained: Trained) -> dict[str, float]:
+        """Name -> the sum over all batches."""
+        results = [self.programs(trained, self._batch(*each)) for each in self._batches]
+        total: dict[str, float] = {}
+        # Fetched after the last batch: the device never waits for the host in between.
+        for sums in jax.device_get(results):
+            for name, value in sums.items():
+                total[name] = total.get(name, 0.0) + float(value)
+        return total
+
+    def compile(self, trained: Trained) -> None:
+        """Compiles what `totals` will need."""
+        for each in first_of_each(self._batches):
+            self.programs.prepare(trained, self._batch(*each))
+
+
 class MlmEvaluator:
     """Loss and accuracy at masked positions; the same mask at every call."""
 
@@ -161,42 +204,41 @@ class MlmEvaluator:
     ) -> None:
         """`tokens`: the validation pieces; `place`: as of `Predictor`."""
 
-        def sums(trained: Trained, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        def sums(trained: Trained, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
             rngs = trained.rngs
             logits_BSV = mlm_logits(model, trained.params, batch, rngs, deterministic=True)
             return cross_entropy_sums(logits_BSV, batch["targets"], batch["weights"])
 
-        self.programs = Programs(sums, donate=False, place=place)
-        self._tokens, self._masking = tokens, masking
-        self._batches = batches_in_order(tokens.lengths, buckets=buckets, batch_size=batch_size)
+        def batch(length: int, indices: np.ndarray) -> dict[str, np.ndarray]:
+            return mlm_batch(
+                tokens,
+                singly(indices),
+                length,
+                slots=num_slots(length, masking.rate),
+                packed=False,
+                masking=masking,
+                seed=0,
+                epoch=0,
+            )
+
+        self._sums = BatchSums(
+            sums, tokens, batch, buckets=buckets, batch_size=batch_size, place=place
+        )
+
+    @property
+    def programs(self) -> Programs:
+        """What was compiled."""
+        return self._sums.programs
 
     def metrics(self, trained: Trained) -> dict[str, float | None]:
         """`loss` in nats per masked token and `accuracy`."""
-        total = {"loss": 0.0, "correct": 0.0, "count": 0.0}
-        results = [self.programs(trained, self._batch(*each)) for each in self._batches]
-        # Fetched after the last batch: the device never waits for the host in between.
-        for sums in jax.device_get(results):
-            for name, value in sums.items():
-                total[name] += float(value)
+        total = self._sums.totals(trained)
         count = max(total["count"], 1.0)
         return {"loss": total["loss"] / count, "accuracy": total["correct"] / count}
 
     def compile(self, trained: Trained) -> None:
         """Compiles what `metrics` will need."""
-        for each in first_of_each(self._batches):
-            self.programs.prepare(trained, self._batch(*each))
-
-    def _batch(self, length: int, indices: np.ndarray) -> dict[str, np.ndarray]:
-        return mlm_batch(
-            self._tokens,
-            singly(indices),
-            length,
-            slots=num_slots(length, self._masking.rate),
-            packed=False,
-            masking=self._masking,
-            seed=0,
-            epoch=0,
-        )
+        self._sums.compile(trained)
 
 
 def make_predictor(

@@ -35,9 +35,9 @@ def read_document(path: Path) -> dict[str, Any]:
 def read_config(folder: Path) -> dict[str, Any]:
     """Their config.json; raises InputError where `folder` is no folder with a model."""
     if not folder.is_dir():
-        raise InputError(f"--input={folder}: no such folder; expected one of a Hugging Face model")
+        raise InputError(f"{folder}: no such folder; expected one of a Hugging Face model")
     if not (folder / CONFIG).is_file():
-        raise InputError(f"--input={folder}: no {CONFIG} in it; expected a Hugging Face model")
+        raise InputError(f"{folder}: no {CONFIG} in it; expected a Hugging Face model")
     return read_document(folder / CONFIG)
 
 
@@ -57,7 +57,7 @@ def weight_files(folder: Path, converter: str = "AutoModel") -> list[Path]:
         return [folder / name for name in sorted(set(_weight_map(folder).values()))]
     present = [name for name in (*PICKLES, *OTHERS) if (folder / name).is_file()]
     if not present:
-        raise InputError(f"--input={folder}: no {WEIGHTS} in it")
+        raise InputError(f"{folder}: no {WEIGHTS} in it")
     how = ""
     if present[0] in PICKLES:
         how = (
@@ -66,7 +66,7 @@ def weight_files(folder: Path, converter: str = "AutoModel") -> list[Path]:
             f"{converter} as B; B.from_pretrained('{folder}').save_pretrained('<new folder>')\", "
             "and copy the tokenizer's files"
         )
-    raise InputError(f"--input={folder}: found {present[0]} only{how}; allowed: {WEIGHTS}")
+    raise InputError(f"{folder}: found {present[0]} only{how}; allowed: {WEIGHTS}")
 
 
 def _weight_map(folder: Path) -> dict[str, str]:

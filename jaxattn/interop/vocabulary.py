@@ -42,12 +42,12 @@ def read_vocabulary(folder: Path) -> tuple["Tokenizer", bool]:
             )
     known = ("tokenizer.json", "vocab.txt", VOCAB)
     if not any((folder / name).is_file() for name in known):
-        problem = f"--input={folder}: neither tokenizer.json nor vocab.txt in it"
+        problem = f"{folder}: neither tokenizer.json nor vocab.txt in it"
         if models := sorted(folder.glob("*.model")):
             problem += (
                 f", only {models[0].name}, which is not read here; write a tokenizer.json: python "
                 f"-c \"from transformers import AutoTokenizer as A; A.from_pretrained('{folder}')"
-                f".save_pretrained('{folder}')\""
+                ".save_pretrained('<new folder>')\", and copy it beside the others"
             )
         raise InputError(problem)
     tokenizer = load_tokenizer(folder, lowercase)

@@ -130,12 +130,18 @@ Rngs = Mapping[str, Any]
 """PRNG streams, and `draws`: what the attentions would draw from theirs, if it was made before."""
 
 
+def variables_and_streams(
+    params: PyTree, rngs: Rngs
+) -> tuple[dict[str, PyTree], dict[str, jax.Array]]:
+    """What `apply` of a model is given: its collections, `draws` where they are made, and keys."""
+    draws = {} if rngs.get("draws") is None else {"draws": rngs["draws"]}
+    return {"params": params, **draws}, {n: key for n, key in rngs.items() if n != "draws"}
+
+
 def _logits(
     model: nn.Module, params: PyTree, inputs: tuple[Any, ...], rngs: Rngs, deterministic: bool
 ) -> jax.Array:
-    streams = {name: key for name, key in rngs.items() if name != "draws"}
-    draws = {} if rngs.get("draws") is None else {"draws": rngs["draws"]}
-    variables = {"params": params, **draws}
+    variables, streams = variables_and_streams(params, rngs)
     logits = model.apply(variables, *inputs, deterministic=deterministic, rngs=streams)
     return cast(jax.Array, logits)
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, PyTree
 
 from jaxattn.model.encoder import EncoderBlock
-from jaxattn.model.heads import Batch, MlmModel, Rngs
+from jaxattn.model.heads import Batch, MlmModel, Rngs, variables_and_streams
 
 
 def hidden_states(model: MlmModel, params: PyTree, batch: Batch, rngs: Rngs) -> list[jax.Array]:
@@ -18,8 +18,7 @@ def hidden_states(model: MlmModel, params: PyTree, batch: Batch, rngs: Rngs) -> 
       batch: the texts.
       rngs: streams "attention", and `draws` where they are made.
     """
-    streams = {name: key for name, key in rngs.items() if name != "draws"}
-    draws = {} if rngs.get("draws") is None else {"draws": rngs["draws"]}
+    variables, streams = variables_and_streams(params, rngs)
 
     def encoded(mlm: MlmModel, ids_BN: jax.Array, mask_BN: jax.Array) -> jax.Array:
         x_BND: jax.Array = mlm.encoder(ids_BN, mask_BN, deterministic=True)
@@ -29,7 +28,7 @@ def hidden_states(model: MlmModel, params: PyTree, batch: Batch, rngs: Rngs) -> 
         return isinstance(module, EncoderBlock) and method == "__call__"
 
     _, captured = model.apply(
-        {"params": params, **draws},
+        variables,
         batch["ids"],
         batch["mask"],
         method=encoded,

@@ -17,10 +17,10 @@ def run(request: Request) -> None:
     source = fetched(request.needed("input", "google-bert/bert-base-uncased"), request.revision)
     # Only now, as these import JAX: that there is no network is told without waiting for it.
     from jaxattn.interop.published import read_published
-    from jaxattn.stages.imported import import_bert
+    from jaxattn.stages.imported import import_published
 
     bert = read_published(source.folder)
     config = bert.config
     if request.config is not None:
         config = replace(config, request.data_options())
-    import_bert(folder, config, bert, source)
+    import_published(folder, config, bert, source)

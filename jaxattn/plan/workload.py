@@ -14,7 +14,9 @@ from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder, given_run
 from jaxattn.runs.kinds import SCRATCH
 from jaxattn.stages.batches import bucket_plan, mlm_plan
-from jaxattn.stages.origin import pretrained_config
+from jaxattn.stages.change import attention_change
+from jaxattn.stages.distill import to_distill
+from jaxattn.stages.origin import pretrained_config, source_of
 from jaxattn.stages.precision import settled
 from jaxattn.stages.vocabulary import known_tokenizer, make_tokenizer, stage_vocabulary
 
@@ -35,8 +37,24 @@ class Subject:
 
     @property
     def task(self) -> str:
-        """The task of `synthetic_step`."""
+        """The task of `synthetic_step`.
+
+        Raises InputError for a TAPT that distils an exchanged attention: that step is none of them.
+        """
+        if self._distils():
+            raise InputError(
+                f"{self.folder.kind}/{self.folder.exp}: it adapts the encoder to another attention "
+                "(tapt.objective), holding it twice; such a step is not planned, that of "
+                "tapt.objective=mlm and the fine-tuning after it are"
+            )
         return "classification" if self.folder.kind == "finetune" else "mlm"
+
+    def _distils(self) -> bool:
+        if self.folder.kind != "tapt" or self.pretrain == SCRATCH:
+            return False
+        before, _ = source_of(self.folder.runs, self.pretrain)
+        change = attention_change(self.config, before.saved_config()[0], {})
+        return to_distill(self.config, change, self.folder.runs, self.pretrain) is not None
 
     @property
     def plan_path(self) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 from jaxattn.errors import InputError
 from jaxattn.evaluate.intervals import macro_f1
 from jaxattn.files import read_object
-from jaxattn.report.record import RunRecord
+from jaxattn.report.record import RunRecord, distils
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import BASELINE_ATTENTION, KINDS, SCRATCH
 from jaxattn.runs.predictions import NAME, Predictions, read_predictions
@@ -166,7 +166,7 @@ def _fields(results: Results) -> dict[str, Any]:
         "test_auroc": test.get("auroc"),
         "validation_macro_f1": validation.get("macro_f1"),
         # A distance to hidden states is no loss of an MLM.
-        "validation_loss": None if _distilled(results) else validation.get("loss"),
+        "validation_loss": None if distils(results.attention_change) else validation.get("loss"),
         "exchange": results.attention_change,
         "peak_memory_mib": cost.peak_memory_MiB,
         "memory_kind": cost.peak_memory_kind,
@@ -174,10 +174,6 @@ def _fields(results: Results) -> dict[str, Any]:
         "stages": _told(results),
         "pretrain_seconds": _seconds_before(results),
     }
-
-
-def _distilled(results: Results) -> bool:
-    return (results.attention_change or {}).get("objective") == "distill"
 
 
 def _told(results: Results) -> str | None:

@@ -48,6 +48,11 @@ COSTS = ("time_per_epoch", "train_seconds", "max_gpu_mem_MiB", "peak_rss_MiB", "
 """Those of which less is better; seconds and bytes of different devices are ranked apart."""
 
 
+def distils(exchange: Mapping[str, Any] | None) -> bool:
+    """Whether `attention_change` of results.json is of a stage that distilled the encoder."""
+    return exchange is not None and exchange.get("objective") == "distill"
+
+
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
     """One run. What a run does not know (yet) is None; qualities are shares of 1, never percent.
@@ -115,7 +120,7 @@ class RunRecord:
     @property
     def distilled(self) -> bool:
         """Whether the run is a TAPT that gave the encoder back what an exchange had lost."""
-        return self.exchange is not None and self.exchange.get("objective") == "distill"
+        return distils(self.exchange)
 
     @property
     def settings(self) -> dict[str, Any]:

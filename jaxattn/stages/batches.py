@@ -1,17 +1,25 @@
-"""The batches of a run and how many steps they make."""
+"""The texts of a run as tokens, its batches, and how many steps they make."""
 
+import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from jaxattn.config import Config
+from jaxattn.console import say
 from jaxattn.data.batches.masking import Masking, num_slots
-from jaxattn.data.batches.order import BatchPlan, mlm_batch, singly
+from jaxattn.data.batches.order import BatchPlan, classification_batch, mlm_batch, singly
 from jaxattn.data.batches.packing import PackedPlan
+from jaxattn.data.corpora.splits import TextCorpus
 from jaxattn.data.tokens.arrays import TokenRows, special_ids
+from jaxattn.data.tokens.encode import EncodeStats, encode_pieces, unknown_warning
+from jaxattn.data.tokens.tokenise import cache_folder
 from jaxattn.data.tokens.words import continuing
 from jaxattn.train.feed import NumpyBatch
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 Plan = BatchPlan | PackedPlan
 
@@ -46,11 +54,42 @@ def program_steps(plan: Plan, start: int, end: int) -> list[int]:
     return [first[length] for length in sorted(first)]
 
 
-def make_masking(config: Config, tokenizer: Any) -> Masking:
+def make_masking(config: Config, tokenizer: "Tokenizer") -> Masking:
     """What the MLM hides."""
     continues = continuing(tokenizer) if config.data.whole_words else None
     size = tokenizer.get_vocab_size()
     return Masking(config.data.mask_rate, size, special_ids(tokenizer), continues)
+
+
+class Pieces(NamedTuple):
+    """The texts of a corpus as tokens, long ones in pieces, and what was seen of training's."""
+
+    train: TokenRows
+    validation: TokenRows
+    stats: EncodeStats
+
+
+def encoded_pieces(config: Config, tokenizer: "Tokenizer", corpus: TextCorpus) -> Pieces:
+    """Tokenises the texts; warns where the vocabulary does not know what is in them."""
+    say(f"tokenising {len(corpus.train) + len(corpus.validation):,} texts")
+    length, cache = config.data.max_length, cache_folder(config)
+    train, stats = encode_pieces(tokenizer, corpus.train, length, cache=cache)
+    validation, _ = encode_pieces(tokenizer, corpus.validation, length, cache=cache)
+    if warning := unknown_warning(stats):
+        warnings.warn(warning, stacklevel=1)
+    return Pieces(train, validation, stats)
+
+
+def whole_text_batches(
+    tokens: TokenRows, labels: np.ndarray | None, plan: BatchPlan, pad_id: int
+) -> Callable[[int], NumpyBatch]:
+    """Step -> its batch of texts, a pure function; `labels`: see `classification_batch`."""
+
+    def batch(step: int) -> NumpyBatch:
+        length, indices = plan.batch_indices(step)
+        return classification_batch(tokens, labels, indices, length, pad_id)
+
+    return batch
 
 
 def mlm_batches(

@@ -15,20 +15,17 @@ import numpy as np
 
 from jaxattn.config import Config
 from jaxattn.console import say
-from jaxattn.data.batches.order import batches_in_order, classification_batch
+from jaxattn.data.batches.order import classification_batch
 from jaxattn.data.corpora.splits import TextCorpus, texts_hash
 from jaxattn.data.tokens.arrays import TokenRows, special_ids
-from jaxattn.data.tokens.encode import encode_pieces
-from jaxattn.data.tokens.tokenise import cache_folder
 from jaxattn.errors import InputError
-from jaxattn.evaluate.predict import Placement, Trained, first_of_each, trained_by
+from jaxattn.evaluate.predict import BatchSums, Placement, Trained, trained_by
 from jaxattn.model.heads import Batch, MlmModel, Rngs, init_mlm
 from jaxattn.model.hidden import hidden_states, relative_distance
-from jaxattn.ops.programs import Programs
 from jaxattn.ops.trees import Params, count_parameters
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.results import Metrics, Results
-from jaxattn.stages.batches import bucket_plan
+from jaxattn.stages.batches import bucket_plan, encoded_pieces, whole_text_batches
 from jaxattn.stages.change import AttentionChange
 from jaxattn.stages.origin import Origin, source_of
 from jaxattn.stages.parameters import Base, carried_over
@@ -43,21 +40,34 @@ TEACHER = "teacher"
 """Name of the parameters before the exchange among those that are not trained."""
 
 
-def objective(config: Config, change: AttentionChange | None, runs: Path, pretrain: str) -> str:
-    """What `tapt.objective` means for a run that begins with `pretrain` (name@step).
+def to_distill(
+    config: Config, change: AttentionChange | None, runs: Path, pretrain: str
+) -> AttentionChange | None:
+    """`change` where the hidden states before it are to be kept; None where the MLM goes on.
+
+    Args:
+      config: of a TAPT run; what `tapt.objective` = auto means is settled here.
+      change: that of the attention; None: it is that of the stage before.
+      runs: the folder of all runs.
+      pretrain: what it begins with, name@step.
 
     Raises:
-      InputError: hidden states are to be kept, and nothing was exchanged.
+      InputError: they are to be kept and nothing was exchanged, or several texts share a row.
     """
     wanted = config.tapt.objective
-    if wanted == "auto":
-        return "distill" if change and not has_trained_head(runs, pretrain) else "mlm"
     if wanted == "distill" and change is None:
         raise InputError(
             "tapt.objective: found 'distill', allowed where the attention is exchanged "
             f"(attention.type is that of {pretrain}, and so are its options); leave it out"
         )
-    return wanted
+    if wanted == "mlm" or (wanted == "auto" and (not change or has_trained_head(runs, pretrain))):
+        return None
+    if config.data.packing:
+        raise InputError(
+            "data.packing: found True, allowed where an exchanged attention is distilled "
+            "(tapt.objective): False"
+        )
+    return change
 
 
 def has_trained_head(runs: Path, pretrain: str) -> bool:
@@ -96,39 +106,34 @@ class DistanceEvaluator:
     """The mean of `relative_distance` over the tokens of the validation split, as `loss`."""
 
     def __init__(
-        self, loss: LossFn, teacher: Params, tokens: TokenRows, config: Config, pad: int,
+        self, loss: LossFn, teacher: Params, tokens: TokenRows, config: Config, pad_id: int,
         place: Placement,
     ) -> None:  # fmt: skip
         """`teacher`: the parameters before the exchange; `tokens`: the validation texts."""
 
-        def sums(trained: Trained, batch: dict[str, jax.Array]) -> Sums:
+        def sums(trained: Trained, batch: Batch) -> Sums:
             return loss(trained.params, batch, trained.rngs, True)
 
-        self.programs = Programs(sums, donate=False, place=place)
-        self._teacher, self._tokens, self._pad = teacher, tokens, pad
-        size = config.train.eval_batch_size or config.train.batch_size
-        self._batches = batches_in_order(
-            tokens.lengths, buckets=config.data.buckets, batch_size=size
-        )
+        def batch(length: int, indices: np.ndarray) -> NumpyBatch:
+            return classification_batch(tokens, None, indices, length, pad_id)
+
+        self._teacher = teacher
+        self._sums = BatchSums(
+            sums, tokens, batch, place=place, buckets=config.data.buckets,
+            batch_size=config.train.eval_batch_size or config.train.batch_size,
+        )  # fmt: skip
 
     def metrics(self, trained: Trained) -> Metrics:
         """`loss`, a share: 0 where nothing has changed."""
-        whole = self._with_teacher(trained)
-        results = [self.programs(whole, self._batch(*each)) for each in self._batches]
-        fetched = jax.device_get(results)
-        total = sum(float(sums["loss"]) for sums in fetched)
-        return {"loss": total / max(sum(float(sums["count"]) for sums in fetched), 1.0)}
+        total = self._sums.totals(self._with_teacher(trained))
+        return {"loss": total["loss"] / max(total["count"], 1.0)}
 
     def compile(self, trained: Trained) -> None:
         """Compiles what `metrics` will need."""
-        for each in first_of_each(self._batches):
-            self.programs.prepare(self._with_teacher(trained), self._batch(*each))
+        self._sums.compile(self._with_teacher(trained))
 
     def _with_teacher(self, trained: Trained) -> Trained:
         return trained._replace(params={**trained.params, TEACHER: self._teacher})
-
-    def _batch(self, length: int, indices: np.ndarray) -> NumpyBatch:
-        return classification_batch(self._tokens, None, indices, length, self._pad)
 
 
 def distill(
@@ -157,19 +162,12 @@ def distill(
     check_batches(config.train, mesh)
     tokenizer = vocabulary.tokenizer
     vocab_size, pad = tokenizer.get_vocab_size(), special_ids(tokenizer).pad
-    cache = cache_folder(config)
-    tokens, stats = encode_pieces(tokenizer, corpus.train, config.data.max_length, cache=cache)
-    validation, _ = encode_pieces(tokenizer, corpus.validation, config.data.max_length, cache=cache)
+    tokens, validation, stats = encoded_pieces(config, tokenizer, corpus)
     say(
         f"{len(tokens):,} pieces of text, {stats.tokens:,} tokens: the hidden states of "
         f"{change.after} become those of {change.config.attention.type}"
     )
     plan = bucket_plan(config, tokens.lengths)
-
-    def batch(step: int) -> NumpyBatch:
-        length, indices = plan.batch_indices(step)
-        return classification_batch(tokens, None, indices, length, pad)
-
     model = MlmModel(config, vocab_size)
     # LSH may have no projections of keys of its own: what is not needed is left, what is new made.
     params = carried_over(init_mlm(model, config.train.seed), params, origin.pretrain)
@@ -184,7 +182,7 @@ def distill(
         loss=loss,
         params=params,
         plan=plan,
-        batch=batch,
+        batch=whole_text_batches(tokens, None, plan, pad),
         evaluator=evaluator,
         tokenizer=tokenizer,
         data_hash=texts_hash(corpus.train, corpus.validation),

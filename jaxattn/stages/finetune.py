@@ -9,7 +9,6 @@ import numpy as np
 
 from jaxattn.config import Config
 from jaxattn.console import say
-from jaxattn.data.batches.order import classification_batch
 from jaxattn.data.corpora.splits import data_hash, load_labelled
 from jaxattn.data.tokens.arrays import CutRows, TokenRows, special_ids
 from jaxattn.data.tokens.encode import EncodeStats, encode, unknown_warning
@@ -22,13 +21,12 @@ from jaxattn.model.peft import counts, on_folded
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import SCRATCH
 from jaxattn.runs.results import Results
-from jaxattn.stages.batches import bucket_plan
+from jaxattn.stages.batches import bucket_plan, whole_text_batches
 from jaxattn.stages.origin import FROM_SCRATCH, begin_with
 from jaxattn.stages.parameters import check_method, first_params, first_pooler, grown, tiled
 from jaxattn.stages.task import Outcome, Task
 from jaxattn.stages.training import run_stage
 from jaxattn.stages.vocabulary import stage_vocabulary
-from jaxattn.train.feed import NumpyBatch
 from jaxattn.train.job import NonFiniteError
 from jaxattn.train.sharding import BatchPlacement, check_batches, make_mesh
 from jaxattn.train.steps import classification_loss
@@ -79,11 +77,6 @@ def finetune(
         f"{stats.truncated_share:.1%} cut at {config.data.max_length} tokens"
     )
     plan = bucket_plan(config, tokens.lengths)
-
-    def batch(step: int) -> NumpyBatch:
-        length, indices = plan.batch_indices(step)
-        return classification_batch(tokens, train.labels, indices, length, special.pad)
-
     model = ClassifierModel(config, tokenizer.get_vocab_size(), classes)
     saved, origin = None, FROM_SCRATCH
     if pretrain != SCRATCH:
@@ -107,7 +100,7 @@ def finetune(
         loss=on_folded(loss, config.peft),
         params=params,
         plan=plan,
-        batch=batch,
+        batch=whole_text_batches(tokens, train.labels, plan, special.pad),
         evaluator=ClassEvaluator(predictor, validation, corpus.validation.labels),
         tokenizer=tokenizer,
         data_hash=data_hash(corpus),

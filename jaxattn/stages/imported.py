@@ -23,15 +23,17 @@ STEP = 0
 """Of the only checkpoint: nothing was trained here."""
 
 
-def import_bert(folder: RunFolder, config: Config, bert: Published, source: Fetched) -> None:
+def import_published(
+    folder: RunFolder, config: Config, published: Published, source: Fetched
+) -> None:
     """Writes the run: configuration, tokenizer, one checkpoint, results with the provenance."""
-    params, vocab_size = _whole(bert, config), bert.tokenizer.get_vocab_size()
+    params, vocab_size = _whole(published, config), published.tokenizer.get_vocab_size()
     folder.begin(config, {IMPORTED_FROM: source.origin}, machine.describe(config))
     with folder.running():
-        save_tokenizer(bert.tokenizer, folder.path / "tokenizer.json")
+        save_tokenizer(published.tokenizer, folder.path / "tokenizer.json")
         document = {
             "config": flatten(to_plain(config)),
-            "tokenizer": bert.tokenizer.to_str(),
+            "tokenizer": published.tokenizer.to_str(),
             "data_hash": None,
             "tally": vars(Tally(best_step=STEP)),
         }
@@ -48,25 +50,25 @@ def import_bert(folder: RunFolder, config: Config, bert: Published, source: Fetc
             best_hash=tree_hash(params),
             imported={
                 **source.provenance(),
-                "model_type": bert.model_type,
-                "sha256": bert.hashes,
-                "parts": list(bert.parts),
-                "new": [MLM_HEAD] if MLM_HEAD not in bert.parts else [],
-                "left_out": list(bert.left_out),
+                "model_type": published.model_type,
+                "sha256": published.hashes,
+                "parts": list(published.parts),
+                "new": [MLM_HEAD] if MLM_HEAD not in published.parts else [],
+                "left_out": list(published.left_out),
             },
             cost=Cost(),
-            stages=(dataclasses.replace(origin, data=None, model_type=bert.model_type),),
+            stages=(dataclasses.replace(origin, data=None, model_type=published.model_type),),
             tokenizer={"vocabulary": vocab_size},
             device=machine.device_name(),
         ).write(folder.results_path)
     model = config.model
     say(
         f"imported: {folder.path}: {model.num_layers} blocks of width {model.hidden_dim}, "
-        f"{vocab_size:,} words, {model.max_seq_len} positions; {', '.join(bert.parts)}"
+        f"{vocab_size:,} words, {model.max_seq_len} positions; {', '.join(published.parts)}"
     )
-    if bert.left_out:
-        say(f"left out, not needed here: {', '.join(bert.left_out)}")
-    if POOLER in bert.parts:
+    if published.left_out:
+        say(f"left out, not needed here: {', '.join(published.left_out)}")
+    if POOLER in published.parts:
         say("fine-tuning uses the pooler with head.pooling=cls and head.pooler=bert")
 
 
@@ -82,11 +84,11 @@ def model_type_of(folder: RunFolder) -> str:
     return (first and first.model_type) or "bert"
 
 
-def _whole(bert: Published, config: Config) -> dict[str, Any]:
+def _whole(published: Published, config: Config) -> dict[str, Any]:
     """The parameters, with a new MLM head where the folder has none."""
-    if MLM_HEAD in bert.parts:
-        return bert.params
+    if MLM_HEAD in published.parts:
+        return published.params
     say("the folder has no MLM head: a new one is added, with random weights; TAPT trains it")
-    model = MlmModel(config, bert.tokenizer.get_vocab_size())
+    model = MlmModel(config, published.tokenizer.get_vocab_size())
     fresh = init_mlm(model, config.train.seed)
-    return {**fresh, **bert.params}
+    return {**fresh, **published.params}

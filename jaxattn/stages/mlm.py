@@ -1,25 +1,22 @@
 """Training with masked language modelling: pretraining, and TAPT on a task's texts."""
 
 import dataclasses
-import warnings
 from pathlib import Path
 
 from jaxattn.config import Config
 from jaxattn.console import say
 from jaxattn.data.batches.packing import PackedPlan
 from jaxattn.data.corpora.splits import TextCorpus, load_task_texts, load_texts, texts_hash
-from jaxattn.data.tokens.encode import encode_pieces, unknown_warning
 from jaxattn.data.tokens.extend import refuse_extension
-from jaxattn.data.tokens.tokenise import cache_folder
 from jaxattn.evaluate.predict import MlmEvaluator, trained_by
 from jaxattn.model.heads import MlmModel, init_mlm
 from jaxattn.ops.trees import Params
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import SCRATCH
 from jaxattn.runs.results import Metrics, Results
-from jaxattn.stages.batches import make_masking, mlm_batches, mlm_plan
+from jaxattn.stages.batches import encoded_pieces, make_masking, mlm_batches, mlm_plan
 from jaxattn.stages.change import AttentionChange, attention_change
-from jaxattn.stages.distill import distill, objective
+from jaxattn.stages.distill import distill, to_distill
 from jaxattn.stages.origin import FROM_SCRATCH, POOLER, Origin, begin_with, source_of
 from jaxattn.stages.parameters import carried_over, grown, tiled
 from jaxattn.stages.task import Outcome, Task
@@ -67,8 +64,8 @@ def tapt(
     saved = {name: value for name, value in saved.items() if name != POOLER}
     first = tiled(grown(saved, vocabulary.origins), config.model.max_seq_len)
     change = attention_change(config, source_of(runs, pretrain)[0].saved_config()[0], first)
-    if objective(config, change, runs, pretrain) == "distill" and change:
-        distill(folder, config, corpus, vocabulary, origin, first, change, stop_after)
+    if exchanged := to_distill(config, change, runs, pretrain):
+        distill(folder, config, corpus, vocabulary, origin, first, exchanged, stop_after)
         return
     start = MlmStart(origin, first, change)
     train_mlm(folder, config, corpus, vocabulary, start, stop_after=stop_after)
@@ -87,12 +84,7 @@ def train_mlm(
     check_batches(config.train, mesh)
     tokenizer = vocabulary.tokenizer
     vocab_size = tokenizer.get_vocab_size()
-    say(f"tokenising {len(corpus.train) + len(corpus.validation):,} texts")
-    cache = cache_folder(config)
-    tokens, stats = encode_pieces(tokenizer, corpus.train, config.data.max_length, cache=cache)
-    validation, _ = encode_pieces(tokenizer, corpus.validation, config.data.max_length, cache=cache)
-    if warning := unknown_warning(stats):
-        warnings.warn(warning, stacklevel=1)
+    tokens, validation, stats = encoded_pieces(config, tokenizer, corpus)
     say(f"{len(tokens):,} pieces of text, {stats.tokens:,} tokens, vocabulary of {vocab_size:,}")
     masking = make_masking(config, tokenizer)
     plan = mlm_plan(config, tokens.lengths)

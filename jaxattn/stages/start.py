@@ -10,10 +10,10 @@ from jaxattn.interop.folder import CONFIG
 from jaxattn.interop.hub import Fetched, fetched
 from jaxattn.interop.published import read_published
 from jaxattn.runs.folder import NAME, RunFolder
-from jaxattn.runs.kinds import KINDS, SCRATCH
+from jaxattn.runs.kinds import KINDS, SCRATCH, called
 from jaxattn.runs.results import Facts
 from jaxattn.runs.values import text
-from jaxattn.stages.imported import import_bert
+from jaxattn.stages.imported import import_published
 
 
 def started_from(runs: Path, given: str, revision: str = "") -> str:
@@ -30,11 +30,17 @@ def started_from(runs: Path, given: str, revision: str = "") -> str:
     """
     if not is_published(runs, given):
         if revision:
+            what = f"--pretrain={given} is a run" if given else "--pretrain is not given"
             raise InputError(
-                f"--revision={revision}: --pretrain={given} is a run; a revision is for an id of "
+                f"--revision={revision}: {what}; a revision is for an id of "
                 "the hub, as --pretrain=google-bert/bert-base-uncased"
             )
         return given
+    run = RunFolder.at(Path(given).expanduser())
+    if run.is_run:
+        raise InputError(
+            f"--pretrain={given}: the folder of a run; give its name, {called(run.kind, run.exp)}"
+        )
     folder = RunFolder(runs, "pretrain", imported_name(given, revision))
     if folder.begun and not revision and _hub_id(folder) == given:
         # The encoder that was taken stays the one that is used, whatever the hub has by now.
@@ -44,7 +50,7 @@ def started_from(runs: Path, given: str, revision: str = "") -> str:
         _must_be(folder, source, given)
         return folder.exp
     published = read_published(source.folder)
-    import_bert(folder, published.config, published, source)
+    import_published(folder, published.config, published, source)
     return folder.exp
 
 

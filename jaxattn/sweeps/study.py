@@ -42,7 +42,7 @@ class Start:
     given: frozenset[str]
 
     def exchange(self, attention: str) -> dict[str, object]:
-        """The options by which a stage has this attention; {} where it has it already.
+        """The options by which a stage has this attention.
 
         What an attention cannot do is done by none of them: weights are dropped by exact attention
         alone. Keys of their own stay, as LSH can have them: the published projections count.
@@ -56,8 +56,8 @@ class Start:
         options = {name: value for name, value in options.items() if name not in self.given}
         before = flatten(to_plain(self.config))
         changed = {name: value for name, value in options.items() if before[name] != value}
-        others = [name for name in self.given if name.startswith("attention.")]
-        return changed | ({"attention.allow_change": True} if changed or others else {})
+        # Also for what the file or a flag says of an attention's options.
+        return changed | {"attention.allow_change": True}
 
     def is_changed(self, attention: str) -> bool:
         """Whether the blocks compute something else with this attention than in the encoder."""

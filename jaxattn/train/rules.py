@@ -116,7 +116,7 @@ def averaged_params(opt_state: PyTree, params: PyTree) -> PyTree:
 
 def _scaled_by_rate(schedule: optax.Schedule, ratios: Callable[[PyTree], PyTree]) -> Rule:
     def update(
-        updates: PyTree, state: PyTree, params: PyTree = None, *, step: jax.Array, **_: PyTree
+        updates: PyTree, state: PyTree, params: PyTree = None, *, step: jax.Array, **_: Any
     ) -> tuple[PyTree, PyTree]:
         rate = -schedule(step)
         return jax.tree.map(lambda u, ratio: rate * ratio * u, updates, ratios(updates)), state
@@ -140,7 +140,7 @@ def _minbert_adamw(
         return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), mu, nu)
 
     def update(
-        grads: PyTree, state: PyTree, params: PyTree = None, *, step: jax.Array, **_: PyTree
+        grads: PyTree, state: PyTree, params: PyTree = None, *, step: jax.Array, **_: Any
     ) -> tuple[PyTree, PyTree]:
         count = state.count + 1
         mu = jax.tree.map(lambda m, g: config.beta1 * m + (1 - config.beta1) * g, state.mu, grads)

@@ -71,16 +71,71 @@ def test_a_hub_id_is_asked_for_once(
         started_from(tmp_path, "tiny-bert", "main")
 
 
+def given(tmp_path: Path, **more: object) -> list[str]:
+    """Flags of one short epoch on a few texts, from an encoder of twelve positions."""
+    data = tmp_path / "data"
+    options = {"data.path": data if data.exists() else write_words(data), "data.max_length": 8,
+               "data.length_buckets": "8,", "train.epochs": 1, "train.batch_size": 8,
+               "study.adapt_steps": 3} | more  # fmt: skip
+    config = Path(__file__).parents[2] / "configs" / "published.py"
+    flags = [f"--config.{name}={value}" for name, value in options.items()]
+    return [f"--config={config}", f"--runs={tmp_path / 'runs'}", *flags, "--exp=s"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora", "head_only"])
+def test_a_part_of_it_is_trained_with_each_attention(
+    bert_folder: Path, tmp_path: Path, method: str
+) -> None:
+    argv = given(tmp_path, **{"peft.method": method, "peft.r": 2})
+    assert cli.run(["study", f"--pretrain={bert_folder}", *argv]) == 0
+    found = [json.loads(p.read_text()) for p in (tmp_path / "runs").glob("finetune/*/results.json")]
+    assert sorted(r["attention"] for r in found) == ["performer_favor", "reformer_lsh", "sdpa"]
+    for results in found:
+        assert results["peft"] == method
+        assert results["trainable_parameters"] < results["parameters"] / 2
+
+
+def test_a_recipe_starts_from_a_folder(bert_folder: Path, tmp_path: Path) -> None:
+    argv = given(tmp_path, **{"recipe.stages": "finetune,"})
+    assert cli.run(["recipe", f"--pretrain={bert_folder}", *argv]) == 0
+    stages = json.loads((tmp_path / "runs/finetune/s/results.json").read_text())["stages"]
+    assert [stage["exp"] for stage in stages] == [bert_folder.name, "s"]
+
+
+def test_a_sweep_starts_from_a_folder(
+    bert_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every attention in a grid, exchanged at fine-tuning."""
+    published = Path(__file__).parents[2] / "configs" / "published.py"
+    grid = {"attention.type": ["sdpa", "performer_favor"]}
+    options = {"attention.allow_change": True, "model.attention_dropout": 0.0}
+    group = {"grid": grid, "options": options}
+    config = tmp_path / "grid.py"
+    config.write_text(
+        f"{published.read_text()}\n\ndef get_sweep():\n    return {{'finetune': {group!r}}}\n"
+    )
+    argv = [f"--config={config}", *given(tmp_path)[1:], "--config.plan.seconds=1"]
+    assert cli.run(["sweep", f"--pretrain={bert_folder}", *argv, "--dry_run"]) == 0
+    assert capsys.readouterr().out.count("performer_favor") >= 1
+
+
+def test_the_folder_of_a_run_is_told_by_its_name(bert_folder: Path, tmp_path: Path) -> None:
+    exp = started_from(tmp_path, str(bert_folder))
+    with pytest.raises(InputError, match=rf"the folder of a run; give its name, {exp}$"):
+        started_from(tmp_path, str(tmp_path / "pretrain" / exp))
+
+
+def test_a_folder_that_is_no_model_is_told_without_another_flag(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"no config.json in it") as caught:
+        started_from(tmp_path / "runs", str(tmp_path / "empty"))
+    assert "--input" not in str(caught.value)
+
+
 def test_stages_start_from_a_folder(bert_folder: Path, tmp_path: Path) -> None:
     """A whole study: each attention in the encoder, adapted where it was exchanged."""
-    config = Path(__file__).parents[2] / "configs" / "published.py"
-    data = write_words(tmp_path / "data")
-    options = {"data.path": data, "data.max_length": 8, "data.length_buckets": "8,",
-               "train.epochs": 1, "train.batch_size": 8, "study.adapt_steps": 3,
-               "study.attentions": "sdpa,performer_favor"}  # fmt: skip
-    flags = [f"--config.{name}={value}" for name, value in options.items()]
-    runs = tmp_path / "runs"
-    argv = [f"--config={config}", f"--runs={runs}", *flags, "--exp=s"]
+    argv, runs = given(tmp_path, **{"study.attentions": "sdpa,performer_favor"}), tmp_path / "runs"
     assert cli.run(["study", f"--pretrain={bert_folder}", *argv]) == 0
     found = {
         f"{path.parent.parent.name}/{path.parent.name}": json.loads(path.read_text())

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxattn.ops.lookup import plus, rows_of, sums_by_row, sums_by_sorted_row
+from jaxattn.ops.lookup import plus, rows_of, sums_by_row, sums_by_sorted_row, times
 
 
 def numbers(kind, total, rows, rng):
@@ -89,3 +89,26 @@ def test_plus_sums_the_gradient_in_float32(shape):
     full = (1,) * (3 - len(shape)) + shape
     axes = tuple(axis for axis, n in enumerate(full) if n < x.shape[axis])
     np.testing.assert_allclose(dy, rounded.sum(axes).reshape(shape), rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_the_gradient_of_a_kernel_is_a_sum_in_float32(dtype):
+    """What is summed comes out of other operations, with which XLA may fuse the product."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(32, 20, 32)) + 0.3, dtype)
+    kernel = jnp.asarray(rng.normal(size=(32, 16)), jnp.float32)
+    weights = jnp.asarray(rng.normal(size=(32, 20, 16)) * 0.01 + 0.3, jnp.float32)
+
+    def total(x, kernel):
+        return (times(x, kernel).astype(jnp.float32) * weights).sum()
+
+    y = times(x, kernel)
+    np.testing.assert_array_equal(y, jnp.dot(x, kernel.astype(dtype)))
+    assert y.dtype == dtype
+    to_x, to_kernel = jax.jit(jax.grad(total, argnums=(0, 1)))(x, kernel)
+    assert (to_x.dtype, to_kernel.dtype) == (dtype, jnp.float32)
+    rounded = np.asarray(weights.astype(dtype), np.float64)
+    wanted = np.tensordot(np.asarray(x, np.float64), rounded, ((0, 1), (0, 1)))
+    assert np.linalg.norm(to_kernel - wanted) < 1e-3 * np.linalg.norm(wanted)
+    exact = rounded @ np.asarray(kernel.astype(dtype), np.float64).T
+    assert np.linalg.norm(np.asarray(to_x, np.float64) - exact) < 1e-2 * np.linalg.norm(exact)

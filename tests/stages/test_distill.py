@@ -87,6 +87,22 @@ def test_where_nothing_is_exchanged_it_is_refused(
     assert not (runs / "tapt" / "c").exists()
 
 
+def test_texts_that_share_a_row_are_refused(
+    runs: Path, tiny_flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = (*EXCHANGE, DISTILL, "--config.data.packing=true")
+    assert adapted(runs, tiny_flags, "packed", *more) == 2
+    assert "data.packing: found True, allowed where" in capsys.readouterr().err
+
+
+def test_a_plan_does_not_take_it_for_an_mlm(
+    runs: Path, tiny_flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["plan", "--stage=tapt", "--pretrain=exact", f"--runs={runs}", *tiny_flags]
+    assert cli.run([*flags, *EXCHANGE, DISTILL]) == 2
+    assert "such a step is not planned" in capsys.readouterr().err
+
+
 def test_a_trained_head_means_mlm(runs: Path, tiny_flags: list[str]) -> None:
     assert adapted(runs, tiny_flags, "d", *EXCHANGE, "--config.train.max_steps=2") == 0
     assert results(runs, "d")["attention_change"]["objective"] == "mlm"
