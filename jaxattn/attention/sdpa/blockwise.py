@@ -31,6 +31,7 @@ from jaxattn.attention.inputs import (
     relative_block,
     sum_dtype,
 )
+from jaxattn.ops.dropout import dropped
 
 # Longest blocks; measured on a CPU, where larger ones leave the cache.
 _QUERIES, _KEYS = 512, 1024
@@ -220,8 +221,7 @@ def _drop(weights: Array, rate: float, plan: _Plan, rows: _Rows, i: Array, j: Ar
     if rate == 0.0 or rows.dropout_key is None:
         return weights
     key = jax.random.fold_in(rows.dropout_key, i * plan.key_blocks + j)
-    keep = jax.random.bernoulli(key, 1.0 - rate, weights.shape)
-    return jnp.where(keep, weights / (1.0 - rate), 0.0)
+    return dropped(weights, rate, key)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
