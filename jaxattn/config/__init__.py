@@ -16,6 +16,7 @@ from jaxattn.config.model import HeadConfig, ModelConfig
 from jaxattn.config.saved import (
     binding_options,
     flatten,
+    from_saved,
     read_tree,
     read_yaml,
     to_plain,
@@ -49,6 +50,6 @@ __all__ = [
     "PeftConfig", "PlanConfig", "PredictConfig", "ProfileConfig", "RecipeConfig", "Scope",
     "SdpaOptions", "StudyConfig", "SweepConfig", "TaptConfig", "TokenizerConfig", "TrainConfig",
     "binding_options", "commented", "declared", "defaults", "flatten", "from_config_dict",
-    "inherit_architecture", "of_scope", "read_tree", "read_yaml", "replace", "scope_of",
-    "to_plain", "write_yaml",
+    "from_saved", "inherit_architecture", "of_scope", "read_tree", "read_yaml", "replace",
+    "scope_of", "to_plain", "write_yaml",
 ]  # fmt: skip

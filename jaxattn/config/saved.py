@@ -47,6 +47,18 @@ def write_yaml(path: Path, tree: Mapping[str, Any]) -> None:
     write_text(path, yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True))
 
 
+_BEFORE = {"train.dropout_prng": "threefry"}
+"""What a saved configuration means that lacks one of these options, which came later."""
+
+
+def from_saved(options: Mapping[str, Any]) -> Config:
+    """The `Config` that was saved as these options, nested or flat, by any version.
+
+    Raises InputError naming an option that this version does not know.
+    """
+    return replace(Config(), _BEFORE | flatten(options))
+
+
 def read_yaml(path: Path) -> tuple[Config, dict[str, Any]]:
     """The `Config` saved in a run folder, nested or flattened, and what else stands there.
 
@@ -64,7 +76,7 @@ def read_yaml(path: Path) -> tuple[Config, dict[str, Any]]:
             with contextlib.suppress(ValueError):
                 options[name] = float(value)
     try:
-        return replace(Config(), options), extra
+        return from_saved(options), extra
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 

@@ -72,6 +72,11 @@ class TrainConfig(Checked, path="train."):
     loss_scale_steps: int = option(
         2000, "steps without an overflow after which that factor is doubled", low=1
     )
+    dropout_prng: str = option(
+        "hash", "what dropout is drawn by: a hash of each number's place, next to free, or JAX's "
+        "threefry, as by versions before 0.3, whose saved configurations lack this option",
+        choices=("hash", "threefry"),
+    )  # fmt: skip
     remat: str = option(
         "none", "what is recomputed in the backward pass to save memory",
         choices=("none", "block", "attention"),

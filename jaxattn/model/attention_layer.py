@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float, Int
 from jaxattn.attention import ATTENTIONS, AttentionOp
 from jaxattn.model import positions as position_ops
 from jaxattn.model.dense import Dense
-from jaxattn.model.dropout import Dropout
 
 projection_init = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 
@@ -133,7 +132,7 @@ class AttentionLayer(nn.Module):
             dtype=self.dtype,
             name="out",
         )(out_BNHK.reshape(*out_BNHK.shape[:2], self.qkv_dim))
-        out_BND = Dropout(self.output_dropout)(out_BND, deterministic=deterministic)
+        out_BND = nn.Dropout(self.output_dropout)(out_BND, deterministic=deterministic)
         return out_BND
 
     def _drawn(self, op: AttentionOp[Any], head_width: int) -> jax.Array:

@@ -11,7 +11,6 @@ from jaxattn.errors import InputError
 from jaxattn.model import positions as position_ops
 from jaxattn.model.attention_layer import projection_init
 from jaxattn.model.dense import Dense
-from jaxattn.model.dropout import Dropout
 from jaxattn.model.losses import scores
 from jaxattn.ops.lookup import plus, rows_of
 
@@ -60,7 +59,7 @@ class Embeddings(nn.Module):
             )
         if self.normalize:
             self.norm = nn.LayerNorm(epsilon=self.norm_eps, dtype=self.dtype)
-        self.drop = Dropout(self.dropout)
+        self.drop = nn.Dropout(self.dropout)
         if self.embedding_dim:
             self.project = Dense(self.hidden_dim, kernel_init=projection_init, dtype=self.dtype)
 

@@ -14,7 +14,6 @@ from jaxattn.config import Config
 from jaxattn.model import positions as position_ops
 from jaxattn.model.attention_layer import AttentionLayer, Layout, projection_init
 from jaxattn.model.dense import Dense
-from jaxattn.model.dropout import Dropout
 from jaxattn.model.embeddings import Embeddings
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -42,7 +41,7 @@ class Mlp(nn.Module):
             h = Dense(self.mlp_dim, name="up", **dense)(x_BND)
             h = ACTIVATIONS[self.activation](h)
             x_BND = Dense(x_BND.shape[-1], name="down", **dense)(h)
-            x_BND = Dropout(self.dropout)(x_BND, deterministic=deterministic)
+            x_BND = nn.Dropout(self.dropout)(x_BND, deterministic=deterministic)
         return x_BND
 
 

@@ -12,7 +12,6 @@ from jaxtyping import Bool, Float, Int, PyTree
 from jaxattn.config import Config
 from jaxattn.model.attention_layer import projection_init
 from jaxattn.model.dense import Dense
-from jaxattn.model.dropout import Dropout
 from jaxattn.model.encoder import ACTIVATIONS, Encoder
 from jaxattn.model.keys import init_key
 from jaxattn.ops.lookup import rows_of
@@ -103,7 +102,7 @@ class ClassifierModel(nn.Module):
         )
         if self.config.head.pooler != "none":
             self.pooler = Dense(self.config.model.hidden_dim, kernel_init=projection_init)
-        self.drop = Dropout(self.config.head.dropout)
+        self.drop = nn.Dropout(self.config.head.dropout)
         self.classifier = Dense(self.num_classes, kernel_init=nn.initializers.normal(stddev=0.02))
 
     def __call__(

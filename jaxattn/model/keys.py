@@ -3,15 +3,18 @@
 import jax
 import jax.numpy as jnp
 
+from jaxattn.ops.hash_prng import hash_key
+
 
 def init_key(seed: int) -> jax.Array:
     """The key that initialises parameters."""
     return jax.random.fold_in(jax.random.key(seed), 0)
 
 
-def dropout_key(root: jax.Array, step: jax.Array) -> jax.Array:
-    """A new key every step."""
-    return jax.random.fold_in(jax.random.fold_in(root, 1), step)
+def dropout_key(root: jax.Array, step: jax.Array, prng: str) -> jax.Array:
+    """A new key every step, of the kind that `train.dropout_prng` names."""
+    key = jax.random.fold_in(jax.random.fold_in(root, 1), step)
+    return hash_key(key) if prng == "hash" else key
 
 
 def attention_key(root: jax.Array, step: jax.Array, redraw_interval: int) -> jax.Array:

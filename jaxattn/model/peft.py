@@ -18,7 +18,6 @@ from jaxtyping import PyTree
 
 from jaxattn.config import PeftConfig
 from jaxattn.errors import InputError
-from jaxattn.ops.dropout import dropped
 from jaxattn.ops.trees import count_parameters, joined, split
 
 LORA_A, LORA_B = "lora_a", "lora_b"
@@ -124,7 +123,8 @@ def folded(params: PyTree, config: PeftConfig, key: jax.Array | None = None) -> 
         place = path[:-1]
         a, b = flat.pop(path), flat.pop((*place, LORA_B))
         if key is not None and config.dropout:
-            a *= dropped(jnp.ones((len(a), 1), a.dtype), config.dropout, _own_key(key, path))
+            keep = jax.random.bernoulli(_own_key(key, path), 1 - config.dropout, (len(a), 1))
+            a = jnp.where(keep, a / (1 - config.dropout), 0.0)
         change = jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
         flat[*place, "kernel"] = flat[*place, "kernel"] + config.alpha / config.r * change
     return unflatten_dict(flat)

@@ -159,6 +159,7 @@ def synthetic_step(
         accumulation=config.train.accumulation,
         redraw_interval=config.attention.options.redraw_interval,
         loss_scale_steps=config.train.loss_scale_steps,
+        dropout_prng=config.train.dropout_prng,
     )
 
     def make_state(seed: int) -> TrainState:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from jaxattn.config import Config, flatten, replace, to_plain
+from jaxattn.config import Config, flatten, from_saved, to_plain
 from jaxattn.console import say
 from jaxattn.data.tokens.wordpiece import save_tokenizer
 from jaxattn.errors import InputError
@@ -129,6 +129,7 @@ def train(
         accumulation=config.train.accumulation,
         redraw_interval=config.attention.options.redraw_interval,
         loss_scale_steps=config.train.loss_scale_steps,
+        dropout_prng=config.train.dropout_prng,
     )
     last_step = steps if stop_after is None else stop_after
 
@@ -201,7 +202,7 @@ def _resumed(
     if saved["data_hash"] != document["data_hash"]:
         raise InputError(f"{folder.path}: the data have changed since the run was begun")
     # What was saved before an option existed has its default.
-    folder.must_agree(flatten(to_plain(replace(Config(), saved["config"]))), document["config"])
+    folder.must_agree(flatten(to_plain(from_saved(saved["config"]))), document["config"])
     if any(saved[name] != document[name] for name in document if name.startswith("base")):
         raise InputError(
             f"{folder.path}: its base {saved['base']} has other parameters than when the "

@@ -63,6 +63,7 @@ def make_train_step(
     accumulation: int,
     redraw_interval: int,
     loss_scale_steps: int,
+    dropout_prng: str = "hash",
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Sums]]:
     """A pure function (state, batch) -> (next state, sums of the batch and `grad_norm`).
 
@@ -74,7 +75,8 @@ def make_train_step(
     then, parameters and optimizer state stay bitwise as they were, and the scale is halved; the
     step counts all the same, so that batches and keys stay functions of its number. The sums hold
     `skipped` (0 or 1) and `loss_scale` (that of the next step) too. `loss_scale_steps` is the
-    number of steps without overflow after which the scale is doubled.
+    number of steps without overflow after which the scale is doubled. `dropout_prng` is as the
+    option of this name.
 
     Of a `PartialState` the loss is given all parameters and the optimizer those that are trained;
     gradients of the others are never computed.
@@ -95,7 +97,7 @@ def make_train_step(
             return sums["loss"] * factor, sums
 
         grad_fn = jax.grad(scaled_loss, has_aux=True)
-        drop = dropout_key(state.key, state.step)
+        drop = dropout_key(state.key, state.step, dropout_prng)
         rngs = {
             "attention": attention_key(state.key, state.step, redraw_interval),
             "draws": state.draws,

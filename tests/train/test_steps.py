@@ -186,8 +186,9 @@ def test_decay_spares_biases_and_norms() -> None:
 def test_keys_are_functions_of_the_step() -> None:
     root = jax.random.key(3)
     data = jax.random.key_data
-    assert (data(dropout_key(root, 4)) == data(dropout_key(root, 4))).all()
-    assert (data(dropout_key(root, 4)) != data(dropout_key(root, 5))).any()
+    for prng in ("hash", "threefry"):
+        assert (data(dropout_key(root, 4, prng)) == data(dropout_key(root, 4, prng))).all()
+        assert (data(dropout_key(root, 4, prng)) != data(dropout_key(root, 5, prng))).any()
     assert (data(attention_key(root, 0, 10)) == data(attention_key(root, 9, 10))).all()
     assert (data(attention_key(root, 9, 10)) != data(attention_key(root, 10, 10))).any()
 

@@ -31,7 +31,6 @@ from jaxattn.attention.inputs import (
     relative_block,
     sum_dtype,
 )
-from jaxattn.ops.dropout import dropped
 
 # Longest blocks; measured on a CPU, where larger ones leave the cache.
 _QUERIES, _KEYS = 512, 1024
@@ -221,7 +220,8 @@ def _drop(weights: Array, rate: float, plan: _Plan, rows: _Rows, i: Array, j: Ar
     if rate == 0.0 or rows.dropout_key is None:
         return weights
     key = jax.random.fold_in(rows.dropout_key, i * plan.key_blocks + j)
-    return dropped(weights, rate, key)
+    keep = jax.random.bernoulli(key, 1.0 - rate, weights.shape)
+    return jnp.where(keep, weights / (1.0 - rate), 0.0)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
