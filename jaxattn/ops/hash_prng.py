@@ -22,8 +22,8 @@ _THREEFRY = "threefry2x32"
 def hash_key(key: Array) -> Array:
     """A key that draws by the hash, from one of JAX's own; scalar keys of two words."""
     first_two = jax.random.bits(key, (2,), jnp.uint32)
-    key: Array = jax.random.wrap_key_data(first_two, impl=HASH)
-    return key
+    hashing: Array = jax.random.wrap_key_data(first_two, impl=HASH)
+    return hashing
 
 
 def _bits(key_2: Array, width: int, shape: tuple[int, ...]) -> Array:
