@@ -11,6 +11,8 @@ import csv
 import shutil
 from pathlib import Path
 
+from jaxattn.runs.kinds import BASELINE_LABELS
+
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- {}: begin -->", "<!-- {}: end -->"
 DATA = ("pyroles", "pydocs")
@@ -26,7 +28,7 @@ HEADINGS = (
     "peak memory MiB",
     "parameters",
 )
-NAMES = {"tfidf+logreg": "TF-IDF + LogReg"}
+NAMES = BASELINE_LABELS
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -135,8 +135,9 @@ MODES = {mode.name: mode for mode in (
         config="none",
     ),
     Mode(
-        "baseline", "TF-IDF and logistic regression on the same data",
-        ("--config=configs/imdb.py --exp=imdb_tfidf",),
+        "baseline", "a bag of words or characters on the same data: what encoders have to beat",
+        ("--config=configs/imdb.py --exp=imdb_tfidf",
+         "--config=configs/imdb.py --exp=imdb_chars --config.baseline.kind=chars"),
         _flags("exp resume runs"), run="baseline", options=("baseline",),
     ),
     Mode(

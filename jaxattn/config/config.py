@@ -51,7 +51,7 @@ class Config(Checked):
     checkpoint: CheckpointConfig = section(CheckpointConfig, "saving", scope=Scope.BOOKKEEPING)
     log: LogConfig = section(LogConfig, "logging", scope=Scope.BOOKKEEPING)
     baseline: BaselineConfig = section(
-        BaselineConfig, "TF-IDF + logistic regression", scope=Scope.BOOKKEEPING
+        BaselineConfig, "a bag of n-grams to beat", scope=Scope.BOOKKEEPING
     )
     study: StudyConfig = section(StudyConfig, "comparison", scope=Scope.BOOKKEEPING)
     recipe: RecipeConfig = section(RecipeConfig, "the stages of a recipe", scope=Scope.BOOKKEEPING)

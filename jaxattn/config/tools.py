@@ -7,13 +7,21 @@ from jaxattn.config.attention import ATTENTION_TYPES
 from jaxattn.config.checked import MAX_SEQ_LEN, Checked, Scope, option
 from jaxattn.errors import InputError
 
+BASELINES = ("tfidf", "chars", "nb", "svm")
+"""Kinds of baseline; the first is the yardstick of the criteria."""
+
 
 @dataclasses.dataclass(frozen=True)
 class BaselineConfig(Checked, path="baseline."):
-    """TF-IDF and logistic regression, chosen on validation macro-F1."""
+    """A linear classifier of n-grams, chosen on validation macro-F1."""
 
+    kind: str = option(
+        "tfidf", "tfidf: TF-IDF of words and pairs with logistic regression, the yardstick of the "
+        "criteria; chars: of up to four characters; nb: words and pairs weighted by naive Bayes; "
+        "svm: TF-IDF of words and pairs with a linear SVM", choices=BASELINES,
+    )  # fmt: skip
     features: tuple[int, ...] = option(
-        (20_000, 50_000), "most frequent words and word pairs that are kept, to choose from",
+        (20_000, 50_000), "most frequent n-grams that are kept, to choose from",
         low=1, distinct=True,
     )  # fmt: skip
     strengths: tuple[float, ...] = option(
@@ -30,6 +38,10 @@ class StudyConfig(Checked, path="study."):
     attentions: tuple[str, ...] = option(
         ATTENTION_TYPES, "attentions to compare", choices=ATTENTION_TYPES, distinct=True
     )
+    baselines: tuple[str, ...] = option(
+        BASELINES, "kinds of baseline to compare with (baseline.kind)",
+        choices=BASELINES, distinct=True,
+    )  # fmt: skip
     tapt: bool = option(
         False, "TAPT between pretraining and fine-tuning; from a published encoder (--pretrain) "
         "with every attention, in place of study.adapt_steps",

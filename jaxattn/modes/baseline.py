@@ -1,4 +1,4 @@
-"""--mode=baseline: TF-IDF and logistic regression on the same texts and splits."""
+"""--mode=baseline: a bag of n-grams on the same texts and splits."""
 
 from jaxattn.config import AUTO_PRECISION, Config, replace
 from jaxattn.modes.begin import begun_or_new

@@ -10,7 +10,7 @@ from jaxattn.evaluate.intervals import macro_f1
 from jaxattn.files import read_object
 from jaxattn.report.record import RunRecord, distils
 from jaxattn.runs.folder import RunFolder
-from jaxattn.runs.kinds import BASELINE_ATTENTION, KINDS, SCRATCH
+from jaxattn.runs.kinds import BASELINE_ATTENTION, BASELINE_ATTENTIONS, KINDS, SCRATCH
 from jaxattn.runs.predictions import NAME, Predictions, read_predictions
 from jaxattn.runs.results import Cost, Results
 from jaxattn.runs.values import number, text, text_or_none, whole, whole_or_none
@@ -86,7 +86,8 @@ def _read_run(run: RunFolder) -> RunRecord:
         "implementation": _implementation(environment),
     }
     if not kind.encoder:
-        known["attention"] = BASELINE_ATTENTION
+        kind_of_it = text_or_none(config, "baseline.kind") or ""
+        known["attention"] = BASELINE_ATTENTIONS.get(kind_of_it, BASELINE_ATTENTION)
     fields: dict[str, Any] = {}
     if state == "finished":
         try:

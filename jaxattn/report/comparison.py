@@ -12,14 +12,14 @@ from jaxattn.report.criteria import FAIL, INCONCLUSIVE, NOT_MEASURED, PASS, Crit
 from jaxattn.report.record import COSTS, RANKED_BY, RunRecord
 from jaxattn.report.setups import (
     Setup,
-    best_on_validation,
     data_headings,
     group_setups,
     ratio,
     sdpa_reference,
     validation_score,
+    yardstick,
 )
-from jaxattn.runs.kinds import BASELINE_ATTENTION
+from jaxattn.runs.kinds import BASELINE_LABELS
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Group:
     """Configurations that may be compared: of the same data, device and budget.
 
     `data` names the texts, `budget` says in words what all setups were given, `setups` hold
-    fine-tuning runs (unfinished ones too), `baselines` one TF-IDF run each, `criteria` judge the
+    fine-tuning runs (unfinished ones too), `baselines` one run each, `criteria` judge the
     setups.
     """
 
@@ -57,7 +57,8 @@ class Group:
     def label(self, setup: Setup) -> str:
         """The attention, with the experiment where the group has it more than once."""
         attentions = [other.attention for other in (*self.setups, *self.baselines)]
-        name = setup.attention.replace(BASELINE_ATTENTION, "TF-IDF + LogReg")
+        column, *more = setup.attention.split(",", 1)
+        name = ",".join([BASELINE_LABELS.get(column, column), *more])
         once = attentions.count(setup.attention) == 1
         return name if once else f"{name} ({setup.runs[0].exp})"
 
@@ -107,7 +108,7 @@ class Comparison:
 
     @cached_property
     def baselines(self) -> Mapping[str, Sequence[Setup]]:
-        """Name of the data -> its finished TF-IDF runs."""
+        """Name of the data -> its finished baselines."""
         baselines: dict[str, list[Setup]] = {}
         for run in self.records:
             if run.kind == "baseline" and run.finished:
@@ -118,8 +119,8 @@ class Comparison:
         return baselines
 
     def baseline(self, data: str) -> Setup | None:
-        """The finished TF-IDF run of these data; of several the best on validation."""
-        return best_on_validation(self.baselines.get(data, ()))
+        """The finished TF-IDF + LogReg run of these data; of several the best on validation."""
+        return yardstick(self.baselines.get(data, ()))
 
     @cached_property
     def criteria(self) -> Sequence[Criterion]:

@@ -15,6 +15,7 @@ from jaxattn.evaluate.intervals import (
     macro_f1_interval,
 )
 from jaxattn.report.record import RunRecord
+from jaxattn.runs.kinds import BASELINE_ATTENTION
 from jaxattn.runs.predictions import Predictions
 
 Key = tuple[object, ...]
@@ -165,6 +166,16 @@ def sdpa_reference(setup: Setup, setups: Sequence[Setup]) -> Setup | None:
 def best_on_validation(setups: Iterable[Setup]) -> Setup | None:
     """The one with the best mean on validation; of equals the first, None of none."""
     return max(setups, key=validation_score, default=None)
+
+
+def yardstick(baselines: Iterable[Setup]) -> Setup | None:
+    """Of the baselines the one that the criteria ask to beat; of several the best on validation.
+
+    It is not the best of all kinds: a lead means the same on every corpus.
+    """
+    return best_on_validation(
+        setup for setup in baselines if setup.runs[0].attention == BASELINE_ATTENTION
+    )
 
 
 def validation_score(setup: Setup) -> float:

@@ -47,8 +47,24 @@ KINDS = {
 STAGES = tuple(name for name, kind in KINDS.items() if kind.encoder)
 """The modes that train an encoder."""
 
-BASELINE_ATTENTION = "tfidf+logreg"
-"""What stands in the attention column of a TF-IDF + logistic regression run."""
+BASELINE_ATTENTIONS = {
+    "tfidf": "tfidf+logreg",
+    "chars": "chars+logreg",
+    "nb": "nb+logreg",
+    "svm": "tfidf+svm",
+}
+"""`baseline.kind` -> what stands in the attention column of such a run."""
+
+BASELINE_LABELS = {
+    "tfidf+logreg": "TF-IDF + LogReg",
+    "chars+logreg": "characters + LogReg",
+    "nb+logreg": "NB-weighted words + LogReg",
+    "tfidf+svm": "TF-IDF + SVM",
+}
+"""What a baseline is called in a report, by its attention column."""
+
+BASELINE_ATTENTION = BASELINE_ATTENTIONS["tfidf"]
+"""The baseline that the criteria ask to beat, as the user's documents define it."""
 
 SCRATCH = "none"
 """--pretrain=none: the encoder starts from random weights."""

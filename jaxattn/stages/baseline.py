@@ -1,6 +1,5 @@
-"""The TF-IDF baseline of a run's data."""
+"""The baseline of a run's data: a linear classifier of n-grams."""
 
-import itertools
 import time
 from typing import Any
 
@@ -9,11 +8,11 @@ from jaxattn.console import say
 from jaxattn.data.corpora.splits import LabelledCorpus, data_hash, load_labelled
 from jaxattn.evaluate.metrics import classification_metrics, confusion
 from jaxattn.runs.folder import RunFolder
-from jaxattn.runs.kinds import BASELINE_ATTENTION
+from jaxattn.runs.kinds import BASELINE_ATTENTIONS, BASELINE_LABELS
 from jaxattn.runs.predictions import NAME, write_predictions
 from jaxattn.runs.publish import write_results
 from jaxattn.runs.results import Cost, Results
-from jaxattn.stages import machine, tfidf
+from jaxattn.stages import machine, ngrams
 
 
 def baseline(folder: RunFolder, config: Config) -> None:
@@ -23,10 +22,13 @@ def baseline(folder: RunFolder, config: Config) -> None:
     about = machine.describe(config) | {"device": machine.cpu_name()}
     folder.begin(config, {}, about)
     with folder.running():
-        say(f"fitting TF-IDF + logistic regression on {len(corpus.train.texts):,} texts")
+        name = BASELINE_ATTENTIONS[config.baseline.kind]
+        say(f"fitting {BASELINE_LABELS[name]} on {len(corpus.train.texts):,} texts")
         began = time.monotonic()
         model, grid = best_of_grid(config, corpus)
         chosen = max(grid, key=lambda row: row["validation_macro_f1"])
+        if config.baseline.kind == "svm":
+            model = model.scaled(corpus.validation.texts, corpus.validation.labels)
         probabilities = {
             name: model.probabilities(examples.texts)
             for name, examples in (("validation", corpus.validation), ("test", corpus.test))
@@ -45,7 +47,7 @@ def baseline(folder: RunFolder, config: Config) -> None:
             Results(
                 kind="baseline",
                 exp=folder.exp,
-                attention=BASELINE_ATTENTION,
+                attention=name,
                 data=config.data.name,
                 data_hash=data_hash(corpus),
                 seed=config.train.seed,
@@ -73,32 +75,34 @@ def baseline(folder: RunFolder, config: Config) -> None:
 
 def best_of_grid(
     config: Config, corpus: LabelledCorpus
-) -> tuple[tfidf.TfidfModel, list[dict[str, Any]]]:
+) -> tuple[ngrams.NgramModel, list[dict[str, Any]]]:
     """The model that is best on validation, and a row for each setting; of equals the first."""
-    best: tfidf.TfidfModel | None = None
+    best: ngrams.NgramModel | None = None
     rows: list[dict[str, Any]] = []
     options = config.baseline
-    for features, strength in itertools.product(options.features, options.strengths):
-        model = tfidf.fit(
+    for features in options.features:
+        models = ngrams.fits(
             corpus.train.texts,
             corpus.train.labels,
             features=features,
-            strength=strength,
+            strengths=options.strengths,
             seed=config.train.seed,
             num_classes=len(corpus.label_names),
             words=options.words,
+            kind=options.kind,
         )
-        found = model.probabilities(corpus.validation.texts)
-        score = classification_metrics(found, corpus.validation.labels)["macro_f1"]
-        if best is None or score > max(row["validation_macro_f1"] for row in rows):
-            best = model
-        rows.append(
-            {
-                "features": features,
-                "strength": strength,
-                "validation_macro_f1": score,
-                "fit_seconds": model.fit_seconds,
-            }
-        )
+        for strength, model in zip(options.strengths, models, strict=True):
+            found = model.probabilities(corpus.validation.texts)
+            score = classification_metrics(found, corpus.validation.labels)["macro_f1"]
+            if best is None or score > max(row["validation_macro_f1"] for row in rows):
+                best = model
+            rows.append(
+                {
+                    "features": features,
+                    "strength": strength,
+                    "validation_macro_f1": score,
+                    "fit_seconds": model.fit_seconds,
+                }
+            )
     assert best is not None
     return best, rows

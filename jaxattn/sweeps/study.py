@@ -11,6 +11,14 @@ from jaxattn.stages.origin import pretrained_config
 from jaxattn.sweeps.chain import Call, run_stages
 
 
+def baseline_calls(exp: str, study: StudyConfig) -> list[Call]:
+    """The flags of every baseline."""
+    return [
+        ("--mode=baseline", f"--exp={exp}_{kind}", f"--config.baseline.kind={kind}")
+        for kind in study.baselines
+    ]
+
+
 def study_calls(exp: str, study: StudyConfig) -> list[Call]:
     """The flags of every stage, in order; a stage follows from the one of its --pretrain."""
     calls: list[Call] = []
@@ -23,8 +31,7 @@ def study_calls(exp: str, study: StudyConfig) -> list[Call]:
             calls.append(("--mode=tapt", f"--exp={name}", f"--pretrain={name}"))
             source = f"tapt/{name}"
         calls.append(("--mode=finetune", f"--exp={name}", f"--pretrain={source}"))
-    calls.append(("--mode=baseline", f"--exp={exp}_tfidf"))
-    return calls
+    return calls + baseline_calls(exp, study)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +97,7 @@ def published_calls(exp: str, study: StudyConfig, start: Start) -> list[Call]:
             calls.append(("--mode=tapt", f"--exp={name}", f"--pretrain={source}", *flags, *adapt))
             source = f"tapt/{name}"
         calls.append(("--mode=finetune", f"--exp={name}", f"--pretrain={source}", *flags))
-    calls.append(("--mode=baseline", f"--exp={exp}_tfidf"))
-    return calls
+    return calls + baseline_calls(exp, study)
 
 
 def calls_of(request: Request, config: Config, exp: str) -> list[Call]:
@@ -112,8 +118,9 @@ def run_study(request: Request) -> int:
     config = request.resolved()
     exp = request.exp_or(config.data.name)
     calls = calls_of(request, config, exp)
-    # The study chooses the attention; later stages inherit it.
-    flags = [arg for arg in request.config_args if "--config.attention.type" not in arg]
+    # The study chooses the attention, which later stages inherit, and the kinds of baseline.
+    chosen = ("--config.attention.type", "--config.baseline.kind")
+    flags = [arg for arg in request.config_args if not arg.startswith(chosen)]
     began = time.monotonic()
     code, failed = run_stages(calls, [*flags, *request.for_stages()])
     if code > 2:

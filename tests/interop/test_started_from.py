@@ -133,9 +133,12 @@ def test_a_folder_that_is_no_model_is_told_without_another_flag(tmp_path: Path) 
     assert "--input" not in str(caught.value)
 
 
+TWO = {"study.attentions": "sdpa,performer_favor", "study.baselines": "tfidf"}
+
+
 def test_stages_start_from_a_folder(bert_folder: Path, tmp_path: Path) -> None:
     """A whole study: each attention in the encoder, adapted where it was exchanged."""
-    argv, runs = given(tmp_path, **{"study.attentions": "sdpa,performer_favor"}), tmp_path / "runs"
+    argv, runs = given(tmp_path, **TWO), tmp_path / "runs"
     assert cli.run(["study", f"--pretrain={bert_folder}", *argv]) == 0
     found = {
         f"{path.parent.parent.name}/{path.parent.name}": json.loads(path.read_text())

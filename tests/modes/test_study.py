@@ -13,6 +13,8 @@ from jaxattn.sweeps.study import Start, published_calls, study_calls
 
 ROOT = Path(__file__).parents[2]
 
+BASELINES = [("--mode=baseline", f"--exp=x_{kind}") for kind in ("tfidf", "chars", "nb", "svm")]
+
 
 def test_stages_follow_from_the_attentions() -> None:
     calls = study_calls("x", StudyConfig(attentions=("sdpa", "reformer_lsh")))
@@ -21,7 +23,7 @@ def test_stages_follow_from_the_attentions() -> None:
         ("--mode=finetune", "--exp=x_sdpa"),
         ("--mode=pretrain", "--exp=x_reformer_lsh"),
         ("--mode=finetune", "--exp=x_reformer_lsh"),
-        ("--mode=baseline", "--exp=x_tfidf"),
+        *BASELINES,
     ]
 
 
@@ -56,7 +58,7 @@ def test_a_published_encoder_is_exchanged_adapted_and_fine_tuned() -> None:
         assert f"--pretrain=tapt/x_{attention}" in finetune
         assert chosen <= set(finetune)
         assert not any("train." in flag for flag in finetune)
-    assert others[4:] == [("--mode=baseline", "--exp=x_tfidf")]
+    assert [call[:2] for call in others[4:]] == BASELINES
 
 
 def test_without_steps_it_is_fine_tuned_at_once_and_flags_count() -> None:
@@ -66,14 +68,14 @@ def test_without_steps_it_is_fine_tuned_at_once_and_flags_count() -> None:
         ("--mode=finetune", "--exp=x_sdpa"),
         ("--mode=finetune", "--exp=x_reformer_lsh"),
         ("--mode=finetune", "--exp=x_performer_favor"),
-        ("--mode=baseline", "--exp=x_tfidf"),
+        *BASELINES,
     ]
     assert not any("shared_qk" in flag or "dropout" in flag for call in calls for flag in call)
 
 
 def test_tapt_is_for_all_of_them_where_it_is_asked_for() -> None:
     calls = published_calls("x", StudyConfig(tapt=True), Start("bert", BERT, frozenset()))
-    assert [call[0] for call in calls[:-1]] == ["--mode=tapt", "--mode=finetune"] * 3
+    assert [call[0] for call in calls[:-4]] == ["--mode=tapt", "--mode=finetune"] * 3
     assert not any("max_steps" in flag for call in calls for flag in call)
 
 
@@ -82,7 +84,7 @@ def test_from_random_weights_nothing_is_adapted() -> None:
     assert calls[0] == (
         "--mode=finetune", "--exp=x_sdpa", "--pretrain=none", "--config.attention.type=sdpa",
     )  # fmt: skip
-    assert [call[0] for call in calls] == ["--mode=finetune"] * 3 + ["--mode=baseline"]
+    assert [call[0] for call in calls] == ["--mode=finetune"] * 3 + ["--mode=baseline"] * 4
 
 
 def study(*flags: str) -> subprocess.CompletedProcess[str]:
@@ -94,20 +96,22 @@ def test_a_study_ends_with_the_table_and_goes_on_where_it_stopped(
     tiny_flags: list[str], tmp_path: Path
 ) -> None:
     flags = [*tiny_flags, f"--runs={tmp_path}", "--exp=s", "--config.study.attentions=sdpa"]
+    flags.append("--config.study.baselines=tfidf,chars")
     first = study(*flags)
     assert first.returncode == 0, first.stderr
-    assert "tfidf+logreg" in first.stdout
+    assert "tfidf+logreg" in first.stdout and "chars+logreg" in first.stdout
     assert "results.csv" in first.stdout
     with open(tmp_path / "report" / "results.csv", newline="") as file:
         runs = {(row["kind"], row["exp"]) for row in csv.DictReader(file)}
-    assert runs == {("pretrain", "s_sdpa"), ("finetune", "s_sdpa"), ("baseline", "s_tfidf")}
+    baselines = {("baseline", "s_tfidf"), ("baseline", "s_chars")}
+    assert runs == {("pretrain", "s_sdpa"), ("finetune", "s_sdpa")} | baselines
     again = study(*flags)
     assert again.returncode == 2
     assert "already exists" in again.stderr
     assert "Traceback" not in again.stderr
     resumed = study(*flags, "--resume")
     assert resumed.returncode == 0
-    assert resumed.stderr.count("is finished already") == 3
+    assert resumed.stderr.count("is finished already") == 4
 
 
 def test_a_failed_pretraining_leaves_the_rest_of_the_study(
@@ -115,6 +119,7 @@ def test_a_failed_pretraining_leaves_the_rest_of_the_study(
 ) -> None:
     """The run diverges within an epoch; the baseline is fitted and compared all the same."""
     flags = [*tiny_flags, f"--runs={tmp_path}", "--exp=s", "--config.study.attentions=sdpa"]
+    flags.append("--config.study.baselines=tfidf")
     wild = ["--config.train.learning_rate=10", "--config.train.clip_norm=1e30"]
     wild += ["--config.train.weight_decay=1e6", "--config.train.epochs=400"]
     assert cli.run(["--mode=study", *flags, *wild]) == 1

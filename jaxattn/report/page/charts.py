@@ -18,7 +18,7 @@ from jaxattn.report.page.plot import (
 )
 from jaxattn.report.page.provenance import metrics_rows
 from jaxattn.report.page.svg import added_chart
-from jaxattn.report.setups import best_on_validation
+from jaxattn.report.setups import yardstick
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ _POINTS = 300
 
 def quality_charts(group: Group, salt: str, costs: Sequence[Cost] = COSTS) -> list[Markup]:
     """Macro-F1 of the fine-tuned runs against each cost that was measured."""
-    baseline = best_on_validation(group.baselines)
+    baseline = yardstick(group.baselines)
     charts: list[Markup] = []
     for cost in costs:
         runs = with_cost(group.setups, cost)

@@ -10,7 +10,7 @@ from jaxattn.report.comparison import Comparison
 from jaxattn.report.page.labels import label_points
 from jaxattn.report.record import RunRecord
 from jaxattn.report.setups import Setup
-from jaxattn.runs.kinds import BASELINE_ATTENTION
+from jaxattn.runs.kinds import BASELINE_LABELS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,7 +77,7 @@ def quality_against_cost(comparison: Comparison, path: Path) -> bool:
 
 def style(attention: str | None) -> tuple[str, str]:
     """Colour and marker."""
-    if attention == BASELINE_ATTENTION:
+    if attention in BASELINE_LABELS:
         return MUTED, "x"
     return STYLES.get(attention or "", OTHER_STYLE)
 

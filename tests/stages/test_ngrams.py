@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from jaxattn.errors import InputError
-from jaxattn.stages.tfidf import first_words, fit, load
+from jaxattn.stages.ngrams import VECTORIZERS, first_words, fit, load
 
 TEXTS = ["good fine film", "good great film", "bad poor film", "bad awful film"] * 3
 LABELS = [1, 1, 0, 0] * 3
@@ -98,3 +98,59 @@ def test_labels_that_do_not_fit_are_refused(labels):
     """Programming errors, not the user's."""
     with pytest.raises(ValueError, match="train_labels"):
         fit(["good", "bad"], labels, num_classes=2, **SETTING)
+
+
+KINDS = tuple(VECTORIZERS)
+
+THREE = [0, 1, 2, 2] * 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("labels", [LABELS, THREE])
+def test_every_kind_learns_and_is_the_same_from_its_files(kind, labels, tmp_path):
+    """Probabilities that add up to one, two classes and three."""
+    model = fit(TEXTS, labels, kind=kind, **SETTING)
+    model = model.scaled(TEXTS, np.array(labels))
+    model.save(tmp_path)
+    found = model.probabilities(TEXTS)
+    np.testing.assert_array_equal(load(tmp_path).probabilities(TEXTS), found)
+    np.testing.assert_allclose(found.sum(1), 1)
+    if labels is LABELS:
+        assert found.argmax(1).tolist() == labels
+
+
+def test_characters_are_read_where_words_are_not():
+    """As Chinese is written: no two texts share a word."""
+    texts = [f"{a}{mark}{b}" for mark in "好坏" for a in "天地人" for b in "山水火"]
+    labels = [0] * 9 + [1] * 9
+    held_out = ["木好土", "木坏土"]
+    assert fit(texts, labels, kind="chars", **SETTING).probabilities(held_out).argmax(
+        1
+    ).tolist() == [0, 1]
+    words = fit(texts, labels, **SETTING).probabilities(held_out)
+    np.testing.assert_allclose(words, 0.5, atol=1e-3)
+
+
+def test_weights_by_naive_bayes_are_those_of_the_scaled_features():
+    """Wang and Manning 2012, equation 2, with logistic regression."""
+    counted = CountVectorizer(ngram_range=(1, 2), binary=True).fit(TEXTS)
+    table, own = counted.transform(TEXTS).toarray(), np.array(LABELS) == 1
+    inside, outside = 1 + table[own].sum(0), 1 + table[~own].sum(0)
+    ratio = np.log(inside / inside.sum()) - np.log(outside / outside.sum())
+    reference = LogisticRegression(C=3.0, max_iter=1000).fit(table * ratio, own)
+    model = fit(TEXTS, LABELS, features=100, strength=3.0, seed=0, kind="nb")
+    texts = ["great bad", "nothing known", "", "film film good"]
+    expected = reference.predict_proba(counted.transform(texts).toarray() * ratio)
+    np.testing.assert_allclose(model.probabilities(texts), expected, atol=1e-6)
+
+
+def test_the_scale_of_an_svm_is_that_of_the_likeliest_labels():
+    """More doubt where held-out labels contradict it; the order of classes stays."""
+    model = fit(TEXTS, THREE, kind="svm", **SETTING)
+    sure = model.scaled(TEXTS, np.array(THREE))
+    unsure = model.scaled(TEXTS, np.array([1, 2, 0, 1] * 3))
+    assert sure.scale > unsure.scale
+    np.testing.assert_array_equal(
+        sure.probabilities(TEXTS).argmax(1), unsure.probabilities(TEXTS).argmax(1)
+    )
+    assert model.scaled([], np.array([], int)) is model
