@@ -7,6 +7,7 @@ import dataclasses
 import gc
 import importlib
 import os
+import shlex
 import shutil
 import sys
 import textwrap
@@ -18,8 +19,11 @@ from typing import Any, NamedTuple, NoReturn
 from jaxattn.commands import FLAGS, MODES
 from jaxattn.config import Config, declared
 from jaxattn.config.flags import config_dict
+from jaxattn.console import say
+from jaxattn.data.corpora.own import look_at
 from jaxattn.errors import InputError, did_you_mean
 from jaxattn.request import Mode, Request, settle
+from jaxattn.runs.kinds import SCRATCH
 from jaxattn.startup import collector_paused, use_huge_pages
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(Request)}
@@ -133,6 +137,10 @@ def parse(argv: Sequence[str]) -> Request | None:
     if len(asked) > 1:
         raise InputError(f"unexpected argument {asked[1]!r}; flags have the form --name=value")
     given = {name: text for name, text in line.flags.items() if name != "mode"}
+    if "data" in given and "data" in mode.flags:
+        line.config[:] = _own_texts(mode, given, line.config)
+        if given.get("dry_run") == "True" and "resume" not in given:
+            return None
     _check(mode, given, line.config)
     config = None
     if line.config:
@@ -140,6 +148,23 @@ def parse(argv: Sequence[str]) -> Request | None:
         config = config_dict(line.config, _settings(mode, given), file_needed=file_needed)
     values: dict[str, Any] = {name: _value(name, text) for name, text in given.items()}
     return Request(mode=mode, config=config, config_args=tuple(line.config), **values)
+
+
+def _own_texts(mode: Mode, given: Mapping[str, str], config: Sequence[str]) -> list[str]:
+    """The flags of the configuration with what --data stands for, which is said.
+
+    Raises InputError where nothing is there, or what the columns are is uncertain.
+    """
+    flags = dict(arg.removeprefix("--config.").split("=", 1) for arg in config)
+    own = look_at(given["data"], flags, labelled=mode.name not in ("pretrain", "tapt"))
+    found = own.flags(flags)
+    if "--config" not in flags:
+        file = "published" if given.get("pretrain", SCRATCH) != SCRATCH else "own"
+        found.insert(0, f"--config={file}")
+    for line in own.said:
+        say(line)
+    say(f"--data={given['data']} stands for: {' '.join(map(shlex.quote, found))}")
+    return [*found, *config]
 
 
 def _split(argv: Sequence[str]) -> _Line:
@@ -197,6 +222,8 @@ def _check(mode: Mode, given: Mapping[str, str], config: Sequence[str]) -> None:
             f"--mode={mode.name} takes no file as --config: its options are those of the run; "
             f"change single ones, as --config.{mode.own_options()[0]}=<value>"
         )
+    if "dry_run" in given and "data" in mode.flags and "data" not in given:
+        raise InputError(f"--mode={mode.name} --dry_run: give --data=<file, folder or hub id> too")
     if mode.config == "needed" and not config:
         raise mode.needs_config()
 

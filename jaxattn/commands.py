@@ -36,6 +36,10 @@ FLAGS = {
         "STAGE", "which training of --config; default: pretrain, with --pretrain finetune", STAGES
     ),
     "run": Flag("FOLDER", "the folder of a run"),
+    "data": Flag(
+        "TEXTS", "a file, folder or hub id of your own texts: columns, lengths and settings are "
+        "found out and said; no --config is needed",
+    ),
     "input": Flag("FILE", "what is read"),
     "revision": Flag("REVISION", "branch, tag or commit of a hub id; default: the newest commit"),
     "output": Flag("FOLDER", "the folder to write"),
@@ -50,7 +54,7 @@ FLAGS = {
     ),
     "steps": Flag("N", "steps to repeat at most; default: as few as can be"),
     "resume": Flag("", "go on with what was begun under this name"),
-    "dry_run": Flag("", "only list the runs, with the memory and time they need"),
+    "dry_run": Flag("", "with --data: only say what was found out"),
     "trace": Flag("", "record a trace for a profiler too"),
     "runs": Flag("FOLDER", "the folder of all runs; default: runs"),
     "compilation_cache": Flag(
@@ -78,23 +82,25 @@ _TRAIN = "--config=configs/imdb.py --exp=imdb_lsh --pretrain=wiki_lsh"
 MODES = {mode.name: mode for mode in (
     Mode(
         "study", "the main job: train with every attention, and compare",
-        ("--config=configs/pydocs_quick.py",
-         "--config=configs/published.py --pretrain=minilm --config.data.path=reviews"),
-        _flags("revision resume runs", pretrain=_START,
+        ("--data=reviews.csv", "--config=configs/pydocs_quick.py",
+         "--data=reviews.csv --pretrain=google-bert/bert-base-uncased"),
+        _flags("data dry_run revision resume runs", pretrain=_START,
                exp="what the names of its runs begin with; default: the corpus"),
         config="needed", options=("study",),
     ),
     Mode(
         "recipe", "pretrain, TAPT and fine-tune under one name, each stage once",
         ("--config=configs/pydocs_quick.py --exp=quick",),
-        _flags("exp revision resume runs", pretrain=_START), config="needed", options=("recipe",),
+        _flags("data dry_run exp revision resume runs", pretrain=_START), config="needed",
+        options=("recipe",),
     ),
     Mode(
         "sweep", "a grid of runs side by side, started again where it stopped",
         ("--config=configs/sweeps/quick.py --dry_run",
          "--config=configs/sweeps/quick.py --config.sweep.parallel=2"),
-        _flags("revision dry_run runs", pretrain=_START,
+        _flags("revision runs", pretrain=_START,
                exp="name of the sweep; default: that of its file",
+               dry_run="only list the runs, with the memory and time they need",
                resume="run failed ones once more"),
         config="needed", options=("sweep", "plan"),
     ),
@@ -106,17 +112,17 @@ MODES = {mode.name: mode for mode in (
     Mode(
         "pretrain", "train a vocabulary and an encoder on text alone (MLM)",
         ("--config=configs/lsh_small.py --exp=wiki_lsh",),
-        _flags("exp resume runs"), run="pretrain",
+        _flags("data dry_run exp resume runs"), run="pretrain",
     ),
     Mode(
         "tapt", "go on with the MLM on a task's training texts (TAPT)",
-        (_TRAIN,), _flags("exp revision resume runs", pretrain=_START), run="tapt",
+        (_TRAIN,), _flags("data dry_run exp revision resume runs", pretrain=_START), run="tapt",
         options=("tapt",),
     ),
     Mode(
         "finetune", "train a classifier, from a pretrained encoder or from nothing",
         (_TRAIN, _TRAIN.replace("wiki_lsh", "tapt/imdb_lsh"), _TRAIN.replace("wiki_lsh", "none")),
-        _flags("exp revision resume runs", pretrain=_START), run="finetune",
+        _flags("data dry_run exp revision resume runs", pretrain=_START), run="finetune",
         options=("finetune", "peft", "head"),
     ),
     Mode(
@@ -138,7 +144,7 @@ MODES = {mode.name: mode for mode in (
         "baseline", "a bag of words or characters on the same data: what encoders have to beat",
         ("--config=configs/imdb.py --exp=imdb_tfidf",
          "--config=configs/imdb.py --exp=imdb_chars --config.baseline.kind=chars"),
-        _flags("exp resume runs"), run="baseline", options=("baseline",),
+        _flags("data dry_run exp resume runs"), run="baseline", options=("baseline",),
     ),
     Mode(
         "eval", "metrics and speed of a classifier, on its data or on a file",
@@ -187,8 +193,8 @@ MODES = {mode.name: mode for mode in (
     ),
     Mode(
         "data", "what a run would read: splits, classes, lengths, duplicates",
-        ("--config=configs/imdb.py --config.data.path=my_folder",),
-        _flags("pretrain stage runs", exp="name of the report; default: the corpus"),
+        ("--data=reviews.csv", "--config=configs/imdb.py --config.data.path=my_folder"),
+        _flags("data dry_run pretrain stage runs", exp="name of the report; default: the corpus"),
         config="needed", options=("data",),
     ),
     Mode(
@@ -198,7 +204,8 @@ MODES = {mode.name: mode for mode in (
     Mode(
         "plan", "what a run will need: memory, devices it fits on, time",
         ("--config=configs/lsh_small.py", "--run=runs/pretrain/wiki_lsh"),
-        _flags("pretrain stage runs", exp="name of the run; default: that of the file",
+        _flags("data dry_run pretrain stage runs",
+               exp="name of the run; default: that of the file",
                run="the folder of a run, instead of --config"),
         options=("plan",), cached=False,
     ),

@@ -85,6 +85,7 @@ class Request:
     pretrain: str = ""
     stage: str = ""
     run: str = ""
+    data: str = ""
     input: str = ""
     revision: str = ""
     output: str = ""

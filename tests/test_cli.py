@@ -61,8 +61,14 @@ def least(mode: Mode) -> list[str]:
 
 @pytest.mark.parametrize("mode", MODES.values(), ids=lambda mode: mode.name)
 def test_every_mode_has_a_help_with_examples_that_parse(
-    mode: Mode, capsys: pytest.CaptureFixture[str]
+    mode: Mode,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    # --data looks at it as soon as it is parsed.
+    (tmp_path / "reviews.csv").write_text("text,label\n" + "so it is,1\nit is not,0\n" * 9)
     assert cli.run([mode.name, "--help"]) == 0
     said = capsys.readouterr().out
     for example in mode.examples:

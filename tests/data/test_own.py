@@ -1,0 +1,101 @@
+"""--data: what is found out about a person's own texts, and the flags it stands for."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from jaxattn import cli
+from jaxattn.data.corpora.own import look_at
+from jaxattn.errors import InputError
+
+ROWS = [
+    [n, f"the {n}th kettle was {('cold', 'warm')[n % 2]} in time for tea", ("bad", "good")[n % 2]]
+    for n in range(60)
+]
+
+
+def write(path: Path, header: list[str], rows: list[list[object]] = ROWS) -> Path:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def test_a_file_tells_columns_and_length(tmp_path: Path) -> None:
+    file = write(tmp_path / "my reviews.csv", ["id", "review", "sentiment"])
+    own = look_at(str(file), {}, labelled=True)
+    assert own.options == {
+        "data.name": "my_reviews",
+        "data.path": str(file),
+        "data.text_column": "review",
+        "data.label_column": "sentiment",
+        "data.max_length": "32",
+        "study.attentions": "sdpa,performer_favor",
+    }
+    assert "text 'review' (by its name), label 'sentiment' (by its name)" in own.said[0]
+    assert "--config.data.text_column=review" in own.flags({"data.name"})
+    assert not any("data.name" in flag for flag in own.flags({"data.name"}))
+
+
+def test_flags_settle_what_is_uncertain(tmp_path: Path) -> None:
+    rows = [[text, f"{text} again", label] for _, text, label in ROWS]
+    file = str(write(tmp_path / "r.csv", ["one", "two", "kind"], rows))
+    with pytest.raises(InputError, match=r"may be the text .*--config\.data\.text_column"):
+        look_at(file, {}, labelled=True)
+    own = look_at(file, {"data.text_column": "two", "data.max_length": "256"}, labelled=True)
+    assert own.options["data.label_column"] == "kind"
+    assert "study.attentions" not in own.options
+
+
+def test_a_name_that_is_known_brings_no_classes_along(tmp_path: Path) -> None:
+    file = write(tmp_path / "imdb.csv", ["text", "label"], [row[1:] for row in ROWS])
+    assert look_at(str(file), {}, labelled=True).options["data.name"] == "my_imdb"
+
+
+def test_a_folder_is_told_by_its_training_table(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", ["text", "label"], [row[1:] for row in ROWS])
+    write(tmp_path / "test.csv", ["text", "label"], [row[1:] for row in ROWS])
+    own = look_at(str(tmp_path), {}, labelled=True)
+    assert own.options["data.path"] == str(tmp_path)
+    assert own.said[0].startswith(f"{tmp_path}/train.csv: ")
+
+
+def test_the_hub_and_nothing() -> None:
+    assert look_at("stanfordnlp/sst2", {}, labelled=True).options == {
+        "data.name": "sst2", "data.hub": "stanfordnlp/sst2"
+    }  # fmt: skip
+    with pytest.raises(InputError, match="--data: there is no file or folder nothing.csv"):
+        look_at("nothing.csv", {}, labelled=True)
+
+
+def test_what_it_stands_for_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "reviews.csv", ["review", "sentiment"], [row[1:] for row in ROWS])
+    assert cli.run(["study", "--data=reviews.csv", "--dry_run"]) == 0
+    said = capsys.readouterr().err
+    assert "stands for: --config=own --config.data.name=reviews" in said
+    assert not (tmp_path / "runs").exists()
+    assert cli.run(["study", "--data", "reviews.csv", "--pretrain=x/y", "--dry_run"]) == 0
+    assert "--config=published" in capsys.readouterr().err
+    assert cli.run(["finetune", "--exp=x", "--dry_run"]) == 2
+    assert "give --data" in capsys.readouterr().err
+
+
+def test_the_data_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "reviews.csv", ["review", "sentiment"], [row[1:] for row in ROWS])
+    assert cli.run(["data", "--data=reviews.csv"]) == 0
+    assert "good" in capsys.readouterr().out
+    assert (tmp_path / "runs/data/reviews/report.json").exists()
+
+
+def test_a_baseline_needs_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "reviews.csv", ["review", "sentiment"], [row[1:] for row in ROWS])
+    assert cli.run(["baseline", "--data=reviews.csv", "--exp=words"]) == 0
+    saved = (tmp_path / "runs/baseline/words/config.yaml").read_text()
+    assert "text_column: review" in saved and "path: reviews.csv" in saved
