@@ -141,7 +141,7 @@ MODES = {mode.name: mode for mode in (
         config="none",
     ),
     Mode(
-        "baseline", "a bag of words or characters on the same data: what encoders have to beat",
+        "baseline", "a bag of words or characters on the same data, to be beaten",
         ("--config=configs/imdb.py --exp=imdb_tfidf",
          "--config=configs/imdb.py --exp=imdb_chars --config.baseline.kind=chars"),
         _flags("data dry_run exp resume runs"), run="baseline", options=("baseline",),
