@@ -1,9 +1,11 @@
 """Texts of your own, with nothing to write: what --data=<file, folder or hub id> begins with.
 
     jaxattn study --data=reviews.csv
+    python launch.py --mode=study --config=configs/own.py --config.data.path=reviews.csv
 
-An encoder that two CPU cores can train is pretrained on the texts and fine-tuned, with every
-attention, beside the baselines. A published encoder is better where there is one:
+The second leaves columns and length at their defaults. An encoder that two CPU cores can train is
+pretrained on the texts and fine-tuned, with every attention, beside the baselines. A published
+encoder is better where there is one:
 
     jaxattn study --data=reviews.csv --pretrain=google-bert/bert-base-uncased
 

@@ -137,11 +137,11 @@ def parse(argv: Sequence[str]) -> Request | None:
     if len(asked) > 1:
         raise InputError(f"unexpected argument {asked[1]!r}; flags have the form --name=value")
     given = {name: text for name, text in line.flags.items() if name != "mode"}
-    if "data" in given and "data" in mode.flags:
-        line.config[:] = _own_texts(mode, given, line.config)
-        if given.get("dry_run") == "True" and "resume" not in given:
-            return None
     _check(mode, given, line.config)
+    if "data" in given:
+        line.config[:] = _own_texts(mode, given, line.config)
+        if given.get("dry_run") == "True":
+            return None
     config = None
     if line.config:
         file_needed = not (mode.config.startswith("options") or given.get("run"))
@@ -224,7 +224,7 @@ def _check(mode: Mode, given: Mapping[str, str], config: Sequence[str]) -> None:
         )
     if "dry_run" in given and "data" in mode.flags and "data" not in given:
         raise InputError(f"--mode={mode.name} --dry_run: give --data=<file, folder or hub id> too")
-    if mode.config == "needed" and not config:
+    if mode.config == "needed" and not config and "data" not in given:
         raise mode.needs_config()
 
 

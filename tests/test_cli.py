@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 BASE = f"--config={ROOT / 'configs' / 'base.py'}"
 
 VALUES = {
+    "data": "owner/name",
     "rank_by": "test_auroc",
     "steps": "3",
     "stage": "tapt",
@@ -116,8 +117,12 @@ def test_every_mode_has_a_file_and_every_file_a_mode() -> None:
 def test_a_flag_is_taken_or_refused(mode: Mode, capsys: pytest.CaptureFixture[str]) -> None:
     for name in FLAGS:
         argv = [*least(mode), flag(name)]
+        if name == "dry_run" and "data" in mode.flags:
+            assert "give --data" in refused(capsys, argv)
+            continue
         if name in mode.flags:
             assert str(getattr(parsed(*argv), name)) in (VALUES.get(name, "x"), "True")
+            capsys.readouterr()
             continue
         said = refused(capsys, argv)
         assert f"--mode={mode.name} does not take --{name} (modes that do: " in said
