@@ -64,10 +64,8 @@ class Source:
         """The rows of a split; a corpus published without splits is often a file `all`."""
         return self.read(split, ("all",) if split == "train" else ())
 
-    def tell(self, data: DataConfig) -> None:
-        """Says which files are which split, and which are not read."""
-        if not self.known:
-            return
+    def files_of_splits(self, data: DataConfig) -> dict[str, list[Path]]:
+        """Split -> its files or folder, for those that there are."""
         splits = {
             "train": self.find(data.train_split, ("all",)),
             "validation": self.find(data.validation_split, validation_synonyms(data)),
@@ -76,7 +74,14 @@ class Source:
         if data.mlm_splits != DataConfig().mlm_splits:
             for name in {*data.mlm_splits} - {data.train_split, data.test_split}:
                 splits[name] = self.find(name, ())
-        told = [f"{shown_files(files)} ({split})" for split, files in splits.items() if files]
+        return {split: files for split, files in splits.items() if files}
+
+    def tell(self, data: DataConfig) -> None:
+        """Says which files are which split, and which are not read."""
+        if not self.known:
+            return
+        splits = self.files_of_splits(data)
+        told = [f"{shown_files(files)} ({split})" for split, files in splits.items()]
         used = {file for files in splits.values() for file in files}
         left = [file.name for file in self.known if file not in used]
         not_read = f"; not read: {listed(left, 6)}" if left else ""
