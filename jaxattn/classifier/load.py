@@ -24,7 +24,10 @@ from jaxattn.train.checkpoints import Checkpoints
 Options = Mapping[str, Any]
 """Options that are changed: dotted name -> value; the others are as they were saved."""
 
-CHANGEABLE = ("predict.long", "predict.overlap", "data.text_column")
+CHANGEABLE = (
+    "predict.long", "predict.overlap", "data.text_column", "data.separator", "data.quotes",
+    "data.header", "data.encoding",
+)  # fmt: skip
 """Options that can be changed when texts are labelled; all others are the run's."""
 
 

@@ -13,6 +13,7 @@ from jaxattn.config import DataConfig
 from jaxattn.console import say
 from jaxattn.data.corpora.files import VALIDATION_NAMES
 from jaxattn.data.corpora.sources import open_source
+from jaxattn.data.read.form import Form
 from jaxattn.data.read.rows import Rows, row_ids
 from jaxattn.errors import InputError
 from jaxattn.files import write_text
@@ -36,7 +37,7 @@ def write_predictions(classifier: Classifier, data: DataConfig, target: Path) ->
     task = data.file_part or data.name
     for name, rows in splits.items():
         gold = labels[name]
-        texts, ids = list(rows.texts), row_ids(rows)
+        texts, ids = list(rows.texts), row_ids(rows, Form.of(data))
         predicted = classifier.cut(texts).probabilities.argmax(axis=1)
         if ids is None:
             path = target / f"{task}-{name}-output.txt"

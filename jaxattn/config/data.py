@@ -1,5 +1,6 @@
 """Options of the data and of their tokens."""
 
+import codecs
 import dataclasses
 
 from jaxattn.config.checked import MAX_SEQ_LEN, Checked, Scope, option
@@ -70,6 +71,31 @@ class DataConfig(Checked, path="data."):
         "read the hub row by row without a copy on the disk; data.max_examples then takes the "
         "first rows of a split instead of a sample",
     )
+    separator: str = option(
+        "",
+        "between the cells of a CSV or TSV file: comma, tab, semicolon or pipe; empty: found out",
+        choices=("", "comma", "tab", "semicolon", "pipe"),
+        scope=Scope.COST_FREE,
+    )
+    quotes: str = option(
+        "auto",
+        "quote marks in CSV and TSV files are CSV's (csv) or text; auto: CSV's, but with tabs a "
+        "line is a row and only a cell that is wholly quoted loses its quotes",
+        choices=("auto", "csv", "text"),
+        scope=Scope.COST_FREE,
+    )
+    header: str = option(
+        "auto",
+        "whether the first line of a CSV or TSV file names its columns; without, they are called "
+        "1, 2, ... (label and text where there are two and it is plain which is which)",
+        choices=("auto", "yes", "no"),
+        scope=Scope.COST_FREE,
+    )
+    encoding: str = option(
+        "",
+        "of text files, such as cp1252; empty: UTF-8, or UTF-16 with its mark",
+        scope=Scope.COST_FREE,
+    )
     text_column: str = option(
         "text", "column of the text; title+description joins two with a blank between them"
     )
@@ -92,6 +118,15 @@ class DataConfig(Checked, path="data."):
         1000, "data.keywords are looked for in so many characters from the beginning", low=1
     )
     label_names: tuple[str, ...] = option((), "class names for integer labels 0, 1, ...")
+    first_label: int = option(
+        0, "integer label of the first of data.label_names", low=-1, high=1, scope=Scope.COST_FREE
+    )
+    no_label: tuple[str, ...] = option(
+        (),
+        "labels that mean that a text has none, such as -1; an empty one always does, and -1 where "
+        "labels are numbers of named classes",
+        scope=Scope.COST_FREE,
+    )
     train_split: str = option("train", "split (or file name prefix) to train on")
     validation_split: str = option(
         "validation", "split to choose by; where it is missing, a share of the training split"
@@ -136,6 +171,14 @@ class DataConfig(Checked, path="data."):
         return (*doubled[:-1], self.max_length)
 
     def _rules(self) -> None:
+        if self.encoding:
+            try:
+                codecs.lookup(self.encoding)
+            except LookupError:
+                raise InputError(
+                    f"data.encoding: found {self.encoding!r}, allowed: an encoding such as utf-8, "
+                    "utf-16, cp1252 or shift_jis"
+                ) from None
         buckets = self.length_buckets
         if buckets and (list(buckets) != sorted(set(buckets)) or buckets[-1] != self.max_length):
             raise InputError(

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from jaxattn.classifier.labelled_rows import FORMATS
+from jaxattn.console import say
+from jaxattn.data.read.form import Form
 from jaxattn.data.read.stream import Records
 from jaxattn.errors import InputError
 from jaxattn.request import Request
@@ -43,7 +45,10 @@ def run(request: Request) -> None:
         exp = "" if request.run else request.needed("exp", "imdb_lsh")
         folder = classifier_folder(request.runs, request.run, exp)
         classifier = TextClassifier(open_classifier(folder, options))
-    records = Records(source, classifier.config.data.text_column)
+    data = classifier.config.data
+    records = Records(source, data.text_column, Form.of(data))
+    if records.form:
+        say(f"{records.name}: {', '.join(records.form)}")
     stop = request.on_bad_row == "stop"
     label_rows(classifier, records, request.output, out_format, stop=stop)
 

@@ -77,6 +77,8 @@ def test_what_may_be_tuned_for_each_attention() -> None:
 
 def test_what_costs_neither_time_nor_memory() -> None:
     assert having(Scope.COST_FREE) == sections("finetune") | {
+        "data.separator", "data.quotes", "data.header", "data.encoding", "data.first_label",
+        "data.no_label",
         "train.seed", "train.learning_rate", "train.schedule", "train.warmup_ratio",
         "train.min_lr_ratio", "train.weight_decay", "train.beta1", "train.beta2", "train.epsilon",
         "train.clip_norm", "head.dropout", "head.pooling", "data.split_seed",

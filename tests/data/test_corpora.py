@@ -130,7 +130,7 @@ def test_a_test_split_without_labels_is_no_test_split(folder, caplog):
 
 
 def test_unlabelled_rows_are_for_the_mlm_only(folder, caplog):
-    rows = [*numbered("train", 400), ("nobody knows", None), ("nor this", -1)]
+    rows = [*numbered("train", 400), ("nobody knows", None), ("nor this", "")]
     write(folder, "train.jsonl", rows)
     assert len(load_labelled(config(folder)).train.texts) == 360
     assert "2 training rows without a label" in caplog.text
@@ -222,7 +222,7 @@ def test_what_a_user_can_get_wrong(folder, tmp_path):
     expect("has no column 'labels'; did you mean 'label'", config(folder, label_column="labels"))
     expect("no split 'xyz'", config(folder, mlm_splits=("xyz",)), load_texts)
     (folder / "notes.md").write_text("x", encoding="utf-8")
-    expect(r"ends in '.md', allowed: .parquet, .jsonl", config(folder / "notes.md"))
+    expect(r"ends in '.md'; allowed: .parquet, .arrow", config(folder / "notes.md"))
     write(folder, "test.jsonl", [("a", 0), ("b", 5)])
     expect(f"{place} line 2: unknown label 5 .*: 0, 1", config(folder))
     write(folder, "test.jsonl", [("a", 0), ("b", "x")])

@@ -37,10 +37,10 @@ def test_a_table_with_every_kind_of_bad_row(tmp_path: Path) -> None:
     assert errors[1] == "the text is empty"
     assert "0xff is not UTF-8" in errors[3]
     assert errors[4] == "3 cells, the header has 2; left over: ['many']"
-    assert errors[5] == "1 cells, the header has 2"
+    assert errors[5] == "1 cell, the header has 2"
     # The quote swallows nothing but its own line, which is kept as it stood.
     assert found[6].cells["text"] == '7,"never closed'
-    assert "not a row" in errors[6]
+    assert "a quote opens here and is never closed" in errors[6]
 
 
 def test_json_lines_keep_what_cannot_be_read(tmp_path: Path) -> None:
@@ -98,7 +98,8 @@ def test_parquet_is_read_in_batches(tmp_path: Path) -> None:
     [
         ("a.csv", b"id,txt\n1,x\n", "line 1 has no column 'text'.*did you mean 'txt'"),
         ("a.csv", b"text,text\nx,y\n", "two columns are called 'text'"),
-        ("a.json", b"[]", "cannot read .json"),
+        ("a.json", b"[1,", "line 1: not JSON"),
+        ("a.xlsx", b"PK", "ends in '.xlsx': save the sheet as CSV"),
         ("a.parquet", b"PAR1", "is no Parquet file"),
     ],
 )

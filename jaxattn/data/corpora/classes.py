@@ -1,15 +1,17 @@
 """From labels as they are written to class numbers."""
 
 import dataclasses
-import re
+from collections.abc import Iterator, Set
 
 import numpy as np
 
 from jaxattn.config import DataConfig
-from jaxattn.data.read.rows import Label, Rows
-from jaxattn.errors import InputError, did_you_mean
+from jaxattn.data.read.rows import Label, Rows, as_integer
+from jaxattn.errors import InputError, did_you_mean, listed, quoted
 
 _SHOWN = 20
+
+_WORDS = {"true": 1, "false": 0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Classes:
     Attributes:
         names: one per class.
         number: label as written -> class number.
-        integers: labels are integers ("3" in a CSV file is one); otherwise all are strings.
+        integers: labels are integers ("3" and "3.0" in a CSV file are one); otherwise all are
+            strings.
     """
 
     names: tuple[str, ...]
@@ -30,37 +33,42 @@ class Classes:
     def of(cls, train: Rows, data: DataConfig) -> "Classes":
         """The classes of the labelled training rows.
 
-        With `data.label_names` (or names the hub knows), integer labels are positions in them and
-        string labels are members. Without, integers and strings become classes in sorted order.
+        With `data.label_names` (or names the hub knows), integer labels are positions in them,
+        counted from `data.first_label`, and string labels are members. Without, integers and
+        strings become classes in sorted order.
 
         Raises:
             InputError: there is only one class.
         """
-        integers = all(_is_integer(label) for label in train.labels)
+        integers = all(as_integer(label) is not None for label in set(train.labels))
         names = data.label_names or (train.class_names if integers else ())
-        found = sorted({_as(label, integers) for label in train.labels})  # type: ignore[type-var]
+        found = sorted({_as(label, integers) for label in set(train.labels)})  # type: ignore[type-var]
         if len(found) < 2:
             raise InputError(
                 f"data.label_column: all {len(train)} training labels in {data.label_column!r} are "
-                f"{found[0]!r}; a classifier needs two classes or more"
+                f"{quoted(found[0])}; a classifier needs two classes or more"
             )
         values: list[Label] = list(found)
         if names:
-            values = list(range(len(names))) if integers else list(names)
+            values = _positions(names, data.first_label) if integers else list(names)
+            _require_positions(train, found, values, names, data)
         names = names or tuple(map(str, found))
         return cls(names, {value: i for i, value in enumerate(values)}, integers)
 
     @classmethod
-    def known(cls, names: tuple[str, ...], labels: list[Label]) -> "Classes":
+    def known(cls, names: tuple[str, ...], labels: list[Label], first: int = 0) -> "Classes":
         """The classes of a finished classifier, for `labels` as another file has them.
 
-        Integers are the names themselves where these are integers, else positions in the names.
+        Integers are the names themselves where these are integers, else positions in the names,
+        counted from `first`.
         """
-        integers = bool(labels) and all(_is_integer(label) for label in labels)
+        integers = bool(labels) and all(as_integer(label) is not None for label in set(labels))
         values: list[Label] = list(names)
-        if integers:
-            own = all(_is_integer(name) for name in names)
-            values = [int(name) for name in names] if own else list(range(len(names)))
+        if integers and not _truth(set(names)):
+            own = [as_integer(name) for name in names]
+            values = _positions(names, first) if None in own else list(own)
+        else:
+            integers = False
         return cls(names, {value: i for i, value in enumerate(values)}, integers)
 
     def indices(self, rows: Rows) -> np.ndarray:
@@ -69,31 +77,130 @@ class Classes:
         Raises:
             InputError: a label is none of the classes; the row is named.
         """
-        numbers = np.zeros(len(rows), np.int32)
-        for row, label in enumerate(rows.labels):
-            known = self.number.get(_as(label, self.integers))
-            if known is None:
-                known_labels = [
-                    name if name == str(value) else f"{value} = {name}"
-                    for value, name in zip(self.number, self.names, strict=True)
-                ]
-                shown = ", ".join(known_labels[:_SHOWN])
-                more = ", ..." if len(known_labels) > _SHOWN else ""
-                hint = did_you_mean(str(label), self.names)
-                raise InputError(
-                    f"{rows.place(row)}: unknown label {label!r}{hint} (known, from training or "
-                    f"data.label_names: {shown}{more})"
-                )
-            numbers[row] = known
-        return numbers
+        numbers = {label: self._number(label) for label in set(rows.labels)}
+        unknown = {label for label, number in numbers.items() if number is None}
+        if unknown:
+            row = next(row for row, label in enumerate(rows.labels) if label in unknown)
+            known_labels = [
+                name if name == str(value) else f"{value} = {name}"
+                for value, name in zip(self.number, self.names, strict=True)
+            ]
+            label = rows.labels[row]
+            hint = did_you_mean(str(label), self.names)
+            if as_integer(label) == -1:
+                hint = "; data.no_label=-1 leaves rows with it out"
+            raise InputError(
+                f"{rows.place(row)}: unknown label {quoted(label)}{hint} (known, from training or "
+                f"data.label_names: {listed(known_labels, _SHOWN)})"
+            )
+        return np.array([numbers[label] for label in rows.labels], np.int32)
+
+    def _number(self, label: Label) -> int | None:
+        spellings = _spellings(label, self.integers, truth=_truth(set(self.number)))
+        return next((self.number[one] for one in spellings if one in self.number), None)
 
 
-def _is_integer(label: Label) -> bool:
-    return isinstance(label, int) or bool(re.fullmatch(r"-?(0|[1-9][0-9]*)", str(label)))
+def _positions(names: tuple[str, ...], first: int) -> list[Label]:
+    return list(range(first, first + len(names)))
+
+
+def _require_positions(
+    train: Rows, found: list[Label], values: list[Label], names: tuple[str, ...], data: DataConfig
+) -> None:
+    """InputError where as many integers as names are counted from another number than the first."""
+    first = found[0]
+    if (
+        isinstance(first, int)
+        and first != values[0]
+        and first in (-1, 0, 1)
+        and found == _positions(names, first)
+    ):
+        raise InputError(
+            f"{train.place(train.labels.index(_written(train, first)))}: the labels are {first} to "
+            f"{found[-1]}, and data.label_names are those of {values[0]} to {values[-1]}; if "
+            f"{first} is {quoted(names[0])}, give data.first_label={first}"
+        )
+
+
+def _written(rows: Rows, value: int) -> Label:
+    return next(label for label in set(rows.labels) if as_integer(label) == value)
 
 
 def _as(label: Label, integers: bool) -> Label:
-    if not integers:
-        return str(label)
-    # A string among integers stays one, to be reported as unknown.
-    return int(label) if label is not None and _is_integer(label) else label
+    return as_integer(label) if integers and as_integer(label) is not None else str(label)
+
+
+def _truth(values: Set[Label]) -> bool:
+    """Whether the classes are true and false, in words."""
+    return len(values) == 2 and {str(value).lower() for value in values} == set(_WORDS)
+
+
+def _spellings(label: Label, integers: bool, *, truth: bool) -> Iterator[Label]:
+    """What else a label may be called among the classes, itself first."""
+    yield _as(label, integers)
+    number, word = as_integer(label), str(label).lower()
+    if number is not None and not integers:
+        yield str(number)
+        if truth and number in (0, 1):
+            yield from (form("true" if number else "false") for form in _CASES)
+    if word in _WORDS:
+        yield from (_WORDS[word], str(_WORDS[word]))
+        yield from (form(word) for form in _CASES)
+
+
+_CASES = (str.capitalize, str.lower, str.upper)
+
+
+def one_spelling(labels: Set[Label]) -> dict[Label, Label]:
+    """Labels that are written in several ways -> one of them, for those that change.
+
+    One are 1, "1", "1.0"; true, "True", "TRUE"; and 1 and true, 0 and false where there is nothing
+    else. Words that differ in anything but this stay apart.
+    """
+    words = [label for label in labels if str(label).lower() in _WORDS]
+    numbers = [(label, as_integer(label)) for label in labels if as_integer(label) is not None]
+    one: dict[Label, Label] = {}
+    if words and len(words) + len(numbers) == len(labels):
+        if numbers and {number for _, number in numbers} <= {0, 1}:
+            return {label: _truth_of(label) for label in labels if label != _truth_of(label)}
+        if len(words) > len({str(label).lower() for label in words}):
+            one = {label: str(label).capitalize() for label in words}
+    values = [number for _, number in numbers]
+    for label, number in numbers:
+        if values.count(number) > 1:
+            one[label] = number if len(numbers) == len(labels) else str(number)
+    return {label: other for label, other in one.items() if label != other}
+
+
+def _truth_of(label: Label) -> int:
+    number = as_integer(label)
+    return _WORDS[str(label).lower()] if number is None else number
+
+
+def settled(
+    rows: Rows, names: tuple[str, ...], data: DataConfig, known: Set[Label] = frozenset()
+) -> Rows:
+    """The rows with one spelling for each label, and None where -1 means that there is no label.
+
+    It does where all labels are -1, as in the test splits of the hub, and where others are the
+    positions of `names`. Everywhere else -1 is a class.
+
+    Args:
+        rows: of a split.
+        names: `data.label_names`, or those of a classifier.
+        data: the options.
+        known: labels of the training split, where the rows are of another one.
+    """
+    labels = set(rows.labels) - {None}
+    changes = one_spelling(labels)
+    minus = {label for label in labels if as_integer(label) == -1}
+    if minus and not any(as_integer(label) == -1 for label in known):
+        others = {as_integer(label) for label in labels - minus}
+        positions = bool(names) and others <= set(range(len(names))) and data.first_label == 0
+        # -1, 0 and 1 with three names are classes; so they are where -1 is the name of one.
+        counted = {-1, *others} == set(_positions(names, -1)) or "-1" in names
+        if not others or (positions and not counted):
+            changes |= dict.fromkeys(minus)
+    if not changes:
+        return rows
+    return dataclasses.replace(rows, labels=[changes.get(label, label) for label in rows.labels])

@@ -26,11 +26,13 @@ class KnownCorpus:
         notes: what it is, and what its preparation leaves to say.
         options: options of `DataConfig`, wherever it is read from.
         hub: further options where it is read from the hub; empty if it is not there.
+        columns: label column -> further options where it is called so.
     """
 
     notes: str
     options: Mapping[str, Any]
     hub: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    columns: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
 
 CORPORA: dict[str, KnownCorpus] = {
@@ -47,9 +49,11 @@ CORPORA: dict[str, KnownCorpus] = {
     ),
     "agnews": KnownCorpus(
         "Zhang et al. 2015: 120,000 / 7,600 titles with descriptions, which the hub "
-        "has in one text; for CSV files with both give text_column=Title+Description",
+        "has in one text; for CSV files with both give text_column=Title+Description and "
+        "label_column=Class Index, whose classes are numbered from 1",
         {"label_names": ("World", "Sports", "Business", "Sci/Tech"), "max_length": 512},
         {"hub": "fancyzhx/ag_news"},
+        {"Class Index": {"first_label": 1}},
     ),
     "hyperpartisan": KnownCorpus(
         "SemEval-2019 task 4, by article: 645 articles, no published split (Longformer cut its "
@@ -137,6 +141,7 @@ def filled_in(config: Config, given: Collection[str]) -> Config:
     wanted = dict(corpus.options)
     if not config.data.path and config.data.hub in ("", corpus.hub.get("hub")):
         wanted |= corpus.hub
+    wanted |= corpus.columns.get(config.data.label_column, {})
     if config.data.length_buckets:
         wanted.pop("max_length", None)
     if "max_length" in wanted:

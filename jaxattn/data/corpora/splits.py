@@ -15,11 +15,12 @@ import numpy as np
 
 from jaxattn.config import DataConfig
 from jaxattn.data.corpora import holdout
-from jaxattn.data.corpora.classes import Classes
+from jaxattn.data.corpora.classes import Classes, settled
 from jaxattn.data.corpora.files import VALIDATION_NAMES
 from jaxattn.data.corpora.holdout import apart, group_names
 from jaxattn.data.corpora.sources import Source, open_source
-from jaxattn.data.read.formats import FORMATS
+from jaxattn.data.read.formats import FORMATS, refuse_format
+from jaxattn.data.read.lines import ending_of
 from jaxattn.data.read.rows import Rows, joined, logger, read_file
 from jaxattn.data.read.tables import require_column
 from jaxattn.errors import InputError
@@ -86,17 +87,21 @@ def load_labelled(data: DataConfig) -> LabelledCorpus:
             "data.label_column: found '', classification needs the column of the label"
         )
     if rows.label_columns is not None:
-        require_column(data.label_column, rows.label_columns, source.name)
+        require_column(
+            data.label_column, rows.label_columns, source.name, "data.label_column", rows.hint
+        )
     parts = _parts(source, rows, data)
     train = parts.train.take(_is_labelled(parts.train))
     if len(train) < len(parts.train):
         logger.warning(
-            "%s: %d training rows without a label (null or -1) left out",
+            "%s: %d training rows without a label left out",
             source.name, len(parts.train) - len(train),
         )  # fmt: skip
     for part, name in ((train, "training"), (parts.validation, "validation"), (parts.test, "test")):
         if not len(part):
-            raise InputError(f"{source.name}: there are no labelled {name} texts")
+            raise InputError(
+                f"{source.name}: there are no labelled {name} texts{_mend(name, train)}"
+            )
     classes = Classes.of(train, data)
     splits = []
     for part, purpose in ((train, "train"), (parts.validation, "validation"), (parts.test, "test")):
@@ -104,6 +109,15 @@ def load_labelled(data: DataConfig) -> LabelledCorpus:
         chosen = _sampled(part, data.max_examples or len(part), data, purpose)
         splits.append(Examples(part.take(chosen).texts, labels[chosen]))
     return LabelledCorpus(splits[0], splits[1], splits[2], classes.names)
+
+
+def _mend(name: str, train: Rows) -> str:
+    if name == "training" or not len(train):
+        return ""
+    return (
+        f", and none can be held out: a class needs two different texts, here {len(train):,} texts "
+        f"have {len(set(train.labels)):,} labels; add texts, or a {name} split"
+    )
 
 
 def load_labelled_file(file: Path, data: DataConfig, names: tuple[str, ...]) -> Examples:
@@ -117,20 +131,19 @@ def load_labelled_file(file: Path, data: DataConfig, names: tuple[str, ...]) -> 
     Raises:
         InputError: the file, a column, a text or a label is not as it must be.
     """
-    if file.suffix.lower() not in (*FORMATS, ".txt"):
-        raise InputError(
-            f"{file}: cannot read {file.suffix or 'a file without ending'} as texts with labels; "
-            f"allowed: {', '.join(FORMATS)}, .txt (lines 'label ||| text')"
-        )
-    rows = read_file(file, data)
+    if ending_of(file) not in (*FORMATS, ".txt"):
+        refuse_format(file, "", ".txt (lines 'label ||| text' or '__label__x text')")
+    rows = settled(read_file(file, data), names, data)
     if rows.label_columns is not None:
-        require_column(data.label_column, rows.label_columns, str(file))
+        require_column(
+            data.label_column, rows.label_columns, str(file), "data.label_column", rows.hint
+        )
     labelled = rows.take(_is_labelled(rows))
     if not len(labelled):
         raise InputError(f"{file}: none of {len(rows)} rows has a label in {data.label_column!r}")
     if len(labelled) < len(rows):
         logger.warning("%s: %d rows without a label left out", file, len(rows) - len(labelled))
-    classes = Classes.known(names, list(labelled.labels))
+    classes = Classes.known(names, list(labelled.labels), data.first_label)
     return Examples(labelled.texts, classes.indices(labelled))
 
 
@@ -213,6 +226,9 @@ def _sampled(rows: Rows, count: int, data: DataConfig, purpose: str) -> np.ndarr
 
 def _parts(source: Source, rows: Rows, data: DataConfig) -> _Parts:
     """The given labelled splits, and those that are missing taken out of the training rows."""
+    source.tell(data)
+    rows = settled(rows, data.label_names, data)
+    known = set(rows.labels)
     test = source.read(data.test_split, ())
     if test is None and data.test_split != "test":
         test = source.required(data.test_split, "data.test_split")
@@ -222,6 +238,8 @@ def _parts(source: Source, rows: Rows, data: DataConfig) -> _Parts:
     for part, purpose, fraction in (
         (test, "test", TEST_FRACTION), (validation, "validation", data.validation_fraction),
     ):  # fmt: skip
+        if part is not None:
+            part = settled(part, data.label_names, data, known)
         labelled = None if part is None else part.take(_is_labelled(part))
         if labelled:
             labelled = labelled.take(apart(labelled, given))

@@ -5,12 +5,23 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from urllib.parse import urlsplit
 
+from jaxattn.data.read.tables import kind_of
+from jaxattn.errors import quoted
 
-def text_columns(text_column: str, columns: Collection[str]) -> tuple[str, ...]:
+# Text and label in the tab-separated tables of the minBERT course, whatever options call them.
+COURSE_TEXT, COURSE_LABEL = "sentence", "sentiment"
+
+
+def text_columns(
+    text_column: str, columns: Collection[str], *, tabs: bool = False
+) -> tuple[str, ...]:
     """The columns that `data.text_column` names, given those there are.
 
-    "a+b" is one column if there is one of that name, else the two columns a and b.
+    "a+b" is one column if there is one of that name, else the two columns a and b. A table with
+    `tabs` in which the text column is missing may have that of the minBERT course.
     """
+    if tabs and text_column not in columns and COURSE_TEXT in columns:
+        return (COURSE_TEXT,)
     if text_column in columns or "+" not in text_column:
         return (text_column,)
     return tuple(name.strip() for name in text_column.split("+"))
@@ -31,7 +42,8 @@ def text_of(cells: Mapping[str, object], names: Sequence[str]) -> tuple[str, str
             if part and not part.isspace():
                 parts.append(part)
         elif part is not None:
-            return "", f"{name!r} is {part!r} ({type(part).__name__}), expected a text"
+            mend = ": join its parts with blanks first" if isinstance(part, list) else ""
+            return "", f"{name!r} is {quoted(part)} ({kind_of(part)}), expected a text{mend}"
     if not parts:
         return "", EMPTY
     text = " ".join(parts)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jaxattn.config import DataConfig
 from jaxattn.console import say
-from jaxattn.data.read.formats import PARQUET_ROWS, batch_rows, names_of_classes
+from jaxattn.data.read.arrow import BATCH_ROWS, batch_rows, names_of_classes
 from jaxattn.data.read.rows import Rows, read_rows
 from jaxattn.data.read.tables import Row, Table
 from jaxattn.errors import InputError
@@ -91,7 +91,7 @@ def _quiet_datasets() -> Iterator[None]:
 def _copied(table: "datasets.Dataset", where: str) -> Table:
     def rows(columns: Sequence[str]) -> Iterator[Row]:
         before = 0
-        for batch in table.data.select(list(columns)).to_batches(max_chunksize=PARQUET_ROWS):
+        for batch in table.data.select(list(columns)).to_batches(max_chunksize=BATCH_ROWS):
             yield from batch_rows(batch, f"{where} row", before)
             before += len(batch)
 

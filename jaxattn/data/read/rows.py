@@ -1,8 +1,10 @@
 """Texts and labels of a table as `DataConfig` wants them, each with the place it came from."""
 
 import dataclasses
+import functools
 import logging
 import math
+import re
 from array import array
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -10,27 +12,27 @@ from pathlib import Path
 import numpy as np
 
 from jaxattn.config import DataConfig
+from jaxattn.console import say
 from jaxattn.data.read.columns import (
     CLEANERS,
+    COURSE_LABEL,
+    COURSE_TEXT,
     EMPTY,
     Keywords,
     group_of,
     text_columns,
     text_of,
 )
-from jaxattn.data.read.formats import FORMATS, open_table
-from jaxattn.data.read.tables import Row, Table, require_column
-from jaxattn.data.read.text_files import TEXT, labelled_lines
+from jaxattn.data.read.form import Form
+from jaxattn.data.read.formats import FORMATS, lines_of_text, open_table
+from jaxattn.data.read.lines import Lines, ending_of
+from jaxattn.data.read.separated import separated_table
+from jaxattn.data.read.tables import Row, Table, kind_of
+from jaxattn.data.read.text_files import kind_of_text, labelled_lines
 from jaxattn.data.texts import Indexed, Texts, TextsWriter
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, quoted
 
 logger = logging.getLogger("jaxattn.data")
-
-# How data sets mark a row without a label: null, an empty cell, or -1 (as on the hub).
-_UNLABELLED = (None, "", -1, "-1")
-
-# Text and label in the tab-separated tables of the minBERT course, whatever options call them.
-_COURSE_TEXT, _COURSE_LABEL = "sentence", "sentiment"
 
 Label = int | str | None
 
@@ -74,6 +76,7 @@ class Rows:
         labels: n labels; None where a row has none.
         places: where each was read.
         label_columns: None if there is a label column, else the columns there are.
+        hint: what to do where there is no label column.
         class_names: names of the labels 0, 1, ... where the file or the hub knows them.
         groups: n values of `data.group_column`, None where a row has none; empty without it.
     """
@@ -82,6 +85,7 @@ class Rows:
     labels: list[Label]
     places: Places
     label_columns: tuple[str, ...] | None = None
+    hint: str = ""
     class_names: tuple[str, ...] = ()
     groups: Sequence[str | None] = ()
 
@@ -115,6 +119,7 @@ def joined(parts: Sequence[Rows]) -> Rows:
         [label for part in parts for label in part.labels],
         Places.joined([part.places for part in parts]),
         lacking[0] if lacking else None,
+        parts[0].hint if parts else "",
         parts[0].class_names if parts else (),
         [group for part in parts for group in part.groups],
     )
@@ -135,9 +140,10 @@ def read_rows(table: Table, data: DataConfig, most: int = 0) -> Rows:
     Raises:
         InputError: a row is bad, a column is missing, or a cell cannot be a text, label or group.
     """
-    names, label_column = text_columns(data.text_column, table.columns), data.label_column
-    if table.tabs and data.text_column not in table.columns and _COURSE_TEXT in table.columns:
-        names, label_column = (_COURSE_TEXT,), _COURSE_LABEL
+    names = text_columns(data.text_column, table.columns, tabs=table.tabs)
+    label_column = data.label_column
+    if table.tabs and names == (COURSE_TEXT,) and data.text_column != COURSE_TEXT:
+        label_column = COURSE_LABEL
     options = dict.fromkeys(names, "data.text_column")
     for option in ("group_column", "keyword_column"):
         if name := getattr(data, option):
@@ -145,20 +151,26 @@ def read_rows(table: Table, data: DataConfig, most: int = 0) -> Rows:
 
     def require_columns(columns: Collection[str]) -> None:
         for name, option in options.items():
-            require_column(name, columns, table.name, option)
+            if columns:
+                table.require_column(name, option)
+            else:
+                raise InputError(f"{table.name} holds no rows")
 
     if not table.open_ended:
         require_columns(table.columns)
     wanted = list(options)
     if label_column in table.columns and label_column not in options:
         # Of two columns of this name only the last would be read.
-        require_column(label_column, table.columns, table.name, "data.label_column")
+        table.require_column(label_column, "data.label_column")
         wanted.append(label_column)
     keywords = Keywords(data.keywords, data.keyword_characters) if data.keywords else None
     clean = CLEANERS[data.clean] if data.clean != "none" else None
     texts, labels, groups = TextsWriter(), list[Label](), list[str | None]()
     # Labels that are read again and again are kept once.
     known: dict[Label, Label] = {}
+    class_names = table.class_names(label_column)
+    # Where the file numbers named classes, -1 marks a row without a label (as on the hub).
+    no_label = frozenset((*data.no_label, "-1") if class_names else data.no_label)
     units: dict[str, int] = {}
     which, numbers = array("q"), array("q")
     row, empty, several = None, 0, len(names) > 1
@@ -176,7 +188,7 @@ def read_rows(table: Table, data: DataConfig, most: int = 0) -> Rows:
             if not keywords.in_text(searched):
                 continue
         texts.append(clean(text) if clean else text)
-        label = _label(row, label_column)
+        label = _label(row, label_column, no_label)
         labels.append(known.setdefault(label, label))
         if data.group_column:
             groups.append(_group(row, data.group_column))
@@ -184,39 +196,54 @@ def read_rows(table: Table, data: DataConfig, most: int = 0) -> Rows:
         numbers.append(row.number)
         if len(labels) == most:
             break
-    if empty:
-        logger.warning("%s: %d empty texts left out", table.name, empty)
     # Files that say nothing of their columns beforehand have none without a row.
     require_columns(table.columns if row or table.schema else ())
+    if empty:
+        logger.warning("%s: %d empty texts left out", table.name, empty)
     return Rows(
         texts.finish(),
         labels,
         Places(list(units), np.array(which, np.int64), np.array(numbers, np.int64)),
         None if label_column in table.columns else tuple(table.columns),
-        table.class_names(label_column),
+        table.hint,
+        class_names,
         groups,
     )
 
 
-def _label(row: Row, column: str) -> Label:
+def _label(row: Row, column: str, no_label: Collection[str]) -> Label:
     label = row.cells.get(column)
+    if isinstance(label, list) and len(label) < 2:
+        label = label[0] if label else None
     if isinstance(label, str):
         label = label.strip()
     elif isinstance(label, bool):
-        return str(label)
+        label = str(label)
     # A column of integers with gaps is read as floats, its gaps as NaN.
     elif isinstance(label, float):
         label = None if math.isnan(label) else _integer(label)
-    if label in _UNLABELLED:
+    if label is None or label == "":
         return None
+    if not isinstance(label, str | int):
+        told = "classes are words or whole numbers"
+        if isinstance(label, list):
+            told = "a text has one label here: leave one in each row"
+        raise InputError(
+            f"{row.place}: {quoted(column)} is {quoted(label)}, {kind_of(label)}; {told}"
+        )
+    if no_label and (str(label) in no_label or str(as_integer(label)) in no_label):
+        return None
+    return label
+
+
+_INTEGER = re.compile(r"[+-]?(?:0|[1-9][0-9]*)(?:\.0*)?")
+
+
+def as_integer(label: Label) -> int | None:
+    """The whole number that a label stands for, however it is written: 1, "1", "1.0", "+1"."""
     if isinstance(label, str):
-        return label
-    if isinstance(label, int):
-        return label
-    raise InputError(
-        f"{row.place}: {column!r} is {label!r} ({type(label).__name__}), expected an integer or a "
-        "string"
-    )
+        return int(float(label)) if _INTEGER.fullmatch(label) and len(label) < 16 else None
+    return label
 
 
 def _group(row: Row, column: str) -> str | None:
@@ -225,8 +252,8 @@ def _group(row: Row, column: str) -> str | None:
         group = _integer(group)
     if group is not None and not isinstance(group, str | int):
         raise InputError(
-            f"{row.place}: {column!r} is {group!r} ({type(group).__name__}), expected a string or "
-            "an integer"
+            f"{row.place}: {quoted(column)} is {quoted(group)} ({kind_of(group)}), expected a text "
+            "or a whole number"
         )
     return None if group is None else group_of(group)
 
@@ -241,9 +268,35 @@ def read_file(file: Path, data: DataConfig) -> Rows:
     Raises:
         InputError: as `read_rows`; or the file cannot be read.
     """
-    if file.suffix.lower() == TEXT:
-        return read_rows(labelled_lines(file), texts_and_labels(data))
-    return read_rows(open_table(file), data)
+    table, named = open_file(file, data)
+    if table.form:
+        tell_once(f"{table.name}: {', '.join(table.form)}")
+    return read_rows(table, texts_and_labels(data) if named else data)
+
+
+def open_file(file: Path, data: DataConfig) -> tuple[Table, bool]:
+    """The table in a file, and whether its columns are `text` and `label` whatever options say.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    if ending_of(file) in FORMATS:
+        return open_table(file, form=Form.of(data)), False
+    kind = kind_of_text(file, data.encoding)
+    if kind == "labels":
+        return labelled_lines(file, data.encoding), True
+    if kind == "table":
+        lines = Lines(file, data.encoding)
+        return separated_table(lines, ".tsv", Form.of(data), strict=True), False
+    table = lines_of_text(file, data.encoding, f"{file} line")
+    hint = "; lines with labels are 'label ||| text' or '__label__x text'"
+    return dataclasses.replace(table, form=("one text a line",), hint=hint), True
+
+
+@functools.cache
+def tell_once(line: str) -> None:
+    """Says what was found out about the data: a corpus is read several times in a run."""
+    say(line)
 
 
 def texts_and_labels(data: DataConfig) -> DataConfig:
@@ -251,13 +304,13 @@ def texts_and_labels(data: DataConfig) -> DataConfig:
     return dataclasses.replace(data, text_column="text", label_column="label")
 
 
-def row_ids(rows: Rows, name: str = "id") -> list[str] | None:
+def row_ids(rows: Rows, form: Form | None = None, name: str = "id") -> list[str] | None:
     """The cells of a column of ids, stripped; None where a file of `rows` has no such column."""
     ids: dict[tuple[str, int], str] = {}
     for unit in rows.places.units:
         # "train.csv line" and "train.parquet row" are what rows are counted in.
         file = Path(unit.rpartition(" ")[0])
-        table = open_table(file) if file.suffix.lower() in FORMATS else None
+        table = open_table(file, form=form) if ending_of(file) in FORMATS else None
         if table is None or name not in table.columns:
             return None
         for row in table.rows([name]):

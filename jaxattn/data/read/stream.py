@@ -1,20 +1,26 @@
 """Rows of a file to classify, one by one, with all their columns; bad ones are told, not lost."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from jaxattn.data.read.columns import text_columns, text_of
-from jaxattn.data.read.formats import FORMATS, open_table
-from jaxattn.data.read.tables import Lines, Row, Table, require_column
-from jaxattn.errors import InputError
+from jaxattn.data.read.form import Form
+from jaxattn.data.read.formats import (
+    FORMATS,
+    is_refused,
+    lines_of_text,
+    open_table,
+    refuse_format,
+)
+from jaxattn.data.read.lines import Lines, ending_of
+from jaxattn.data.read.separated import separated_table
+from jaxattn.data.read.tables import Row, Table
+from jaxattn.data.read.text_files import kind_of_text, labelled_lines
+from jaxattn.errors import listed, quoted
 
-ENDINGS = tuple(ending for ending in FORMATS if ending != ".json")
+ENDINGS = FORMATS
 """Of tables; any other file holds one text a line."""
-
-_UNREAD = (".json", ".gz", ".zst", ".bz2", ".xz", ".zip", ".xlsx", ".xls")
-
-_SHOWN = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,34 +48,32 @@ class Records:
         schema: that of a Parquet file, else None.
         unit: what `Record.number` counts.
         name: of the file, for messages.
+        form: what was found out about the file, in words.
     """
 
-    def __init__(self, source: str, text_column: str) -> None:
-        """Reads the header.
+    def __init__(self, source: str, text_column: str, form: Form | None = None) -> None:
+        """Reads the header; `form` is what options say of the file.
 
         Raises:
             InputError: the file cannot be read, or has no such column.
         """
-        self._source, self._column = source, text_column
-        ending = "" if source == "-" else Path(source).suffix.lower()
-        if ending in _UNREAD:
-            raise InputError(
-                f"{source}: cannot read {ending}; allowed: {', '.join(ENDINGS)}, plain text"
-            )
+        self._source, self._column, self._form = source, text_column, form
+        ending = "" if source == "-" else ending_of(Path(source))
+        if is_refused(ending):
+            refuse_format(Path(source), "", "or one text a line")
         if ending in ENDINGS:
-            self._table = open_table(Path(source), strict=False)
+            self._table = open_table(Path(source), strict=False, form=form)
         else:
-            self._table, self._column = _lines_of_text(source), "text"
+            self._table, named = _text_table(source, form or Form(), text_column)
+            self._column = "text" if named else text_column
         self.name, self.schema = self._table.name, self._table.schema
-        self.unit = "row" if ending == ".parquet" else "line"
+        self.form = self._table.form
+        self.unit = self._table.unit
         self.columns = None if self._table.open_ended else tuple(self._table.columns)
         if self.columns is not None:
             where = self.name if self.schema else f"{self.name} line 1"
-            for column in text_columns(self._column, self.columns):
-                require_column(column, self.columns, where, "--config.data.text_column")
-            twice = [name for name in self.columns if self.columns.count(name) > 1]
-            if twice:
-                raise InputError(f"{where}: two columns are called {twice[0]!r}")
+            for column in self._names(self.columns):
+                self._table.require_column(column, "--config.data.text_column", where)
 
     def __iter__(self) -> Iterator[Record]:
         """The rows in order, once."""
@@ -83,29 +87,42 @@ class Records:
     def json_columns(self) -> tuple[str, ...]:
         """All columns of a JSON Lines file, in the order in which they occur: it is read for it."""
         names: dict[str, None] = {}
-        for record in Records(self._source, self._column):
+        for record in Records(self._source, self._column, self._form):
             names.update(dict.fromkeys(record.cells))
         return tuple(names)
 
     def _record(self, row: Row) -> Record:
         cells, error = row.cells, row.error
-        wanted = text_columns(self._column, self.columns or cells)
+        wanted = self._names(self.columns or cells)
         if row.error and not cells:
             # What could not be read is kept as it stood.
             cells = dict.fromkeys(self.columns or (), "")
             cells[wanted[0]] = row.raw.rstrip("\r\n")
         missing = [name for name in wanted if name not in cells]
         if missing and not error:
-            columns = ", ".join(map(repr, cells)) or "none"
-            error = f"no text in {missing[0]!r}; columns: {columns}"[:_SHOWN]
+            columns = listed([repr(name) for name in cells]) or "none"
+            error = f"no text in {quoted(missing[0])}; columns: {columns}"
         text, flaw = text_of(cells, wanted)
         error = error or flaw
         return Record(row.number, cells, "" if error else text, error)
 
+    def _names(self, columns: Collection[str]) -> tuple[str, ...]:
+        return text_columns(self._column, columns, tabs=self._table.tabs)
 
-def _lines_of_text(source: str) -> Table:
-    lines = Lines(source)
-    rows = (
-        Row("line", number, {"text": line.rstrip("\r\n")}, error) for number, line, error in lines
-    )
-    return Table(lines.name, ("text",), lambda _: rows, share=lines.share)
+
+def _text_table(source: str, form: Form, text_column: str) -> tuple[Table, bool]:
+    """One text a line, but for labels that stand before it as in a file to train on.
+
+    And whether the column of the text is called so, whatever options say.
+    """
+    if source == "-":
+        return lines_of_text(source), True
+    file = Path(source)
+    kind = kind_of_text(file, form.encoding)
+    if kind == "labels":
+        return labelled_lines(file, form.encoding), True
+    if kind == "table":
+        table = separated_table(Lines(file, form.encoding), ".tsv", form, strict=False)
+        if set(text_columns(text_column, table.columns, tabs=True)) <= set(table.columns):
+            return table, False
+    return lines_of_text(source, form.encoding), True

@@ -5,20 +5,15 @@ training stops at the first bad row (`rows`); a million texts that are being cla
 worth less for three bad ones among them (`stream`).
 """
 
-import contextlib
+import collections
 import dataclasses
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxattn.errors import InputError, did_you_mean
+from jaxattn.errors import InputError, did_you_mean, listed, quoted
 
 if TYPE_CHECKING:
     import pyarrow
-
-# Number from 1, line with its end, what is wrong with it.
-Line = tuple[int, str, str]
 
 
 @dataclasses.dataclass(slots=True)  # made by the million: frozen, it would take twice as long
@@ -51,10 +46,15 @@ class Table:
 
     Attributes:
         name: of the file or split, for messages.
-        columns: their names; where `open_ended` those of the first row, and of each that is read.
+        columns: their names, all different; where `open_ended` those of the first row, and of each
+            that is read.
         rows: all rows; of these columns only, where that saves work.
+        repeated: names that several columns have; all but the first have a number in `columns`.
+        unit: what rows are counted in: lines, rows or entries.
         open_ended: rows may bring further columns, as JSON's objects do.
         tabs: the columns are separated by tabs.
+        form: what was found out about the file, in words ("semicolons", "gzip").
+        hint: what to do where a column is missing, besides naming another.
         class_names: label column -> names of the labels 0, 1, ... if the file or the hub has them.
         share: how much has been read; None where the size is not known.
         schema: where columns have types of their own, else None.
@@ -63,11 +63,23 @@ class Table:
     name: str
     columns: Collection[str]
     rows: Callable[[Sequence[str]], Iterator[Row]]
+    repeated: Collection[str] = ()
+    unit: str = "line"
     open_ended: bool = False
     tabs: bool = False
+    form: tuple[str, ...] = ()
+    hint: str = ""
     class_names: Callable[[str], tuple[str, ...]] = lambda label_column: ()
     share: Callable[[], float | None] = lambda: None
     schema: "pyarrow.Schema | None" = None
+
+    def require_column(self, name: str, option: str = "", where: str = "") -> None:
+        """InputError unless exactly one column is called `name`; `option` says which is read."""
+        require_column(name, self.columns, where or self.name, option, self.hint)
+        if name in self.repeated:
+            raise InputError(
+                f"{where or self.name}: two columns are called {quoted(name)}; rename one"
+            )
 
 
 def table_of_texts(name: str, texts: Iterable[tuple[str, int, str, str | int | None]]) -> Table:
@@ -78,56 +90,52 @@ def table_of_texts(name: str, texts: Iterable[tuple[str, int, str, str | int | N
     return Table(name, ("text", "label"), lambda _: rows)
 
 
-def require_column(name: str, columns: Collection[str], where: str, option: str = "") -> None:
+def require_column(
+    name: str, columns: Collection[str], where: str, option: str = "", hint: str = ""
+) -> None:
     """InputError with the columns there are, unless one is `name`; `option` says which is read."""
-    names = list(columns)
-    if not names:
+    if not columns:
         raise InputError(f"{where} holds no rows")
-    if name not in names:
+    if name not in columns:
+        other = f"; {option} names another" if option else ""
         raise InputError(
-            f"{where} has no column {name!r}{did_you_mean(name, names)} (columns: "
-            f"{', '.join(names)}){f'; {option} names another' if option else ''}"
+            f"{where} has no column {quoted(name)}{did_you_mean(name, columns)} (columns: "
+            f"{listed(columns)}){hint or other}"
         )
-    if names.count(name) > 1:
-        raise InputError(f"{where}: two columns are called {name!r}; rename one")
 
 
-class Lines:
-    """The lines of a UTF-8 file, or of standard input ("-"), with their ends."""
-
-    def __init__(self, source: Path | str) -> None:
-        """Opens nothing yet."""
-        self._source, self._size, self._read = source, 0, 0
-        self.name = "standard input" if source == "-" else str(source)
-
-    def share(self) -> float | None:
-        """Share of the file that has been read; None where its size is not known."""
-        return self._read / self._size if self._size else None
-
-    def __iter__(self) -> Iterator[Line]:
-        """Bytes that are not UTF-8 are told and replaced; a byte order mark is skipped."""
-        try:
-            with contextlib.ExitStack() as stack:
-                stream = sys.stdin.buffer  # not ours to close
-                if self._source != "-":
-                    stream = stack.enter_context(Path(self._source).open("rb"))
-                    self._size = Path(self._source).stat().st_size
-                for number, raw in enumerate(stream, 1):
-                    self._read += len(raw)
-                    code = "utf-8-sig" if number == 1 else "utf-8"
-                    try:
-                        yield number, raw.decode(code), ""
-                    except UnicodeDecodeError as error:
-                        byte = error.object[error.start]
-                        told = f"byte {byte:#04x} is not UTF-8; save the file in UTF-8"
-                        yield number, raw.decode(code, "replace"), told
-        except OSError as error:
-            raise InputError(f"cannot read {self.name}: {error.strerror or error}") from None
+def kind_of(value: object) -> str:
+    """What a value is, in words: "a number", "a list of 3"."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "a text"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value):,}"
+    if isinstance(value, dict):
+        return "an object with names"
+    return "bytes" if isinstance(value, bytes) else type(value).__name__
 
 
-def text_lines(file: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file with their ends; InputError where one is not UTF-8."""
-    for number, line, error in Lines(file):
-        if error:
-            raise InputError(f"{file} line {number}: {error}")
-        yield line
+def unique_names(names: Sequence[str]) -> list[str]:
+    """Names that all differ: empty ones are "column 3", ..., a second "note" is "note 2"."""
+    empty = sum(not name for name in names) > 1
+    unique: dict[str, None] = {}
+    for place, name in enumerate(names, 1):
+        name = name or (f"column {place}" if empty else "")
+        candidate, count = name, 1
+        while candidate in unique:
+            count += 1
+            candidate = f"{name} {count}"
+        unique[candidate] = None
+    return list(unique)
+
+
+def repeated_names(names: Sequence[str]) -> frozenset[str]:
+    """Names, not empty ones, that occur more than once."""
+    counts = collections.Counter(names)
+    return frozenset(name for name in names if name and counts[name] > 1)

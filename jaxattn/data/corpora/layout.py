@@ -1,0 +1,197 @@
+"""What a person's own file or folder is: splits, form, and the columns of text and label."""
+
+import dataclasses
+import itertools
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxattn.config import DataConfig
+from jaxattn.data.corpora.sources import Source, open_source, tables_in
+from jaxattn.data.read.rows import open_file
+from jaxattn.data.read.tables import Row, Table
+from jaxattn.errors import InputError, listed, quoted
+
+TEXT_NAMES = (
+    "text", "sentence", "content", "review", "review_text", "reviewtext", "body", "comment",
+    "comment_text", "message", "tweet", "clean_text", "document", "article", "post", "utterance",
+    "query", "question", "abstract", "description", "headline", "title", "sms", "email", "input",
+)  # fmt: skip
+"""Names of columns of texts, in any case, the best one first."""
+
+LABEL_NAMES = (
+    "label", "labels", "class", "category", "sentiment", "target", "class index", "topic",
+    "intent", "emotion", "gold_label", "gold", "y", "polarity", "airline_sentiment", "is_spam",
+    "spam", "language", "lang", "genre", "author", "stars", "rating", "score", "output",
+)  # fmt: skip
+"""Names of columns of labels, in any case, the best one first."""
+
+_TOGETHER = ("title", "description")
+"""Columns that make one text where they are the only ones (AG News)."""
+
+_ROWS = 20_000
+"""From the beginning of the training split; it may be sorted by label."""
+
+_MOST_CLASSES = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What was found.
+
+    Attributes:
+        path: of the file or folder.
+        splits: "train", "validation", "test" -> the names of its files or its folder, for those
+            that there are.
+        unread: files or folders beside them that are not read.
+        form: how the training split is written, in words: "separated by semicolons", "no header
+            (columns label, text)", "gzip-compressed"; empty where it is as usual.
+        columns: those of the training split.
+        text_column: of the text, as `data.text_column` takes it.
+        label_column: of the label; "" where there is none.
+        uncertain: a sentence for each thing that might be otherwise, with the option that settles
+            it.
+    """
+
+    path: str
+    splits: Mapping[str, tuple[str, ...]]
+    unread: tuple[str, ...]
+    form: tuple[str, ...]
+    columns: tuple[str, ...]
+    text_column: str
+    label_column: str
+    uncertain: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `DataConfig` needs to read it: field -> value."""
+        return {
+            "path": self.path,
+            "text_column": self.text_column,
+            "label_column": self.label_column,
+        }
+
+
+def find_layout(path: str, data: DataConfig | None = None) -> Layout:
+    """What the file or folder is, from names and from the first rows of its training split.
+
+    Args:
+        path: a file or folder.
+        data: what is settled already (`separator`, `header`, names of splits); its columns count
+            where they differ from the defaults.
+
+    Raises:
+        InputError: there is nothing that can be read, or no column of texts.
+    """
+    default = DataConfig()
+    given = dataclasses.replace(data or default, path=path)
+    source = open_source(given)
+    splits = source.files_of_splits(given)
+    table, named = _first_table(source, splits, given)
+    rows = [row.cells for row in itertools.islice(table.rows(()), _ROWS) if not row.error]
+    columns = tuple(table.columns)
+    if not rows:
+        raise InputError(f"{table.name} holds no rows")
+    text, label, uncertain = "text", "label" if "label" in columns else "", list[str]()
+    if not named:
+        found = _Columns(table.name, columns, rows)
+        text = given.text_column
+        if text == default.text_column and text not in columns:
+            text = found.text(uncertain)
+        label = given.label_column
+        if label == default.label_column and label not in columns:
+            label = found.label(text, uncertain)
+    used = {file for files in splits.values() for file in files}
+    return Layout(
+        path,
+        {name: tuple(file.name for file in files) for name, files in splits.items()}
+        or {"train": (Path(path).name,)},
+        tuple(file.name for file in source.known if file not in used),
+        table.form,
+        columns,
+        text,
+        label,
+        tuple(uncertain),
+    )
+
+
+def _first_table(
+    source: Source, splits: Mapping[str, Sequence[Path]], data: DataConfig
+) -> tuple[Table, bool]:
+    """The first table of the training split, and whether its columns are `text` and `label`."""
+    if "train" not in splits and source.known:
+        source.required(data.train_split, "data.train_split")
+    file = splits["train"][0] if "train" in splits else Path(data.path)
+    if file.is_dir() and not tables_in(file):
+        # Folders of texts.
+        rows = source.required(data.train_split, "data.train_split")
+        cells: dict[str, object] = {"text": rows.texts[0]}
+        if rows.label_columns is None:
+            cells["label"] = rows.labels[0]
+        return Table(str(file), tuple(cells), lambda _: iter([Row(str(file), 1, cells)])), True
+    return open_file(file, data)
+
+
+class _Columns:
+    """The columns of some rows, and what they may be."""
+
+    def __init__(
+        self, name: str, columns: Sequence[str], rows: Sequence[Mapping[str, object]]
+    ) -> None:
+        self._name = name
+        self._columns = {column: [row.get(column) for row in rows] for column in columns}
+        self._folded = {column.strip().lower(): column for column in reversed(columns)}
+
+    def text(self, uncertain: list[str]) -> str:
+        """The column of the text, several of them joined by "+"."""
+        length = {
+            column: statistics.fmean(len(v) if isinstance(v, str) else 0 for v in values)
+            for column, values in self._columns.items()
+            if any(isinstance(v, str) and v.strip() for v in values)
+        }
+        if not length:
+            raise InputError(
+                f"{self._name} has no column of texts (columns: {listed(list(self._columns))}); "
+                "data.text_column names one"
+            )
+        named = [self._folded[n] for n in TEXT_NAMES if self._folded.get(n) in length]
+        pair = [self._folded[n] for n in _TOGETHER if self._folded.get(n) in length]
+        if len(pair) == 2 and set(named) == set(pair):
+            return "+".join(pair)
+        longest = max(length, key=lambda column: length[column])
+        chosen = named[0] if named else longest
+        if length[longest] > 3 * length[chosen]:
+            uncertain.append(
+                f"the text is taken from {quoted(chosen)}, but {quoted(longest)} is longer: "
+                f"data.text_column={longest} reads that"
+            )
+        return chosen
+
+    def label(self, text: str, uncertain: list[str]) -> str:
+        """The column of the label; "" where there is none."""
+        count = len(next(iter(self._columns.values())))
+        values: dict[str, int] = {}
+        for column, cells in self._columns.items():
+            if column in text.split("+") or column == text:
+                continue
+            plain = [v[0] if isinstance(v, list) and len(v) == 1 else v for v in cells]
+            filled = [str(v) for v in plain if v is not None and str(v).strip()]
+            if len(filled) > count / 2 and not any(isinstance(v, list | dict) for v in plain):
+                values[column] = len(set(filled))
+        named = [self._folded[n] for n in LABEL_NAMES if self._folded.get(n) in values]
+        few = [
+            column
+            for column, kinds in values.items()
+            if 1 < kinds <= min(_MOST_CLASSES, max(2, count // 4))
+        ]
+        likely = [column for column in named if column in few] or few or named
+        if not likely:
+            return ""
+        others = [column for column in few if column != likely[0]]
+        if others and (likely[0] not in named or set(others) & set(named)):
+            uncertain.append(
+                f"the label is taken from {quoted(likely[0])}; it might be "
+                f"{listed([quoted(column) for column in others], 5)}: data.label_column={others[0]}"
+            )
+        return likely[0]

@@ -1,0 +1,183 @@
+"""The lines of a text file as it lies on the disk: compressed or not, in UTF-8 or another encoding.
+
+Compression is told by the first bytes, whatever the file is called: a browser may have unpacked
+`train.csv.gz`.
+"""
+
+import bz2
+import codecs
+import contextlib
+import gzip
+import io
+import lzma
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from jaxattn.errors import InputError
+
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+"""Endings that stand behind the one of the format."""
+
+# Number from 1, line with its end, what is wrong with it.
+Line = tuple[int, str, str]
+
+_BUFFER = 2**16
+
+_MAGIC = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+
+# The digits of pi begin the first block of bzip2: a text can begin with "BZh".
+_BZIP2_BLOCK = b"1AY&SY"
+
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+_DAMAGED = (EOFError, lzma.LZMAError, zlib.error)
+
+
+def ending_of(file: Path) -> str:
+    """The ending that says the format, in lower case: ".csv" of `train.csv.gz`."""
+    return _bare(file).suffix.lower()
+
+
+def stem_of(file: Path) -> str:
+    """The name without the endings of format and compression: "train" of `train.csv.gz`."""
+    return _bare(file).stem
+
+
+def _bare(file: Path) -> Path:
+    return file.with_suffix("") if file.suffix.lower() in COMPRESSED else file
+
+
+class Lines:
+    """The lines of a file, or of standard input ("-"), with their ends."""
+
+    def __init__(self, source: Path | str, encoding: str = "") -> None:
+        """Opens nothing yet.
+
+        Args:
+            source: the file.
+            encoding: of the text; "": UTF-8, or UTF-16 where its mark begins the file.
+        """
+        self._source, self._encoding = source, encoding
+        self._size, self._read = 0, 0
+        self._packed: BinaryIO | None = None
+        self.name = "standard input" if source == "-" else str(source)
+        self.form: list[str] = []
+        """What was found, once the first line is read, as in ["gzip-compressed", "UTF-16"]."""
+
+    def share(self) -> float | None:
+        """Share of the file that has been read; None where its size is not known."""
+        if self._packed is not None and not self._packed.closed:
+            self._read = self._packed.tell()
+        return min(1.0, self._read / self._size) if self._size else None
+
+    def __iter__(self) -> Iterator[Line]:
+        """Bytes that are not of the encoding are told and replaced; a byte order mark is skipped.
+
+        Raises:
+            InputError: the file cannot be read, or is damaged.
+        """
+        try:
+            with contextlib.ExitStack() as stack:
+                stream: BinaryIO = sys.stdin.buffer  # not ours to close
+                head = b""
+                if self._source != "-":
+                    path = Path(self._source)
+                    raw = stack.enter_context(path.open("rb", _BUFFER))
+                    self._size = path.stat().st_size
+                    stream = self._unpacked(raw)
+                    head = stream.peek(_BUFFER)  # type: ignore[attr-defined]
+                yield from self._decoded(stream, head)
+            if self._packed is not None:
+                self._read = self._size
+        except _DAMAGED as error:
+            raise InputError(
+                f"cannot read {self.name}: its {self.form[0]} data are damaged or end early "
+                f"({error}); copy or pack it again"
+            ) from None
+        except OSError as error:
+            raise InputError(f"cannot read {self.name}: {error.strerror or error}") from None
+
+    def _unpacked(self, raw: BinaryIO) -> BinaryIO:
+        head = raw.peek(16)  # type: ignore[attr-defined]
+        kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "")
+        if kind == "bzip2" and head[4:10] != _BZIP2_BLOCK:
+            kind = ""
+        if not kind:
+            return raw
+        self._packed = raw
+        self.form.append(f"{kind}-compressed")
+        unpacked: io.RawIOBase
+        if kind == "gzip":
+            unpacked = gzip.GzipFile(fileobj=raw)  # type: ignore[assignment]
+        elif kind == "bzip2":
+            unpacked = bz2.BZ2File(raw)  # type: ignore[assignment]
+        elif kind == "xz":
+            unpacked = lzma.LZMAFile(raw)  # type: ignore[assignment]  # noqa: SIM115
+        else:
+            import pyarrow
+
+            unpacked = pyarrow.CompressedInputStream(pyarrow.PythonFile(raw, "r"), "zstd")
+        return io.BufferedReader(unpacked, _BUFFER)
+
+    def _decoded(self, stream: BinaryIO, head: bytes) -> Iterator[Line]:
+        encoding = codecs.lookup(self._encoding).name if self._encoding else "utf-8"
+        if head.startswith(_UTF16) and not self._encoding:
+            encoding = "utf-16"
+        if encoding != "utf-8":
+            self.form.append(encoding.upper() if encoding.startswith("utf") else encoding)
+        if encoding.startswith(("utf-16", "utf-32")):
+            yield from self._wide(stream, encoding)
+            return
+        if b"\r" in head and b"\n" not in head:
+            self.form.append("line ends of old Macs")
+            stream = _old_mac_lines(stream)  # type: ignore[assignment]
+        told = encoding.upper() if encoding == "utf-8" else encoding
+        mend = "save the file in UTF-8"
+        if not self._encoding:
+            mend += ", or say what it is in, as data.encoding=cp1252"
+        for number, raw in enumerate(stream, 1):
+            self._read += len(raw)
+            code = "utf-8-sig" if number == 1 and encoding == "utf-8" else encoding
+            try:
+                yield number, raw.decode(code), ""
+            except UnicodeDecodeError as error:
+                byte = error.object[error.start]
+                yield number, raw.decode(code, "replace"), f"byte {byte:#04x} is not {told}; {mend}"
+
+    def _wide(self, stream: BinaryIO, encoding: str) -> Iterator[Line]:
+        """Encodings whose line ends are more than a byte."""
+        text = io.TextIOWrapper(stream, encoding, newline="")
+        try:
+            yield from ((number, line, "") for number, line in enumerate(text, 1))
+        except UnicodeError as error:
+            raise InputError(
+                f"cannot read {self.name}: it is not {encoding.upper()} ({error}); save it in UTF-8"
+            ) from None
+        finally:
+            text.detach()  # whoever opened the file closes it
+
+
+def _old_mac_lines(stream: BinaryIO) -> Iterator[bytes]:
+    """Lines that end in a carriage return alone."""
+    rest = b""
+    while chunk := stream.read(2**20):
+        *whole, rest = (rest + chunk).split(b"\r")
+        yield from (line + b"\r" for line in whole)
+    if rest:
+        yield rest
+
+
+def text_lines(file: Path, encoding: str = "") -> Iterator[str]:
+    """The lines of a file with their ends; InputError where one is not of the encoding."""
+    for number, line, error in Lines(file, encoding):
+        if error:
+            raise InputError(f"{file} line {number}: {error}")
+        yield line

@@ -1,0 +1,95 @@
+"""What is found out about a file or folder that nothing was said of."""
+
+from pathlib import Path
+
+import pytest
+
+from jaxattn.config import DataConfig
+from jaxattn.data.corpora.layout import find_layout
+from jaxattn.data.corpora.splits import load_labelled
+from jaxattn.errors import InputError
+
+WORDS = "the quick brown fox jumps over this lazy dog"
+
+# Columns, and which of them are text and label.
+TABLES = {
+    "text,label": ("text", "label"),
+    "id,review,sentiment": ("review", "sentiment"),
+    "Class Index,Title,Description": ("Title+Description", "Class Index"),
+    "v1,v2,,,": ("v2", "v1"),
+    "Sentence,Score": ("Sentence", "Score"),
+    "tweet_id,airline_sentiment,retweet_count,tweet": ("tweet", "airline_sentiment"),
+    "what,kind": ("what", "kind"),
+}
+
+LONG = {"text", "review", "Title", "Description", "v2", "Sentence", "tweet", "what"}
+
+
+def table(header: str, mark: str = ",", count: int = 60) -> str:
+    def cell(name: str, i: int) -> str:
+        if name in LONG:
+            return f"{WORDS} {i}"
+        return str(i) if name.endswith(("id", "count")) else "abc"[i % 3] if name else ""
+
+    rows = (mark.join(cell(name, i) for name in header.split(",")) for i in range(count))
+    return "\n".join([header.replace(",", mark), *rows])
+
+
+@pytest.mark.parametrize("header", TABLES)
+def test_columns_of_text_and_label(tmp_path: Path, header: str) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text(table(header))
+    layout = find_layout(str(file))
+    assert (layout.text_column, layout.label_column) == TABLES[header]
+    assert layout.splits == {"train": ("mine.csv",)} and not layout.unread and not layout.form
+    assert layout.uncertain == ()
+    corpus = load_labelled(DataConfig("mine", **layout.options))
+    assert len(corpus.label_names) == 3
+    assert sum(len(part.texts) for part in (corpus.train, corpus.validation, corpus.test)) == 60
+
+
+def test_splits_form_and_what_is_not_read(tmp_path: Path) -> None:
+    for name in ("train", "eval", "other"):
+        (tmp_path / f"{name}.csv").write_text(table("content,topic,text_id", ";"))
+    layout = find_layout(str(tmp_path))
+    assert layout.splits == {"train": ("train.csv",), "validation": ("eval.csv",)}
+    assert layout.unread == ("other.csv",) and layout.form == ("separated by semicolons",)
+    assert layout.label_column == "topic" and layout.columns == ("content", "topic", "text_id")
+
+
+def test_texts_that_stand_in_no_table(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        for i in range(10):
+            (tmp_path / "classes" / label).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "classes" / label / f"{i}.txt").write_text(f"{label} {i}")
+    layout = find_layout(str(tmp_path / "classes"))
+    assert (layout.text_column, layout.label_column) == ("text", "label")
+    sms = tmp_path / "SMSSpamCollection"
+    sms.write_text("".join(f"{'spam' if i % 4 == 0 else 'ham'}\t{WORDS} {i}\n" for i in range(40)))
+    layout = find_layout(str(sms))
+    assert (layout.text_column, layout.label_column) == ("text", "label")
+    assert layout.form == ("no header (columns label, text)",)
+    lines = tmp_path / "lines.txt"
+    lines.write_text("one text\nanother\n")
+    layout = find_layout(str(lines))
+    assert layout.label_column == "" and layout.form == ("one text a line",)
+
+
+def test_what_is_uncertain_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    rows = "".join(f"{WORDS} {i},{'xy'[i % 2]},{'abc'[i % 3]}\n" for i in range(60))
+    file.write_text("text,source,shape\n" + rows)
+    layout = find_layout(str(file))
+    assert layout.label_column == "source"
+    assert layout.uncertain == (
+        "the label is taken from 'source'; it might be 'shape': data.label_column=shape",
+    )
+    rows = "".join(f"T {i},{WORDS * 2} {i},{'xy'[i % 2]}\n" for i in range(60))
+    file.write_text("title,plot,label\n" + rows)
+    layout = find_layout(str(file))
+    assert layout.text_column == "title"
+    assert layout.uncertain[0].endswith("'plot' is longer: data.text_column=plot reads that")
+    file.write_text("n,label\n" + "".join(f"{i},1\n" for i in range(60)))
+    assert find_layout(str(file), DataConfig(text_column="n")).text_column == "n"
+    with pytest.raises(InputError, match="no file or folder"):
+        find_layout(str(tmp_path / "absent"))
