@@ -42,7 +42,7 @@ def test_columns_of_text_and_label(tmp_path: Path, header: str) -> None:
     layout = find_layout(str(file))
     assert (layout.text_column, layout.label_column) == TABLES[header]
     assert layout.splits == {"train": ("mine.csv",)} and not layout.unread and not layout.form
-    assert layout.uncertain == ()
+    assert layout.uncertain == {}
     corpus = load_labelled(DataConfig("mine", **layout.options))
     assert len(corpus.label_names) == 3
     assert sum(len(part.texts) for part in (corpus.train, corpus.validation, corpus.test)) == 60
@@ -81,14 +81,20 @@ def test_what_is_uncertain_is_said(tmp_path: Path) -> None:
     file.write_text("text,source,shape\n" + rows)
     layout = find_layout(str(file))
     assert layout.label_column == "source"
-    assert layout.uncertain == (
-        "the label is taken from 'source'; it might be 'shape': data.label_column=shape",
-    )
+    assert layout.uncertain == {
+        "data.label_column": (
+            "the label is taken from 'source'; it might be 'shape': data.label_column=shape"
+        )
+    }
     rows = "".join(f"T {i},{WORDS * 2} {i},{'xy'[i % 2]}\n" for i in range(60))
     file.write_text("title,plot,label\n" + rows)
     layout = find_layout(str(file))
     assert layout.text_column == "title"
-    assert layout.uncertain[0].endswith("'plot' is longer: data.text_column=plot reads that")
+    (sentence,) = layout.uncertain.values()
+    assert sentence.endswith("'plot' is longer: data.text_column=plot reads that")
+    file.write_text("one,two,label\n" + f"{WORDS},{WORDS} again,1\n{WORDS} too,no {WORDS},0\n" * 9)
+    (sentence,) = find_layout(str(file)).uncertain.values()
+    assert sentence.endswith("data.text_column=one, or two+one for both")
     file.write_text("n,label\n" + "".join(f"{i},1\n" for i in range(60)))
     assert find_layout(str(file), DataConfig(text_column="n")).text_column == "n"
     with pytest.raises(InputError, match="no file or folder"):

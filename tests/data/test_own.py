@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jaxattn import cli
-from jaxattn.data.corpora.own import look_at
+from jaxattn.data.corpora.own import guess_length, look_at
 from jaxattn.errors import InputError
 
 ROWS = [
@@ -32,15 +32,15 @@ def test_a_file_tells_columns_and_length(tmp_path: Path) -> None:
         "data.max_length": "32",
         "study.attentions": "sdpa,performer_favor",
     }
-    assert "text 'review' (by its name), label 'sentiment' (by its name)" in own.said[0]
+    assert own.said[1] == "text: review; label: sentiment; up to 32 tokens"
     assert "--config.data.text_column=review" in own.flags({"data.name"})
     assert not any("data.name" in flag for flag in own.flags({"data.name"}))
 
 
 def test_flags_settle_what_is_uncertain(tmp_path: Path) -> None:
-    rows = [[text, f"{text} again", label] for _, text, label in ROWS]
+    rows = [[f"{text} too", f"{text} again", label] for _, text, label in ROWS]
     file = str(write(tmp_path / "r.csv", ["one", "two", "kind"], rows))
-    with pytest.raises(InputError, match=r"may be the text .*--config\.data\.text_column"):
+    with pytest.raises(InputError, match=r"the text is taken from .*--config\.data\.text_column"):
         look_at(file, {}, labelled=True)
     own = look_at(file, {"data.text_column": "two", "data.max_length": "256"}, labelled=True)
     assert own.options["data.label_column"] == "kind"
@@ -57,7 +57,7 @@ def test_a_folder_is_told_by_its_training_table(tmp_path: Path) -> None:
     write(tmp_path / "test.csv", ["text", "label"], [row[1:] for row in ROWS])
     own = look_at(str(tmp_path), {}, labelled=True)
     assert own.options["data.path"] == str(tmp_path)
-    assert own.said[0].startswith(f"{tmp_path}/train.csv: ")
+    assert own.said[0] == f"{tmp_path}: train: train.csv; test: test.csv"
 
 
 def test_the_hub_and_nothing() -> None:
@@ -99,3 +99,21 @@ def test_a_baseline_needs_no_configuration(tmp_path: Path, monkeypatch: pytest.M
     assert cli.run(["baseline", "--data=reviews.csv", "--exp=words"]) == 0
     saved = (tmp_path / "runs/baseline/words/config.yaml").read_text()
     assert "text_column: review" in saved and "path: reviews.csv" in saved
+
+
+def test_lengths_hold_nearly_all_texts() -> None:
+    assert guess_length([]) == 128
+    assert guess_length(["two words"] * 100) == 32
+    assert guess_length(["word " * 80] * 95 + ["word " * 5000] * 5) == 1024
+    assert guess_length(["word " * 80] * 99 + ["word " * 5000]) == 128
+    assert guess_length(["字" * 200] * 10) == 256
+
+
+def test_folders_of_texts_need_no_columns(tmp_path: Path) -> None:
+    for label in ("ham", "spam"):
+        (tmp_path / "mails" / label).mkdir(parents=True)
+        for n in range(12):
+            (tmp_path / "mails" / label / f"{n}.txt").write_text(f"{label} " * 60 + str(n))
+    own = look_at(str(tmp_path / "mails"), {}, labelled=True)
+    assert own.options["data.max_length"] == "128"
+    assert own.options["data.label_column"] == "label"

@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxattn.config import DataConfig
 from jaxattn.data.corpora.sources import Source, open_source, tables_in
+from jaxattn.data.read.columns import text_columns, text_of
 from jaxattn.data.read.rows import open_file
 from jaxattn.data.read.tables import Row, Table
 from jaxattn.errors import InputError, listed, quoted
@@ -33,6 +34,8 @@ _TOGETHER = ("title", "description")
 _ROWS = 20_000
 """From the beginning of the training split; it may be sorted by label."""
 
+_TEXTS = 2000
+
 _MOST_CLASSES = 200
 
 
@@ -50,8 +53,9 @@ class Layout:
         columns: those of the training split.
         text_column: of the text, as `data.text_column` takes it.
         label_column: of the label; "" where there is none.
-        uncertain: a sentence for each thing that might be otherwise, with the option that settles
-            it.
+        uncertain: option -> a sentence, for each thing that might be otherwise and that this
+            option settles.
+        texts: the first ones, at most 2,000, with columns joined.
     """
 
     path: str
@@ -61,7 +65,8 @@ class Layout:
     columns: tuple[str, ...]
     text_column: str
     label_column: str
-    uncertain: tuple[str, ...] = ()
+    uncertain: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    texts: tuple[str, ...] = ()
 
     @property
     def options(self) -> dict[str, Any]:
@@ -93,7 +98,8 @@ def find_layout(path: str, data: DataConfig | None = None) -> Layout:
     columns = tuple(table.columns)
     if not rows:
         raise InputError(f"{table.name} holds no rows")
-    text, label, uncertain = "text", "label" if "label" in columns else "", list[str]()
+    text, label = "text", "label" if "label" in columns else ""
+    uncertain: dict[str, str] = {}
     if not named:
         found = _Columns(table.name, columns, rows)
         text = given.text_column
@@ -112,7 +118,8 @@ def find_layout(path: str, data: DataConfig | None = None) -> Layout:
         columns,
         text,
         label,
-        tuple(uncertain),
+        uncertain,
+        _texts_of(rows[:_TEXTS], text_columns(text, columns)),
     )
 
 
@@ -126,11 +133,19 @@ def _first_table(
     if file.is_dir() and not tables_in(file):
         # Folders of texts.
         rows = source.required(data.train_split, "data.train_split")
-        cells: dict[str, object] = {"text": rows.texts[0]}
-        if rows.label_columns is None:
-            cells["label"] = rows.labels[0]
-        return Table(str(file), tuple(cells), lambda _: iter([Row(str(file), 1, cells)])), True
+        labelled = rows.label_columns is None
+        found = [
+            Row(str(file), number, {"text": text} | ({"label": label} if labelled else {}))
+            for number, (text, label) in enumerate(
+                itertools.islice(zip(rows.texts, rows.labels, strict=False), _TEXTS), start=1
+            )
+        ]
+        return Table(str(file), tuple(found[0].cells), lambda _: iter(found)), True
     return open_file(file, data)
+
+
+def _texts_of(rows: Sequence[Mapping[str, object]], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(text for text, wrong in (text_of(row, names) for row in rows) if not wrong)
 
 
 class _Columns:
@@ -143,7 +158,7 @@ class _Columns:
         self._columns = {column: [row.get(column) for row in rows] for column in columns}
         self._folded = {column.strip().lower(): column for column in reversed(columns)}
 
-    def text(self, uncertain: list[str]) -> str:
+    def text(self, uncertain: dict[str, str]) -> str:
         """The column of the text, several of them joined by "+"."""
         length = {
             column: statistics.fmean(len(v) if isinstance(v, str) else 0 for v in values)
@@ -162,13 +177,20 @@ class _Columns:
         longest = max(length, key=lambda column: length[column])
         chosen = named[0] if named else longest
         if length[longest] > 3 * length[chosen]:
-            uncertain.append(
+            uncertain["data.text_column"] = (
                 f"the text is taken from {quoted(chosen)}, but {quoted(longest)} is longer: "
                 f"data.text_column={longest} reads that"
             )
+        rivals = [c for c in length if c != chosen and 2 * length[c] > length[chosen]]
+        if not named and rivals:
+            uncertain["data.text_column"] = (
+                f"the text is taken from {quoted(chosen)}; it might be "
+                f"{listed([quoted(column) for column in rivals], 5)}: "
+                f"data.text_column={rivals[0]}, or {chosen}+{rivals[0]} for both"
+            )
         return chosen
 
-    def label(self, text: str, uncertain: list[str]) -> str:
+    def label(self, text: str, uncertain: dict[str, str]) -> str:
         """The column of the label; "" where there is none."""
         count = len(next(iter(self._columns.values())))
         values: dict[str, int] = {}
@@ -190,7 +212,7 @@ class _Columns:
             return ""
         others = [column for column in few if column != likely[0]]
         if others and (likely[0] not in named or set(others) & set(named)):
-            uncertain.append(
+            uncertain["data.label_column"] = (
                 f"the label is taken from {quoted(likely[0])}; it might be "
                 f"{listed([quoted(column) for column in others], 5)}: data.label_column={others[0]}"
             )

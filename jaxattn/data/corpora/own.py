@@ -5,20 +5,15 @@ stages of a study, and can be typed the next time.
 """
 
 import dataclasses
-import itertools
+import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from jaxattn.data.corpora.files import split_files
-from jaxattn.data.corpora.guess import Columns, guess_columns, guess_length
+from jaxattn.config import DataConfig
 from jaxattn.data.corpora.known import CORPORA
-from jaxattn.data.read.formats import data_files, open_table
-from jaxattn.data.read.text_files import TEXT
-from jaxattn.errors import InputError
-
-LOOKED_AT = 2000
-"""Rows that are looked at."""
+from jaxattn.data.corpora.layout import Layout, find_layout
+from jaxattn.errors import InputError, listed
 
 SHORTEST_WITH_LSH = 128
 """Shorter texts fit one or two chunks of LSH, which is exact attention at more cost there."""
@@ -43,12 +38,12 @@ class Own:
         ]
 
 
-def look_at(place: str, given: dict[str, str], *, labelled: bool) -> Own:
+def look_at(place: str, given: Mapping[str, str], *, labelled: bool) -> Own:
     """Looks at the first rows of a file, a folder or a data set of the hub.
 
     Args:
       place: a path, or the id of a data set.
-      given: the options that flags name; what they settle is not guessed.
+      given: the options that flags name; what they settle is not asked.
       labelled: whether labels are needed.
 
     Raises:
@@ -57,53 +52,81 @@ def look_at(place: str, given: dict[str, str], *, labelled: bool) -> Own:
     path = Path(place).expanduser()
     if not path.exists():
         if re.fullmatch(r"[\w.-]+/[\w.-]+", place) and not path.suffix:
-            return Own(
-                {"data.name": _name(place.split("/")[1]), "data.hub": place},
-                (f"the data set {place} of the hub",),
-            )
+            options = {"data.name": _name(place.split("/")[1]), "data.hub": place}
+            return Own(options, (f"{place}: a data set of the Hugging Face hub",))
         raise InputError(
             f"--data: there is no file or folder {place}; give one, or the id of a data set of the "
             "Hugging Face hub as owner/name"
         )
-    options = {"data.name": _name(path.stem if path.is_file() else path.resolve().name)}
-    options["data.path"] = place
-    said = []
-    file = _training_file(path)
-    columns: Columns = {}
-    if file is not None:
-        table = open_table(file)
-        names = list(table.columns)
-        rows = list(itertools.islice(table.rows(names), LOOKED_AT))
-        columns = {name: [row.cells.get(name) for row in rows] for name in names}
-        found = guess_columns(
-            columns,
-            str(file),
-            text=given.get("data.text_column", ""),
-            label=given.get("data.label_column"),
-            labelled=labelled,
+    layout = find_layout(place, _settled(given))
+    for option, sentence in layout.uncertain.items():
+        if option not in given and (labelled or option != "data.label_column"):
+            raise InputError(f"{place}: {sentence}; settle it by --config.{option}=<column>")
+    text = given.get("data.text_column", layout.text_column)
+    label = given.get("data.label_column", layout.label_column)
+    if labelled and not label:
+        raise InputError(
+            f"{place}: no column looks like a label (columns: {listed(layout.columns)}); name it "
+            "by --config.data.label_column; without labels only --mode=pretrain can be run"
         )
-        options |= {"data.text_column": found.text, "data.label_column": found.label}
-        said = [f"{file}: {', '.join(found.reasons)}"]
-        texts = [text for text in columns.get(found.text, ()) if isinstance(text, str)]
-        options["data.max_length"] = str(guess_length(texts))
-    length = int(given.get("data.max_length", options.get("data.max_length", "128")))
+    length = int(given.get("data.max_length", guess_length(layout.texts)))
+    options = {
+        "data.name": _name(path.resolve().name if path.is_dir() else path.name.split(".")[0]),
+        "data.path": place,
+        "data.text_column": text,
+        "data.label_column": label,
+        "data.max_length": str(length),
+    }
+    said = _said(layout, text, label, length)
     if length < SHORTEST_WITH_LSH:
         options["study.attentions"] = "sdpa,performer_favor"
         said.append(f"reformer_lsh is left out: at {length} tokens it is exact attention")
     return Own(options, tuple(said))
 
 
-def _training_file(path: Path) -> Path | None:
-    """The table to look at; None for texts without columns."""
-    if path.is_file():
-        return None if path.suffix.lower() == TEXT else path
-    tables = data_files(path)
-    train = split_files(tables, "train", ("all",))
-    return train[0] if train else tables[0] if tables else None
+def guess_length(texts: Sequence[str]) -> int:
+    """The power of two that holds nineteen of twenty texts in tokens, from 32 to 1,024.
+
+    A word is taken for 1.4 tokens, a character of a script without spaces for one.
+    """
+    lengths = sorted(_tokens(text) for text in texts)
+    if not lengths:
+        return 128
+    long = lengths[min(len(lengths) - 1, int(0.95 * len(lengths)))]
+    return max(32, min(1024, 1 << math.ceil(math.log2(max(long, 1)))))
+
+
+_WITHOUT_SPACES = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+
+
+def _tokens(text: str) -> int:
+    alone = len(_WITHOUT_SPACES.findall(text))
+    return 2 + alone + round(1.4 * len(_WITHOUT_SPACES.sub(" ", text).split()))
+
+
+def _settled(given: Mapping[str, str]) -> DataConfig:
+    """What the flags settle of the data, as texts; lists and numbers say nothing of the layout."""
+    fields = {field.name: field.default for field in dataclasses.fields(DataConfig)}
+    named = {
+        name: value
+        for name, value in ((n.removeprefix("data."), v) for n, v in given.items())
+        if isinstance(fields.get(name), str) and name != "path"
+    }
+    return DataConfig(**named)  # type: ignore[arg-type]  # all of them are texts
+
+
+def _said(layout: Layout, text: str, label: str, length: int) -> list[str]:
+    splits = [f"{name}: {listed(files, 3)}" for name, files in layout.splits.items()]
+    form = f" ({', '.join(layout.form)})" if layout.form else ""
+    said = [f"{layout.path}{form}: {'; '.join(splits)}"]
+    if layout.unread:
+        said.append(f"not read: {listed(layout.unread, 5)}")
+    said.append(f"text: {text}; label: {label or 'none'}; up to {length:,} tokens")
+    return said
 
 
 def _name(place: str) -> str:
     """A name for the corpus that no known one has: that would bring its classes along."""
-    name = re.sub(r"[^A-Za-z0-9_-]+", "_", place).strip("_-") or "texts"
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", place).strip("_-")[:40] or "texts"
     known = {*CORPORA, "pydocs", "pyroles", "listops"}
     return f"my_{name}" if name in known else name
