@@ -9,12 +9,14 @@ import numpy as np
 
 from jaxattn.config import Config
 from jaxattn.console import say
+from jaxattn.data.corpora.class_checks import class_warnings, copy_warnings
 from jaxattn.data.corpora.splits import data_hash, load_labelled
 from jaxattn.data.tokens.arrays import CutRows, TokenRows, special_ids
 from jaxattn.data.tokens.encode import EncodeStats, encode, unknown_warning
 from jaxattn.data.tokens.tokenise import cache_folder
+from jaxattn.evaluate.class_notes import unpredicted
 from jaxattn.evaluate.corpus import cut_reader, report_on_test
-from jaxattn.evaluate.metrics import classification_metrics
+from jaxattn.evaluate.metrics import classification_metrics, confusion
 from jaxattn.evaluate.predict import Predictor, Trained, make_predictor
 from jaxattn.model.heads import ClassifierModel
 from jaxattn.model.peft import counts, on_folded
@@ -34,11 +36,12 @@ from jaxattn.train.steps import classification_loss
 
 @dataclasses.dataclass(frozen=True)
 class ClassEvaluator:
-    """The metrics of a classifier on labelled texts, int [n] classes."""
+    """The metrics of a classifier on labelled texts, int [n] classes of these names."""
 
     predictor: Predictor
     tokens: TokenRows
     labels: np.ndarray
+    names: Sequence[str]
 
     def compile(self, trained: Trained) -> None:
         """Compiles what `metrics` will need."""
@@ -49,6 +52,8 @@ class ClassEvaluator:
         probabilities = self.predictor.probabilities(trained, self.tokens)
         if not np.isfinite(probabilities).all():
             raise NonFiniteError("the logits on the validation split are not finite")
+        if note := unpredicted(confusion(probabilities, self.labels), self.names):
+            say(f"look at: on validation {note}")
         return dict(classification_metrics(probabilities, self.labels))
 
 
@@ -60,6 +65,8 @@ def finetune(
     mesh = make_mesh(config.train)
     check_batches(config.train, mesh)
     corpus = load_labelled(config.data)
+    for said in (*class_warnings(corpus), *copy_warnings(corpus)):
+        say(f"look at: {said}")
     train, classes = corpus.train, len(corpus.label_names)
     vocabulary = stage_vocabulary(folder, config, runs, pretrain, train.texts)
     tokenizer, special = vocabulary.tokenizer, special_ids(vocabulary.tokenizer)
@@ -101,7 +108,9 @@ def finetune(
         params=params,
         plan=plan,
         batch=whole_text_batches(tokens, train.labels, plan, special.pad),
-        evaluator=ClassEvaluator(predictor, validation, corpus.validation.labels),
+        evaluator=ClassEvaluator(
+            predictor, validation, corpus.validation.labels, corpus.label_names
+        ),
         tokenizer=tokenizer,
         data_hash=data_hash(corpus),
         origin=origin,
@@ -125,11 +134,14 @@ def finetune(
             **report_on_test(folder, corpus, read, "predictions_test.csv"),
         )
 
-    test = run_stage(folder, config, task, mesh, finish, stop_after).test or {}
+    results = run_stage(folder, config, task, mesh, finish, stop_after)
+    test = results.test or {}
     say(
         f"finished: {folder.path}: test accuracy {test['accuracy']:.4f}, "
         f"macro-F1 {test['macro_f1']:.4f}"
     )
+    for note in results.notes or ():
+        say(f"look at: {note}")
 
 
 def class_weights(how: str, labels: np.ndarray, num_classes: int) -> np.ndarray | None:
