@@ -87,9 +87,10 @@ def survey(folder: RunFolder, config: Config, pretrain: str) -> Survey:
     if labelled is None:
         batches = batches_of_pieces(tokenizer, config, spread(samples[first], MLM_TEXTS))
     else:
-        names = [labelled.label_names[number] for number in labelled.train.labels.tolist()]
-        labels = spread(names, counts[first])
-        batches = batches_of_texts(tokenizer, config, samples[first], lengths[first].tokens, labels)
+        labels = spread(labelled.train.labels.tolist(), counts[first])
+        batches = batches_of_texts(
+            tokenizer, config, samples[first], lengths[first].tokens, labels, labelled.label_names
+        )
     report: Survey = {
         "name": config.data.name,
         "options": flatten(to_plain(config.data)),

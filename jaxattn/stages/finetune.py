@@ -23,7 +23,8 @@ from jaxattn.model.peft import counts, on_folded
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import SCRATCH
 from jaxattn.runs.results import Results
-from jaxattn.stages.batches import bucket_plan, whole_text_batches
+from jaxattn.stages.batches import labelled_plan, whole_text_batches
+from jaxattn.stages.class_weights import class_weights
 from jaxattn.stages.origin import FROM_SCRATCH, begin_with
 from jaxattn.stages.parameters import check_method, first_params, first_pooler, grown, tiled
 from jaxattn.stages.task import Outcome, Task
@@ -68,6 +69,10 @@ def finetune(
     for said in (*class_warnings(corpus), *copy_warnings(corpus)):
         say(f"look at: {said}")
     train, classes = corpus.train, len(corpus.label_names)
+    options = config.finetune
+    weights = class_weights(
+        options.class_weights, train.labels, classes, corpus.label_names, options.sampling
+    )
     vocabulary = stage_vocabulary(folder, config, runs, pretrain, train.texts)
     tokenizer, special = vocabulary.tokenizer, special_ids(vocabulary.tokenizer)
 
@@ -83,7 +88,7 @@ def finetune(
         f"{len(tokens):,} training texts of {classes} classes, "
         f"{stats.truncated_share:.1%} cut at {config.data.max_length} tokens"
     )
-    plan = bucket_plan(config, tokens.lengths)
+    plan = labelled_plan(config, tokens.lengths, train.labels)
     model = ClassifierModel(config, tokenizer.get_vocab_size(), classes)
     saved, origin = None, FROM_SCRATCH
     if pretrain != SCRATCH:
@@ -99,8 +104,9 @@ def finetune(
     )
     loss = classification_loss(
         model,
-        label_smoothing=config.finetune.label_smoothing,
-        class_weights=class_weights(config.finetune.class_weights, train.labels, classes),
+        label_smoothing=options.label_smoothing,
+        class_weights=weights,
+        focal_gamma=options.focal_gamma,
     )
     predictor = make_predictor(config, model, special.pad, BatchPlacement(mesh))
     task = Task(
@@ -142,17 +148,3 @@ def finetune(
     )
     for note in results.notes or ():
         say(f"look at: {note}")
-
-
-def class_weights(how: str, labels: np.ndarray, num_classes: int) -> np.ndarray | None:
-    """Weight of every class in the loss, float64 [num_classes]; None for equal weights.
-
-    "balanced": n / (classes that occur * n of the class), so that every class weighs the same in
-    total and the mean weight of an example is 1. A class that does not occur weighs 0: all that
-    its weight would act on is its share of smoothed targets.
-    """
-    if how == "none":
-        return None
-    counts = np.bincount(labels, minlength=num_classes)
-    balanced = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    return np.where(counts > 0, balanced, 0.0)

@@ -54,10 +54,10 @@ def copy_warnings(corpus: LabelledCorpus) -> list[str]:
     for name, examples in (("validation", corpus.validation), ("test", corpus.test)):
         copies = int(np.isin(text_keys(examples.texts, 0, "duplicates"), learned).sum())
         if copies:
-            are = "texts are" if copies > 1 else "text is"
+            are = "are" if copies > 1 else "is"
             warnings.append(
-                f"{copies:,} of {len(examples.texts):,} {name} {are} in the training split too: "
-                "the score counts them as if they had been understood"
+                f"{copies:,} of {len(examples.texts):,} {name} texts {are} in the training split "
+                "too: the score counts them as if they had been understood"
             )
     return warnings
 
