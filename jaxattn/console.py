@@ -1,7 +1,7 @@
 """What is said at the terminal: lines, tables, numbers as people write them."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal, TextIO, TypeVar
 
@@ -37,6 +37,16 @@ def shown(value: float | None, form: str = ",", *, times: float = 1, unknown: st
       unknown: the text in place of None.
     """
     return unknown if value is None else format(value * times, form)
+
+
+def listed(names: Iterable[str], most: int = 5, longest: int = 40) -> str:
+    """The first `most` names in quotes, cut at `longest` characters, and how many are left."""
+    names = list(names)
+    cut = (name if len(name) <= longest else f"{name[: longest - 3]}..." for name in names[:most])
+    quoted = [repr(name) for name in cut]
+    if len(names) > most:
+        quoted.append(f"{len(names) - most:,} more")
+    return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
 
 
 def significant(value: float | None, *, times: float = 1) -> str:

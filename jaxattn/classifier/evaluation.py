@@ -20,6 +20,7 @@ from jaxattn.data.corpora.splits import (
 )
 from jaxattn.errors import InputError, did_you_mean
 from jaxattn.evaluate.calibration import calibration
+from jaxattn.evaluate.class_notes import class_notes
 from jaxattn.evaluate.corpus import report_on_test
 from jaxattn.evaluate.intervals import macro_f1_interval
 from jaxattn.evaluate.metrics import classification_metrics, confusion, per_class
@@ -81,12 +82,15 @@ def evaluate_texts(
     predictions = folder.path / f"evaluation_{name}.csv"
     write_predictions(predictions, names, examples.labels, probabilities)
     labels = " ".join(map(str, examples.labels))
+    counts = confusion(probabilities, examples.labels)
+    notes = class_notes(counts, names, "these texts" if file else name)
     report: dict[str, Any] = {
         "texts": len(examples.texts),
         "long": config.predict.long,
         "long_share": long_share,
         **classification_metrics(probabilities, examples.labels),
-        "confusion": confusion(probabilities, examples.labels),
+        "confusion": counts,
+        **({"notes": notes} if notes else {}),
         **_described(classifier, predictions, examples.texts),
         "data_hash": texts_hash(examples.texts, [*names, labels]),
     }

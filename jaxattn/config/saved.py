@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,16 @@ def write_yaml(path: Path, tree: Mapping[str, Any]) -> None:
 
 _BEFORE = {"train.dropout_prng": "threefry"}
 """What a saved configuration means that lacks one of these options, which came later."""
+
+
+@functools.cache
+def _lacking() -> dict[str, Any]:
+    return flatten(to_plain(Config())) | _BEFORE
+
+
+def as_meant(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat options as they were saved, and what they mean for those that came later."""
+    return {**_lacking(), **options}
 
 
 def from_saved(options: Mapping[str, Any]) -> Config:

@@ -3,6 +3,7 @@
 import dataclasses
 
 from jaxattn.config.checked import MAX_SEQ_LEN, Checked, Scope, option
+from jaxattn.config.class_weights import own_weights
 from jaxattn.errors import InputError
 
 AUTO_PRECISION = "auto"
@@ -150,12 +151,35 @@ class FinetuneConfig(Checked, path="finetune."):
         0.0, "share of the target that is spread over all classes", low=0.0, high=0.99
     )
     class_weights: str = option(
-        "none", "weights of the loss; balanced: all classes weigh the same together",
-        choices=("none", "balanced"),
+        "none", "weights of the loss: none; balanced: all classes weigh the same together; or "
+        "their proportions by name, as spam=5,ham=1"
+    )  # fmt: skip
+    sampling: str = option(
+        "natural", "which texts an epoch has: natural: each once; balanced: as many of each class, "
+        "those of rare classes several times",
+        choices=("natural", "balanced"),
+    )  # fmt: skip
+    focal_gamma: float = option(
+        0.0, "focal loss: that of a text is multiplied by (1 - p of its class) to this power; "
+        "0: off",
+        low=0.0, high=10.0,
     )  # fmt: skip
     patience: int = option(
         0, "stop after so many epochs without a better validation macro-F1; 0: never", low=0
     )
+
+    def _rules(self) -> None:
+        own_weights(self.class_weights)
+        if self.class_weights == "balanced" and self.sampling == "balanced":
+            raise InputError(
+                "finetune.sampling: found 'balanced' with finetune.class_weights = balanced, which "
+                "would favour rare classes twice; allowed: one of the two"
+            )
+        if self.focal_gamma and self.label_smoothing:
+            raise InputError(
+                f"finetune.focal_gamma: found {self.focal_gamma:g} with finetune.label_smoothing = "
+                f"{self.label_smoothing:g}; allowed: one of the two above 0"
+            )
 
 
 PEFT_METHODS = ("full", "head_only", "soft_prompt", "adapter", "lora")

@@ -9,6 +9,7 @@ from jaxattn.config import Config
 from jaxattn.data.corpora.splits import LabelledCorpus
 from jaxattn.data.tokens.encode import encode
 from jaxattn.data.tokens.tokenise import cache_folder
+from jaxattn.evaluate.class_notes import class_notes
 from jaxattn.evaluate.metrics import classification_metrics, confusion
 from jaxattn.evaluate.predict import Predictor, Trained
 from jaxattn.runs.folder import RunFolder
@@ -53,12 +54,20 @@ def report_on_test(
     read: Reader,
     predictions_file: str,
 ) -> dict[str, Any]:
-    """Metrics on validation and test; writes the predictions on test into the run folder."""
+    """Metrics on validation and test; writes the predictions on test into the run folder.
+
+    `notes`, where there are any, are those of `class_notes`.
+    """
     report: dict[str, Any] = {"long_share": {}}
+    notes: list[str] = []
     for name, examples in (("validation", corpus.validation), ("test", corpus.test)):
         probabilities, report["long_share"][name] = read(examples.texts)
         report[name] = classification_metrics(probabilities, examples.labels)
-    report["confusion"] = confusion(probabilities, corpus.test.labels)
+        counts = confusion(probabilities, examples.labels)
+        notes += class_notes(counts, corpus.label_names, name)
+    report["confusion"] = counts
+    if notes:
+        report["notes"] = notes
     write_predictions(
         folder.path / predictions_file, corpus.label_names, corpus.test.labels, probabilities
     )

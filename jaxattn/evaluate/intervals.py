@@ -4,6 +4,10 @@ A resample of n texts is a multinomial draw over the different combinations of a
 what each model predicted for it: the same distribution as drawing n texts with replacement, at a
 cost that does not grow with n. All models that are compared are resampled together (paired).
 Where there are several seeds, these are drawn with replacement too.
+
+The mean over classes is taken over those that are labelled or predicted in the whole set, in every
+resample. A class that a resample lacks has there the F1 that it has in the whole set: left out, it
+would make a resample without a rare class, which the model never finds, look like a perfect one.
 """
 
 import dataclasses
@@ -43,9 +47,15 @@ class Interval:
 
 
 def macro_f1(predictions: Predictions) -> float:
-    """The mean over classes of 2 TP / (labelled + predicted); 0 for a class that is neither."""
-    counts = _class_counts(predictions)
-    return math.fsum(2 * hit / (a + b) if a + b else 0.0 for hit, a, b in counts) / len(counts)
+    """The mean of 2 TP / (labelled + predicted) over the classes that are either."""
+    scores = [2 * hit / (a + b) for hit, a, b in _class_counts(predictions) if a + b]
+    return math.fsum(scores) / len(scores)
+
+
+def macro_f1_of_all(predictions: Predictions) -> float:
+    """As versions before 0.3 had it: a class that is neither labelled nor predicted counts as 0."""
+    scores = [2 * hit / (a + b) for hit, a, b in _class_counts(predictions) if a + b]
+    return math.fsum(scores) / len(predictions.names)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -116,9 +126,11 @@ def _resampled(runs: Sequence[Predictions]) -> np.ndarray:
         true = drawn @ labelled
         for k, found in enumerate(predicted):
             total, whole = true + drawn @ found, counts @ (labelled + found)
-            # A class that the resample lacks has no F1 in it; one that all texts lack counts as 0.
+            # Of the whole set; NaN for a class that is in it nowhere.
+            observed = np.divide(2.0 * (counts @ (labelled * found)), whole, where=whole > 0,
+                                 out=np.full(len(classes), np.nan))  # fmt: skip
             f1 = np.divide(2 * (drawn @ (labelled * found)), total, where=total > 0,
-                           out=np.where(whole > 0, np.nan, 0.0) * np.ones_like(total))  # fmt: skip
+                           out=observed * np.ones_like(total))  # fmt: skip
             result[begin : begin + _BATCH, k] = np.nanmean(f1, axis=1)
     return result
 

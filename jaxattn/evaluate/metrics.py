@@ -19,9 +19,9 @@ def classification_metrics(
 
     Returns accuracy, macro_f1, weighted_f1, auroc (all shares of 1) and loss (mean negative log
     likelihood, nats). The predicted class is the first most probable one. macro_f1 is the mean
-    over all c classes; one that is neither present nor predicted counts as 0. auroc is that of
-    class 1 for two classes, else the mean over classes of one-versus-rest; it is None when
-    a class does not occur in `labels`, for then it is not defined.
+    over the classes that are in `labels` or predicted, as scikit-learn's `f1_score` has it. auroc
+    is that of class 1 for two classes, else the mean over classes of one-versus-rest; it is None
+    when a class does not occur in `labels`, for then it is not defined.
 
     Raises:
       InputError: no examples.
@@ -50,7 +50,7 @@ def classification_metrics(
     return {
         "accuracy": float(accuracy_score(labels, predicted)),
         # Rounded once, so that whoever adds up in another order gets the same last digit.
-        "macro_f1": math.fsum(f1(None)) / classes.size,
+        "macro_f1": math.fsum(f1(None)) / np.union1d(labels, predicted).size,
         "weighted_f1": float(f1("weighted")),
         "auroc": auroc,
         "loss": float(log_loss(labels, probabilities, labels=classes)),

@@ -4,6 +4,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int, Num, PyTree
 
+_LEAST_MISSING = 1e-12
+"""Of a probability to 1 in the focal loss; in float32 it is 0 or far more."""
+
 
 @jax.custom_vjp
 def scores(
@@ -40,6 +43,7 @@ def cross_entropy_sums(
     *,
     label_smoothing: float = 0.0,
     class_weights: Float[jax.Array, " classes"] | None = None,
+    focal_gamma: float = 0.0,
 ) -> dict[str, Float[jax.Array, ""]]:
     """Weighted sums of cross-entropy and of hits.
 
@@ -53,6 +57,8 @@ def cross_entropy_sums(
         times its share of the target, as in `torch.nn.CrossEntropyLoss`. They are no part of
         `count`, so their mean over the true classes of the training data should be 1; torch's
         "mean" divides by the sum of the weights of the batch's true classes instead.
+      focal_gamma: -log p of the true class is multiplied by (1 - p)^gamma (Lin et al. 2017, eq. 5
+        with the class's weight for its alpha); not together with smoothing.
 
     Returns:
       float32 scalars `loss` (nats), `correct` and `count`; divide the first two by `count`.
@@ -62,7 +68,16 @@ def cross_entropy_sums(
     true = jnp.arange(logits.shape[-1], dtype=targets.dtype) == targets[..., None]
     picked = jnp.where(true, logits, 0.0).sum(axis=-1)
     normaliser = jax.nn.logsumexp(logits, axis=-1)
-    if class_weights is None:
+    if focal_gamma:
+        if label_smoothing:
+            raise ValueError("focal_gamma and label_smoothing: expected one of them")
+        nats = normaliser - picked
+        # Above 0, where the power has no finite gradient for exponents below 1.
+        missing = jnp.maximum(-jnp.expm1(-nats), _LEAST_MISSING)
+        loss = missing**focal_gamma * nats
+        if class_weights is not None:
+            loss = loss * class_weights[targets]
+    elif class_weights is None:
         if label_smoothing:
             picked = (1.0 - label_smoothing) * picked + label_smoothing * logits.mean(axis=-1)
         loss = normaliser - picked

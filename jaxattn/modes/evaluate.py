@@ -73,6 +73,8 @@ def _print_described(name: str, report: dict[str, Any]) -> None:
     """What both reports have: interval, calibration, classes and speed."""
     low, high = report["macro_f1_interval"]
     print(f"{name} macro-F1, 95 % interval: {low:.4f} to {high:.4f}")
+    for note in report.get("notes", ()):
+        print(f"look at: {note}")
     print(f"expected calibration error:   {report['calibration_error']:.4f}")
     rows = [
         (

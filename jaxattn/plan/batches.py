@@ -9,7 +9,7 @@ from jaxattn.config import Config
 from jaxattn.data.batches.order import BatchPlan, singly
 from jaxattn.data.batches.packing import PackedPlan
 from jaxattn.data.tokens.encode import encode, encode_pieces
-from jaxattn.stages.batches import bucket_plan, mlm_plan
+from jaxattn.stages.batches import labelled_plan, mlm_plan
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -46,7 +46,8 @@ def batches_of_texts(
     config: Config,
     texts: Sequence[str],
     lengths: np.ndarray,
-    labels: Sequence[str],
+    labels: Sequence[int],
+    names: Sequence[str],
 ) -> list[BatchShown]:
     """The first batches of fine-tuning, of texts cut at `data.max_length`.
 
@@ -55,16 +56,17 @@ def batches_of_texts(
       config: of the run.
       texts: n texts.
       lengths: their tokens before they are cut, int [n].
-      labels: their labels.
+      labels: their classes.
+      names: of the classes.
     """
     data = config.data
-    plan = bucket_plan(config, np.minimum(lengths, data.max_length))
+    plan = labelled_plan(config, np.minimum(lengths, data.max_length), np.array(labels))
 
     def ids(index: int) -> list[int]:
         rows, _ = encode(tokenizer, [texts[index]], data.max_length, truncate=data.truncate)
         return list(map(int, rows[0]))
 
-    return _batches(tokenizer, plan, ids, labels)
+    return _batches(tokenizer, plan, ids, [names[label] for label in labels])
 
 
 def batches_of_pieces(

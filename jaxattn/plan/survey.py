@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 import numpy as np
 
 from jaxattn.config import Config, flatten, to_plain
+from jaxattn.data.corpora.class_checks import class_warnings, order_warnings
 from jaxattn.data.corpora.splits import LabelledCorpus, load_labelled, load_texts
 from jaxattn.data.survey import Lengths, contradictions, duplicates, measure_lengths
 from jaxattn.data.tokens.encode import UNKNOWN_LIMIT
@@ -33,8 +34,6 @@ MLM_TEXTS = 200
 """Texts of which batches of pieces are shown."""
 
 TRUNCATION_LIMIT = 0.2
-
-FEW_EXAMPLES = 10
 
 
 SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
@@ -88,9 +87,10 @@ def survey(folder: RunFolder, config: Config, pretrain: str) -> Survey:
     if labelled is None:
         batches = batches_of_pieces(tokenizer, config, spread(samples[first], MLM_TEXTS))
     else:
-        names = [labelled.label_names[number] for number in labelled.train.labels.tolist()]
-        labels = spread(names, counts[first])
-        batches = batches_of_texts(tokenizer, config, samples[first], lengths[first].tokens, labels)
+        labels = spread(labelled.train.labels.tolist(), counts[first])
+        batches = batches_of_texts(
+            tokenizer, config, samples[first], lengths[first].tokens, labels, labelled.label_names
+        )
     report: Survey = {
         "name": config.data.name,
         "options": flatten(to_plain(config.data)),
@@ -117,6 +117,8 @@ def survey(folder: RunFolder, config: Config, pretrain: str) -> Survey:
         "warnings": problems,
     }
     report["warnings"] = problems + _warnings(report)
+    if labelled is not None:
+        report["warnings"] += [*class_warnings(labelled), *order_warnings(labelled.train)]
     return report
 
 
@@ -210,12 +212,6 @@ def _warnings(report: Survey) -> list[str]:
             warnings.append(f"{row['exact']:,} texts are on both sides of {row['where']}{more}")
     if report["contradictions"]:
         warnings.append(f"{report['contradictions']:,} training texts occur with several labels")
-    for counts in report["classes"]:
-        missing = [split for split in SPLITS if not counts[split]]
-        if missing:
-            warnings.append(f"class {counts['class']!r} has no text in {' and '.join(missing)}")
-        elif counts["train"] < FEW_EXAMPLES:
-            warnings.append(f"class {counts['class']!r} has {counts['train']} training texts only")
     for name, split in report["splits"].items():
         lengths = split["lengths"]
         if (lengths["truncated_share"] or 0) > TRUNCATION_LIMIT:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,12 +14,14 @@ from jaxattn.errors import InputError
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder, given_run
 from jaxattn.runs.kinds import SCRATCH
-from jaxattn.stages.batches import bucket_plan, mlm_plan
+from jaxattn.stages.batches import labelled_plan, mlm_plan
 from jaxattn.stages.change import attention_change
 from jaxattn.stages.distill import to_distill
 from jaxattn.stages.origin import pretrained_config, source_of
 from jaxattn.stages.precision import settled
 from jaxattn.stages.vocabulary import known_tokenizer, make_tokenizer, stage_vocabulary
+
+Item = TypeVar("Item")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,13 +143,14 @@ def workload_of(subject: Subject) -> Workload:
 def _from_data(subject: Subject) -> Workload:
     """Tokenises the training texts, or `plan.sample_texts` of them spread over the corpus."""
     config, folder = subject.config, subject.folder
-    num_classes, cut = 2, encode_pieces
+    num_classes, cut, labels = 2, encode_pieces, None
     if subject.task == "mlm":
         load = load_task_texts if folder.kind == "tapt" else load_texts
         texts: Sequence[str] = load(config.data).train
     else:
         corpus = load_labelled(config.data)
         texts, num_classes, cut = corpus.train.texts, len(corpus.label_names), encode
+        labels = np.array(spread(corpus.train.labels.tolist(), config.plan.sample_texts))
     sample = spread(texts, config.plan.sample_texts)
     tokenizer = known_tokenizer(folder, config, folder.runs, subject.pretrain or SCRATCH)
     trained = tokenizer is None
@@ -165,16 +169,14 @@ def _from_data(subject: Subject) -> Workload:
         if trained:
             vocab_size = config.tokenizer.vocab_size
             origin += "; vocabulary as configured"
-    return Workload(vocab_size, num_classes, _steps(config, subject.task, lengths), counted, origin)
+    if labels is None:
+        steps = mlm_plan(config, lengths).steps_by_length
+    else:
+        steps = labelled_plan(config, lengths, np.resize(labels, len(lengths))).steps_by_length
+    return Workload(vocab_size, num_classes, steps, counted, origin)
 
 
-def spread(texts: Sequence[str], count: int) -> list[str]:
-    """At most `count` texts, evenly spaced: files are often sorted."""
-    places = np.linspace(0, len(texts) - 1, min(count, len(texts))).round().astype(int)
-    return [texts[place] for place in places]
-
-
-def _steps(config: Config, task: str, lengths: np.ndarray) -> dict[int, int]:
-    """Padded length -> steps of an epoch, as training plans them; every epoch has the same."""
-    plan = mlm_plan if task == "mlm" else bucket_plan
-    return plan(config, lengths).steps_by_length
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """At most `count` items, evenly spaced: files are often sorted."""
+    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
+    return [items[place] for place in places]

@@ -2,11 +2,16 @@
 
 import math
 
+from jaxattn.evaluate.class_notes import confusion_counts, unpredicted
 from jaxattn.report.comparison import Group
 from jaxattn.report.setups import Setup, ratio
 
 WITHIN_PP = 1.0
 """A cheaper configuration is preferred if it is shown to lose no more than this."""
+
+
+_MOST_NOTES = 8
+"""Of so many configurations it is told which classes they never predict."""
 
 
 def choice(group: Group) -> Setup | None:
@@ -27,12 +32,17 @@ def answer(group: Group) -> list[str]:
     if chosen is None:
         return ["No run has finished."]
     said = [
-        f"Use {group.label(chosen)}: {_figures(chosen)}.",
+        f"Use {group.label(chosen)}: {_figures(chosen)}.{_unpredicted(chosen, ' {}.')}",
         _alternatives(group, chosen, [setup for setup in entries if setup is not chosen]),
     ]
     attention = next((setup for setup in entries if setup in group.setups), None)
     if chosen in group.baselines and attention is not None:
         said.append(f"Of the attentions {group.label(attention)} is best: {_figures(attention)}.")
+    said += [
+        f"{group.label(setup)}: {_unpredicted(setup, '{}.')}"
+        for setup in entries[:_MOST_NOTES]
+        if setup is not chosen and _unpredicted(setup, "{}")
+    ]
     if any(setup.seeds == 1 for setup in entries if setup in group.setups):
         said.append(
             "Some configurations ran with one seed only: their intervals hold the chance of the "
@@ -84,6 +94,19 @@ def _figures(setup: Setup) -> str:
         if memory is not None:
             said += f", {memory:,.0f} MiB {name}"
     return said
+
+
+def _unpredicted(setup: Setup, form: str) -> str:
+    """The classes that its runs never predict, as a sentence put into `form`; "" if none."""
+    runs = [run.predictions for run in setup.finished if run.predictions is not None]
+    notes = [unpredicted(confusion_counts(each), each.names) for each in runs]
+    said = [note for note in notes if note]
+    if not said:
+        return ""
+    note = said[0]
+    if len(runs) > 1:
+        note = f"with {len(said)} of {len(runs)} seeds {note}"
+    return form.format(note[0].upper() + note[1:])
 
 
 def _f1(setup: Setup) -> float:

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
-from jaxattn.config import Scope, scope_of
+from jaxattn.config import Scope, as_meant, scope_of
 from jaxattn.evaluate.intervals import (
     Interval,
     comparable,
@@ -246,7 +246,7 @@ def _options(record: RunRecord, kept: Callable[[str], bool]) -> Key:
     # Names without a dot belong to the run (its name, its origin), not to its configuration.
     return tuple(
         (path, repr(value))
-        for path, value in sorted(record.config.items())
+        for path, value in sorted(as_meant(record.config).items())
         if "." in path and kept(path)
     )
 

@@ -95,6 +95,7 @@ class Results:
         any training, and before that with the attention it had.
       validation, test: metrics of the best checkpoint.
       confusion: on test, row: class, column: prediction.
+      notes: sentences on classes that are never predicted or that a split lacks.
       attention_change: what a change of attention lost and training regained.
       chosen, grid: the settings of a baseline.
       imported: where imported parameters are from.
@@ -125,6 +126,7 @@ class Results:
     validation: Metrics | None = None
     test: Metrics | None = None
     confusion: Sequence[Sequence[int]] | None = None
+    notes: Sequence[str] | None = None
     attention_change: Facts | None = None
     chosen: Facts | None = None
     grid: Sequence[Facts] | None = None
@@ -219,6 +221,7 @@ _READERS: dict[Any, Callable[[Mapping[str, Any], str], Any]] = {
     tuple[Stage, ...] | None: _stages,
     Facts | None: found,
     Sequence[Facts] | None: found,
+    Sequence[str] | None: found,
     Sequence[Sequence[int]] | None: found,
 }
 """Type of a field -> how it is read at a dotted path."""

@@ -5,7 +5,9 @@ from typing import Any
 
 from jaxattn.config import Config
 from jaxattn.console import say
+from jaxattn.data.corpora.class_checks import class_warnings, copy_warnings
 from jaxattn.data.corpora.splits import LabelledCorpus, data_hash, load_labelled
+from jaxattn.evaluate.class_notes import class_notes
 from jaxattn.evaluate.metrics import classification_metrics, confusion
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import BASELINE_ATTENTIONS, BASELINE_LABELS
@@ -18,6 +20,8 @@ from jaxattn.stages import machine, ngrams
 def baseline(folder: RunFolder, config: Config) -> None:
     """Fits each setting of the grid, tests the one that is best on validation, in `folder`."""
     corpus = load_labelled(config.data)
+    for warning in (*class_warnings(corpus), *copy_warnings(corpus)):
+        say(f"look at: {warning}")
     # Scikit-learn computes on the CPU, whatever device there is for the encoders.
     about = machine.describe(config) | {"device": machine.cpu_name()}
     folder.begin(config, {}, about)
@@ -40,6 +44,13 @@ def baseline(folder: RunFolder, config: Config) -> None:
         }
         model.save(folder.path)
         test = probabilities["test"]
+        notes = [
+            note
+            for name, examples in (("validation", corpus.validation), ("test", corpus.test))
+            for note in class_notes(
+                confusion(probabilities[name], examples.labels), corpus.label_names, name
+            )
+        ]
         write_predictions(folder.path / NAME, corpus.label_names, corpus.test.labels, test)
         write_results(
             folder,
@@ -55,6 +66,7 @@ def baseline(folder: RunFolder, config: Config) -> None:
                 validation=metrics["validation"],
                 test=metrics["test"],
                 confusion=confusion(test, corpus.test.labels),
+                notes=notes or None,
                 chosen=chosen,
                 grid=grid,
                 cost=Cost(
@@ -71,6 +83,8 @@ def baseline(folder: RunFolder, config: Config) -> None:
         f"finished: {folder.path}: {chosen['features']:,} features, C = {chosen['strength']:g}; "
         f"test macro-F1 {metrics['test']['macro_f1']:.4f}"
     )
+    for note in notes:
+        say(f"look at: {note}")
 
 
 def best_of_grid(

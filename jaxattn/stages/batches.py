@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxattn.config import Config
 from jaxattn.console import say
+from jaxattn.data.batches.balanced import BalancedPlan
 from jaxattn.data.batches.masking import Masking, num_slots
 from jaxattn.data.batches.order import BatchPlan, classification_batch, mlm_batch, singly
 from jaxattn.data.batches.packing import PackedPlan
@@ -28,6 +29,14 @@ def bucket_plan(config: Config, lengths: np.ndarray) -> BatchPlan:
     """The batches of training on rows of these int [n] lengths."""
     size, seed = config.train.batch_size, config.train.seed
     return BatchPlan(lengths, buckets=config.data.buckets, batch_size=size, seed=seed)
+
+
+def labelled_plan(config: Config, lengths: np.ndarray, labels: np.ndarray) -> BatchPlan:
+    """The batches of fine-tuning on rows of int [n] lengths and labels."""
+    if config.finetune.sampling == "natural":
+        return bucket_plan(config, lengths)
+    size, seed = config.train.batch_size, config.train.seed
+    return BalancedPlan(lengths, labels, buckets=config.data.buckets, batch_size=size, seed=seed)
 
 
 def mlm_plan(config: Config, lengths: np.ndarray) -> Plan:

@@ -9,19 +9,22 @@ import numpy as np
 
 from jaxattn.config import Config
 from jaxattn.console import say
+from jaxattn.data.corpora.class_checks import class_warnings, copy_warnings
 from jaxattn.data.corpora.splits import data_hash, load_labelled
 from jaxattn.data.tokens.arrays import CutRows, TokenRows, special_ids
 from jaxattn.data.tokens.encode import EncodeStats, encode, unknown_warning
 from jaxattn.data.tokens.tokenise import cache_folder
+from jaxattn.evaluate.class_notes import unpredicted
 from jaxattn.evaluate.corpus import cut_reader, report_on_test
-from jaxattn.evaluate.metrics import classification_metrics
+from jaxattn.evaluate.metrics import classification_metrics, confusion
 from jaxattn.evaluate.predict import Predictor, Trained, make_predictor
 from jaxattn.model.heads import ClassifierModel
 from jaxattn.model.peft import counts, on_folded
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import SCRATCH
 from jaxattn.runs.results import Results
-from jaxattn.stages.batches import bucket_plan, whole_text_batches
+from jaxattn.stages.batches import labelled_plan, whole_text_batches
+from jaxattn.stages.class_weights import class_weights
 from jaxattn.stages.origin import FROM_SCRATCH, begin_with
 from jaxattn.stages.parameters import check_method, first_params, first_pooler, grown, tiled
 from jaxattn.stages.task import Outcome, Task
@@ -34,11 +37,12 @@ from jaxattn.train.steps import classification_loss
 
 @dataclasses.dataclass(frozen=True)
 class ClassEvaluator:
-    """The metrics of a classifier on labelled texts, int [n] classes."""
+    """The metrics of a classifier on labelled texts, int [n] classes of these names."""
 
     predictor: Predictor
     tokens: TokenRows
     labels: np.ndarray
+    names: Sequence[str]
 
     def compile(self, trained: Trained) -> None:
         """Compiles what `metrics` will need."""
@@ -49,6 +53,8 @@ class ClassEvaluator:
         probabilities = self.predictor.probabilities(trained, self.tokens)
         if not np.isfinite(probabilities).all():
             raise NonFiniteError("the logits on the validation split are not finite")
+        if note := unpredicted(confusion(probabilities, self.labels), self.names):
+            say(f"look at: on validation {note}")
         return dict(classification_metrics(probabilities, self.labels))
 
 
@@ -60,7 +66,13 @@ def finetune(
     mesh = make_mesh(config.train)
     check_batches(config.train, mesh)
     corpus = load_labelled(config.data)
+    for said in (*class_warnings(corpus), *copy_warnings(corpus)):
+        say(f"look at: {said}")
     train, classes = corpus.train, len(corpus.label_names)
+    options = config.finetune
+    weights = class_weights(
+        options.class_weights, train.labels, classes, corpus.label_names, options.sampling
+    )
     vocabulary = stage_vocabulary(folder, config, runs, pretrain, train.texts)
     tokenizer, special = vocabulary.tokenizer, special_ids(vocabulary.tokenizer)
 
@@ -76,7 +88,7 @@ def finetune(
         f"{len(tokens):,} training texts of {classes} classes, "
         f"{stats.truncated_share:.1%} cut at {config.data.max_length} tokens"
     )
-    plan = bucket_plan(config, tokens.lengths)
+    plan = labelled_plan(config, tokens.lengths, train.labels)
     model = ClassifierModel(config, tokenizer.get_vocab_size(), classes)
     saved, origin = None, FROM_SCRATCH
     if pretrain != SCRATCH:
@@ -92,8 +104,9 @@ def finetune(
     )
     loss = classification_loss(
         model,
-        label_smoothing=config.finetune.label_smoothing,
-        class_weights=class_weights(config.finetune.class_weights, train.labels, classes),
+        label_smoothing=options.label_smoothing,
+        class_weights=weights,
+        focal_gamma=options.focal_gamma,
     )
     predictor = make_predictor(config, model, special.pad, BatchPlacement(mesh))
     task = Task(
@@ -101,7 +114,9 @@ def finetune(
         params=params,
         plan=plan,
         batch=whole_text_batches(tokens, train.labels, plan, special.pad),
-        evaluator=ClassEvaluator(predictor, validation, corpus.validation.labels),
+        evaluator=ClassEvaluator(
+            predictor, validation, corpus.validation.labels, corpus.label_names
+        ),
         tokenizer=tokenizer,
         data_hash=data_hash(corpus),
         origin=origin,
@@ -125,22 +140,11 @@ def finetune(
             **report_on_test(folder, corpus, read, "predictions_test.csv"),
         )
 
-    test = run_stage(folder, config, task, mesh, finish, stop_after).test or {}
+    results = run_stage(folder, config, task, mesh, finish, stop_after)
+    test = results.test or {}
     say(
         f"finished: {folder.path}: test accuracy {test['accuracy']:.4f}, "
         f"macro-F1 {test['macro_f1']:.4f}"
     )
-
-
-def class_weights(how: str, labels: np.ndarray, num_classes: int) -> np.ndarray | None:
-    """Weight of every class in the loss, float64 [num_classes]; None for equal weights.
-
-    "balanced": n / (classes that occur * n of the class), so that every class weighs the same in
-    total and the mean weight of an example is 1. A class that does not occur weighs 0: all that
-    its weight would act on is its share of smoothed targets.
-    """
-    if how == "none":
-        return None
-    counts = np.bincount(labels, minlength=num_classes)
-    balanced = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    return np.where(counts > 0, balanced, 0.0)
+    for note in results.notes or ():
+        say(f"look at: {note}")

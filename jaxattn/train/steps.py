@@ -38,7 +38,11 @@ def mlm_loss(model: MlmModel) -> LossFn:
 
 
 def classification_loss(
-    model: nn.Module, *, label_smoothing: float = 0.0, class_weights: np.ndarray | None = None
+    model: nn.Module,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: np.ndarray | None = None,
+    focal_gamma: float = 0.0,
 ) -> LossFn:
     """Sums over the rows of a batch `ids, mask, labels, weights`; see `cross_entropy_sums`."""
     by_class = None if class_weights is None else jnp.asarray(class_weights, jnp.float32)
@@ -51,6 +55,7 @@ def classification_loss(
             batch["weights"],
             label_smoothing=label_smoothing,
             class_weights=by_class,
+            focal_gamma=focal_gamma,
         )
 
     return loss

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from jaxattn.evaluate.intervals import macro_f1, macro_f1_difference, macro_f1_interval, mcnemar
+from jaxattn.evaluate.intervals import (
+    macro_f1,
+    macro_f1_difference,
+    macro_f1_interval,
+    macro_f1_of_all,
+    mcnemar,
+)
 from jaxattn.runs.predictions import Predictions
 
 
@@ -61,7 +67,34 @@ def test_a_class_of_one_text_does_not_pull_the_interval_down():
     found = macro_f1_interval((perfect,))
     assert (found.value, found.low, found.high) == (1, 1, 1)
     more = Predictions(("a", "b", "c", "never"), labels, labels, np.eye(4)[labels])
-    assert macro_f1(more) == macro_f1_interval((more,)).high == 0.75
+    found = macro_f1_interval((more,))
+    assert macro_f1(more) == found.low == found.high == 1
+    assert macro_f1_of_all(more) == 0.75
+
+
+def test_a_class_that_is_never_found_is_so_in_every_resample():
+    """30 to 2, all said to be the first: no resample can give more than half of its F1."""
+    labels = np.array([0] * 30 + [1] * 2)
+    said = np.zeros(32, int)
+    majority = Predictions(("common", "rare"), labels, said, np.eye(2)[said])
+    found = macro_f1_interval((majority,))
+    assert found.value == pytest.approx((2 * 30 / 62) / 2)
+    # Binomial(32, 15/16): 27 of 32 hits at the lower end, all of them at the upper one.
+    assert found.low == pytest.approx((2 * 27 / 59) / 2) and found.high == 0.5
+    other = macro_f1_difference((majority,), (majority,))
+    assert (other.value, other.low, other.high) == (0, 0, 0)
+
+
+def test_a_class_is_in_the_mean_of_the_model_that_predicts_it():
+    """Each has its own union of labels and predictions, as scikit-learn scores each alone."""
+    labels = np.array([0, 1] * 100)
+    right = Predictions(("a", "b", "c"), labels, labels, np.eye(3)[labels])
+    said = labels.copy()
+    said[:2] = 2
+    wrong = Predictions(("a", "b", "c"), labels, said, np.eye(3)[said])
+    assert macro_f1(wrong) == pytest.approx(f1_score(labels, said, average="macro"))
+    found = macro_f1_difference((right,), (wrong,))
+    assert found.value == pytest.approx(1 - macro_f1(wrong)) and found.low > 0.32
 
 
 def test_mcnemar_is_the_sign_test_of_the_texts_that_differ():

@@ -4,9 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from jaxattn.errors import InputError
+from jaxattn.evaluate.intervals import macro_f1
 from jaxattn.evaluate.metrics import classification_metrics, confusion, per_class
+from jaxattn.runs.predictions import Predictions
 
 BINARY = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.2, 0.8], [0.6, 0.4]])
 BINARY_LABELS = np.array([0, 0, 1, 1, 1])
@@ -38,14 +41,28 @@ def test_multi_class_values():
     assert confusion(probabilities, labels) == [[1, 0, 0], [0, 1, 0], [1, 0, 0]]
 
 
-def test_a_class_without_examples_has_no_auroc_and_counts_in_macro_f1():
-    """Two of three classes perfect: macro-F1 2/3."""
+def test_a_class_without_examples_has_no_auroc_and_is_not_in_macro_f1():
+    """Two of three classes perfect, the third nowhere: macro-F1 1, as scikit-learn has it."""
     probabilities = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]])
     found = classification_metrics(probabilities, np.array([0, 1]))
     assert found["auroc"] is None
-    assert found["macro_f1"] == pytest.approx(2 / 3)
-    assert found["weighted_f1"] == 1.0
+    assert found["macro_f1"] == found["weighted_f1"] == 1.0
     assert classification_metrics(BINARY[:2], np.array([0, 0]))["auroc"] is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_macro_f1_is_scikit_learn_s_whatever_classes_occur(seed):
+    """Over the sorted union of labels and predictions; equal in metrics and predictions."""
+    rng = np.random.default_rng(seed)
+    count, classes = int(rng.integers(1, 12)), int(rng.integers(2, 9))
+    probabilities = rng.dirichlet(np.full(classes, 0.3), count)
+    labels = rng.integers(classes, size=count)
+    predicted = probabilities.argmax(axis=1)
+    wanted = f1_score(labels, predicted, average="macro", zero_division=0)
+    names = tuple(map(str, range(classes)))
+    found = classification_metrics(probabilities, labels)["macro_f1"]
+    assert found == pytest.approx(wanted, abs=1e-15)
+    assert found == macro_f1(Predictions(names, labels, predicted, probabilities))
 
 
 def test_low_precision_rows_are_normalised():

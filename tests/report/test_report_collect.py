@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from jaxattn.errors import InputError
 from jaxattn.report.collect import collect
+from jaxattn.runs.predictions import NAME, write_predictions
 
 
 def test_a_finished_run_is_read_completely(write_run, tmp_path):
@@ -143,3 +145,20 @@ def test_a_root_without_runs_is_refused(tmp_path):
         collect(tmp_path / "typo")
     with pytest.raises(InputError, match="found no run"):
         collect(tmp_path)
+
+
+def test_a_score_of_before_0_3_is_read_and_set_beside_others_by_today_s_definition(
+    write_run, tmp_path
+):
+    """A class that is nowhere counted as 0 then: 2/3 of what the definition gives."""
+    labels = np.array([0, 1] * 10)
+    for exp, score in (("old", 2 / 3), ("new", 1.0), ("other", 0.5)):
+        folder = write_run(exp)
+        results = json.loads((folder / "results.json").read_text())
+        results["test"]["macro_f1"] = score
+        (folder / "results.json").write_text(json.dumps(results))
+        write_predictions(folder / NAME, ("a", "b", "never"), labels, np.eye(3)[labels])
+    runs = {run.exp: run for run in collect(tmp_path / "runs")}
+    assert runs["old"].test_macro_f1 == runs["new"].test_macro_f1 == 1
+    assert runs["old"].predictions is not None and runs["other"].predictions is None
+    assert runs["other"].test_macro_f1 == 0.5

@@ -1,6 +1,7 @@
 """The page: what it says, that nothing in it is markup from outside, and that nothing breaks it."""
 
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -133,6 +134,26 @@ def test_the_answer_stands_first_with_its_interval(write_run, guesses, tmp_path)
     assert places == sorted(places)
     assert source == page(Comparison(collect(tmp_path / "runs")), tmp_path / "runs")
     assert str(tmp_path) not in source
+
+
+def test_the_answer_says_what_is_never_predicted(record, guesses):
+    """Of the choice in the first sentence, which the terminal has too; of others below it."""
+    blind = guesses(0.9)
+    blind = dataclasses.replace(blind, predicted=np.zeros_like(blind.predicted))
+    chosen = record("s", "sdpa", macro_f1(blind), validation_macro_f1=0.9, predictions=blind)
+    other = record("l", "reformer_lsh", 0.9, 200.0, predictions=guesses(0.9),
+                   validation_macro_f1=0.2)  # fmt: skip
+    comparison = Comparison([chosen, other])
+    said = "It predicts one class only, 'neg'."
+    assert answers(comparison)[0].endswith(said) and answer(comparison.groups[0])[0].endswith(said)
+    assert said in " ".join("".join(checked(page(comparison, Path("runs"))).text).split())
+    again = record("s1", "sdpa", 0.9, seed=1, validation_macro_f1=0.9, predictions=guesses(0.9))
+    (group,) = Comparison([chosen, again, other]).groups
+    assert "With 1 of 2 seeds it predicts one class only" in answer(group)[0]
+    better = dataclasses.replace(other, validation_macro_f1=0.99)
+    (group,) = Comparison([chosen, better]).groups
+    assert "one class only" not in answer(group)[0]
+    assert f"sdpa: {said}" in answer(group)
 
 
 def test_devices_and_budgets_stand_apart_and_that_is_said(record, guesses):

@@ -219,3 +219,13 @@ def test_tapt_is_a_stage_between_and_never_ranked(record) -> None:
     reference = sdpa_reference(lsh, setups)
     assert reference is not None
     assert {run.exp for run in reference.runs} == {"a0", "a1"}
+
+
+def test_a_run_of_before_an_option_is_a_seed_of_those_with_its_default(record):
+    """finetune.sampling came with 0.3; what a run lacks it has at its default."""
+    old, new = record("a", "sdpa", 0.8), record(
+        "b", "sdpa", 0.9, seed=1, options={"finetune.sampling": "natural"}
+    )  # fmt: skip
+    other = record("c", "sdpa", 0.9, options={"finetune.sampling": "balanced"})
+    setups = Comparison([old, new, other]).setups
+    assert [[run.exp for run in setup.runs] for setup in setups] == [["a", "b"], ["c"]]

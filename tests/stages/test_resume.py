@@ -68,6 +68,12 @@ EVERYTHING = {
 }
 """The scale starts so high that steps are skipped; freezing ends after the run is killed."""
 
+IMBALANCED = {
+    "finetune.sampling": "balanced",
+    "finetune.class_weights": "cats=1,dogs=3",
+    "finetune.focal_gamma": 2.0,
+}
+
 
 @pytest.mark.parametrize(
     ("mode", "attention", "number", "options"),
@@ -79,6 +85,7 @@ EVERYTHING = {
             "finetune", "sdpa", signal.SIGTERM, {"train.optimizer": "muon"}, marks=pytest.mark.slow
         ),
         ("finetune", "performer_favor", signal.SIGKILL, EVERYTHING),
+        pytest.param("finetune", "sdpa", signal.SIGKILL, IMBALANCED, marks=pytest.mark.slow),
     ],
 )
 def test_killed_and_resumed_equals_uninterrupted(

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from jaxattn.config import TrainConfig
+from jaxattn.errors import InputError
 from jaxattn.model.keys import attention_key, dropout_key, evaluation_attention_key
 from jaxattn.model.losses import cross_entropy_sums
 from jaxattn.ops.programs import Programs
 from jaxattn.ops.trees import decay_mask
-from jaxattn.stages.finetune import class_weights
+from jaxattn.stages.class_weights import class_weights
 from jaxattn.train.optimizer import learning_rate_schedule, make_optimizer
 from jaxattn.train.state import create_state
 from jaxattn.train.steps import classification_loss, make_train_step
@@ -115,6 +116,71 @@ def test_balanced_classes_weigh_the_same_in_total() -> None:
     assert weights[labels].mean() == pytest.approx(1.0)
     assert weights[2] == 0
     assert class_weights("none", labels, 4) is None
+
+
+def test_own_weights_keep_their_proportions_and_a_mean_of_one() -> None:
+    labels, names = np.array([0] * 12 + [1] * 3 + [2]), ("a", "b, c", "d")
+    weights = class_weights('a=0.5,"b, c"=5', labels, 3, names)
+    np.testing.assert_allclose(weights / weights[2], [0.5, 5, 1])
+    assert weights[labels].mean() == pytest.approx(1.0)
+    met_equally = class_weights('a=0.5,"b, c"=5', labels, 3, names, "balanced")
+    np.testing.assert_allclose(met_equally, np.array([0.5, 5, 1]) * 3 / 6.5)
+
+
+def test_a_weight_of_no_class_is_refused_with_the_classes() -> None:
+    with pytest.raises(InputError) as error:
+        class_weights("spm=2", np.array([0, 1]), 2, ("ham", "spam"))
+    assert str(error.value) == (
+        "finetune.class_weights: there is no class 'spm' (the classes are 'ham' and 'spam'); "
+        "did you mean 'spam'?"
+    )
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0, 5.0])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_focal_loss_and_gradient_against_float64(gamma: float, weighted: bool) -> None:
+    """a (1 - p)^gamma -log p; its gradient by the central difference of the reference."""
+    rng = np.random.default_rng(4)
+    logits, targets = rng.normal(size=(9, 5)) * 4, rng.integers(0, 5, 9)
+    weights = np.array([1, 1, 0, 1, 1, 1, 0, 1, 1.0])
+    by_class = rng.uniform(0.2, 3.0, 5) if weighted else np.ones(5)
+
+    def wanted(logits: np.ndarray) -> float:
+        log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        picked = log_p[np.arange(9), targets]
+        return float(
+            (-((1 - np.exp(picked)) ** gamma) * picked * by_class[targets] * weights).sum()
+        )
+
+    def ours(logits: jax.Array) -> jax.Array:
+        return cross_entropy_sums(
+            logits, jnp.asarray(targets), jnp.float32(weights), focal_gamma=gamma,
+            class_weights=jnp.float32(by_class) if weighted else None,
+        )["loss"]  # fmt: skip
+
+    value, gradient = jax.jit(jax.value_and_grad(ours))(jnp.float32(logits))
+    np.testing.assert_allclose(value, wanted(logits), rtol=1e-5)
+    step = 1e-6
+    for place in np.ndindex(logits.shape):
+        moved = np.zeros_like(logits)
+        moved[place] = step
+        slope = (wanted(logits + moved) - wanted(logits - moved)) / (2 * step)
+        assert gradient[place] == pytest.approx(slope, abs=2e-5)
+
+
+def test_focal_loss_at_its_ends() -> None:
+    """A certain and right prediction: nothing, with a finite gradient; gamma 0: cross-entropy."""
+    sure, target, one = jnp.float32([[200.0, -200.0]]), jnp.array([0]), jnp.ones(1)
+
+    def loss(logits: jax.Array, gamma: float, target: jax.Array = target) -> jax.Array:
+        return cross_entropy_sums(logits, target, one, focal_gamma=gamma)["loss"]
+
+    value, gradient = jax.value_and_grad(loss)(sure, 0.5)
+    assert value == 0 and np.isfinite(gradient).all()
+    value, gradient = jax.value_and_grad(loss)(sure, 2.0, jnp.array([1]))
+    np.testing.assert_allclose([float(value), *gradient[0]], [400, 1, -1])
+    plain = jnp.float32([[0.3, -0.2]])
+    assert loss(plain, 0.0) == cross_entropy_sums(plain, target, one)["loss"]
 
 
 @pytest.mark.parametrize("accumulation", [2, 4, 8])

@@ -27,7 +27,11 @@ def order_seed(seed: int, purpose: str) -> int:
     return int.from_bytes(digest, "little")
 
 
-def _by_bucket(lengths: np.ndarray, buckets: Sequence[int]) -> list[tuple[int, np.ndarray]]:
+Members = list[tuple[int, np.ndarray]]
+"""Bucket, rising, and its rows in order, int64 [m >= 1]."""
+
+
+def _by_bucket(lengths: np.ndarray, buckets: Sequence[int]) -> Members:
     """Bucket -> its rows in order, rising, without empty ones; ValueError where none fits."""
     lengths = np.asarray(lengths, np.int64)
     if not len(lengths):
@@ -40,7 +44,7 @@ def _by_bucket(lengths: np.ndarray, buckets: Sequence[int]) -> list[tuple[int, n
     return [(int(buckets[b]), np.flatnonzero(bucket_of == b)) for b in np.unique(bucket_of)]
 
 
-def _filled(rows: np.ndarray, batch_size: int) -> np.ndarray:
+def filled(rows: np.ndarray, batch_size: int) -> np.ndarray:
     """int64 [batch_size]: the rows, then -1 for empty ones."""
     indices = np.full(batch_size, -1, np.int64)
     indices[: len(rows)] = rows
@@ -66,7 +70,7 @@ def batches_in_order(
     return [
         (
             int(padded[start : start + batch_size][-1]),
-            _filled(rows[start:][:batch_size], batch_size),
+            filled(rows[start:][:batch_size], batch_size),
         )
         for start in range(0, len(rows), batch_size)
     ]
@@ -85,6 +89,7 @@ class BatchPlan:
         """Plans batches of `batch_size` rows; the arguments are those of `batches_in_order`."""
         self._members = _by_bucket(lengths, buckets)
         self._by_length = np.concatenate([own for _, own in self._members])
+        self._sizes = [(length, len(own)) for length, own in self._members]
         self._lengths, self._buckets = np.asarray(lengths, np.int64), np.asarray(buckets)
         self._batch_size, self._seed = batch_size, seed
 
@@ -99,8 +104,7 @@ class BatchPlan:
         ends = np.minimum(
             self._batch_size * np.arange(1, self.steps_per_epoch + 1), len(self._lengths)
         )
-        place = np.searchsorted(np.cumsum([len(own) for _, own in self._members]), ends)
-        return dict(sorted(Counter(self._members[at][0] for at in place).items()))
+        return dict(sorted(Counter(self._length_of(end - 1) for end in ends.tolist()).items()))
 
     @property
     def shapes(self) -> tuple[int, ...]:
@@ -112,23 +116,28 @@ class BatchPlan:
         rows = self._by_length[self._batches[step]]
         longest = self._lengths[rows].max()
         padded = self._buckets[np.searchsorted(self._buckets, longest)]
-        return int(padded), _filled(rows, self._batch_size)
+        return int(padded), filled(rows, self._batch_size)
 
     def padded_length(self, step: int) -> int:
         """The length that a batch is padded to."""
         return self.batch_indices(step)[0]
 
+    def _length_of(self, place: int) -> int:
+        """The bucket in which a place of an epoch is."""
+        ends = np.cumsum([count for _, count in self._sizes])
+        return self._sizes[int(np.searchsorted(ends, place, side="right"))][0]
+
     @functools.cached_property
     def _batches(self) -> Any:
-        """step -> places in `_by_length` of the rows of its batch."""
+        """step -> places of the rows of its batch among those of an epoch, bucket by bucket."""
         import grain
 
         # Ranges, not sources of row numbers: Grain counts and times every read of a source, which
         # took half of the time of a batch's plan.
-        ends = np.cumsum([len(own) for _, own in self._members]).tolist()
+        ends = np.cumsum([count for _, count in self._sizes]).tolist()
         parts = [
             grain.MapDataset.range(start, end).shuffle(order_seed(self._seed, f"rows {length}"))
-            for start, end, (length, _) in zip([0, *ends], ends, self._members, strict=False)
+            for start, end, (length, _) in zip([0, *ends], ends, self._sizes, strict=False)
         ]
         rows = grain.MapDataset.concatenate(parts)
         batches = rows.batch(self._batch_size, drop_remainder=False, batch_fn=np.asarray)

@@ -75,11 +75,11 @@ class PackedPlan:
         return [texts[self._ends[row - 1] if row else 0 : self._ends[row]] for row in rows] + empty
 
     def _mixed(self, epoch: int) -> np.ndarray:
-        return _permutation(self.rows, order_seed(self._seed, "packed rows"), epoch)
+        return permutation(self.rows, order_seed(self._seed, "packed rows"), epoch)
 
     def _placed(self, epoch: int) -> np.ndarray:
         """Numbers of the texts in the slots of all rows, row after row, int64 [n]."""
-        mixed = _permutation(len(self._lengths), order_seed(self._seed, "packed texts"), epoch)
+        mixed = permutation(len(self._lengths), order_seed(self._seed, "packed texts"), epoch)
         falling = mixed[np.argsort(-self._lengths[mixed], kind="stable")]
         texts = falling[self._by_row]
         texts.setflags(write=False)
@@ -114,7 +114,8 @@ def best_fit(falling: np.ndarray, length: int) -> tuple[np.ndarray, int]:
     return row_of, rows
 
 
-def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
+def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
+    """The numbers below `count` in an order of chance, another in every epoch, int64 [count]."""
     # Sorting raw bits instead of Generator.permutation: only the raw stream is the same under
     # every NumPy version, and a resumed run must see the same order.
     return np.argsort(np.random.PCG64((seed, epoch)).random_raw(count), kind="stable")

@@ -44,6 +44,26 @@ def hold_out(keys: np.ndarray, strata: Sequence[object], fraction: float) -> np.
     return held
 
 
+def nothing_to_hold_out(rows: Rows, column: str) -> str:
+    """Why no text of `rows` can be held out: each class has a single one; "" if that is not so."""
+    text_of: dict[object, str] = {}
+    labelled = 0
+    for text, label in zip(rows.texts, rows.labels, strict=True):
+        if label is not None:
+            labelled += 1
+            if text_of.setdefault(label, text) != text:
+                return ""
+    if not labelled:
+        return ""
+    copies = "" if labelled == len(text_of) else ", copies aside"
+    return (
+        f"every class has one text only{copies} ({labelled:,} texts, {len(text_of):,} different "
+        f"labels in {column!r}), so that none can be held out; name the column that holds the "
+        "classes in data.label_column, put labels such as scores together into a few classes, or "
+        "give more texts of each class"
+    )
+
+
 def sample(keys: np.ndarray, count: int) -> np.ndarray:
     """The `count` rows with the smallest keys (all if there are fewer), in file order, int64 [m].
 

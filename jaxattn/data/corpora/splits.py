@@ -17,7 +17,7 @@ from jaxattn.config import DataConfig
 from jaxattn.data.corpora import holdout
 from jaxattn.data.corpora.classes import Classes, settled
 from jaxattn.data.corpora.files import VALIDATION_NAMES
-from jaxattn.data.corpora.holdout import apart, group_names
+from jaxattn.data.corpora.holdout import apart, group_names, nothing_to_hold_out
 from jaxattn.data.corpora.sources import Source, open_source
 from jaxattn.data.read.formats import FORMATS, refuse_format
 from jaxattn.data.read.lines import ending_of
@@ -99,9 +99,9 @@ def load_labelled(data: DataConfig) -> LabelledCorpus:
         )  # fmt: skip
     for part, name in ((train, "training"), (parts.validation, "validation"), (parts.test, "test")):
         if not len(part):
-            raise InputError(
-                f"{source.name}: there are no labelled {name} texts{_mend(name, train)}"
-            )
+            single = len(train) and nothing_to_hold_out(rows, data.label_column)
+            missing = f"there are no labelled {name} texts{_mend(name, train)}"
+            raise InputError(f"{source.name}: {single or missing}")
     classes = Classes.of(train, data)
     splits = []
     for part, purpose in ((train, "train"), (parts.validation, "validation"), (parts.test, "test")):

@@ -1,0 +1,44 @@
+"""Classes that are never predicted or absent, from counts worked out by hand."""
+
+import numpy as np
+
+from jaxattn.evaluate.class_notes import class_notes, confusion_counts, unpredicted
+from jaxattn.evaluate.metrics import confusion
+from jaxattn.runs.predictions import Predictions
+
+NAMES = ("a", "b", "c")
+
+
+def test_nothing_is_said_where_every_class_is_labelled_and_predicted():
+    assert class_notes([[3, 0, 1], [0, 2, 0], [1, 0, 1]], NAMES, "test") == []
+
+
+def test_one_class_only():
+    found = class_notes([[30, 0, 0], [2, 0, 0], [1, 0, 0]], NAMES, "test")
+    assert found == ["on test it predicts one class only, 'a'"]
+    assert unpredicted([[1, 0], [0, 0]], ("a", "b")) == ""  # one text cannot be of two classes
+
+
+def test_never_predicted_and_absent():
+    found = class_notes([[5, 0, 1], [3, 0, 1], [0, 0, 0]], NAMES, "validation")
+    assert found == [
+        "on validation class 'b' is never predicted (4 of 10 texts)",
+        "on validation class 'c' has no text but is predicted: macro-F1 counts that as 0",
+    ]
+    (found,) = class_notes([[5, 0, 0], [1, 3, 0], [0, 0, 0]], NAMES, "test")
+    assert found == (
+        "on test class 'c' has no text: macro-F1 is over 2 of the 3 classes, those with texts or "
+        "predictions"
+    )
+    many = np.zeros((30, 30), int)
+    many[:, :2] = 1
+    assert unpredicted(many, [f"class {i}" for i in range(30)]) == (
+        "28 classes are never predicted (56 of 60 texts): 'class 2', 'class 3', 'class 4', "
+        "'class 5', 'class 6' and 23 more"
+    )
+
+
+def test_counts_of_predictions_are_the_confusion_matrix(guesses):
+    some = guesses(0.7)
+    assert confusion_counts(some).tolist() == confusion(some.probabilities, some.labels)
+    assert isinstance(some, Predictions)
