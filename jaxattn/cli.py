@@ -21,6 +21,7 @@ from jaxattn.config.flags import config_dict
 from jaxattn.errors import InputError, did_you_mean
 from jaxattn.request import Mode, Request, settle
 from jaxattn.startup import collector_paused, use_huge_pages
+from jaxattn.streams import forget_output, settle_streams
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(Request)}
 
@@ -44,6 +45,7 @@ YES, NO = ("true", "t", "1", "yes", "y"), ("false", "f", "0", "no", "n")
 def main() -> None:
     """The `jaxattn` command."""
     use_huge_pages()
+    settle_streams()
     code = run(sys.argv[1:])
     # When Python ends it looks through all objects for garbage; frozen ones are left out. That is
     # half a second of every command.
@@ -56,23 +58,17 @@ def run(argv: Sequence[str]) -> int:
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # reads two of six arguments
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        if not argv:
-            print(overview(), file=sys.stderr)
-            return 2
-        request = parse(argv)
-        if request is None:
-            return 0
-        settle(request)
-        with collector_paused():
-            mode = importlib.import_module(f"jaxattn.modes.{request.mode.file}")
-        return mode.run(request) or 0
+        code = _run(argv)
+        # Now, while an error can be told: the last lines may find the disk full or nobody there.
+        sys.stdout.flush()
+        return code
     except InputError as error:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:
         # The reader of our output has gone (`| head`); nothing is left to say or flush to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget_output()
         return 1
     except OSError as error:
         if error.filename is None:
@@ -85,6 +81,19 @@ def run(argv: Sequence[str]) -> int:
         if type(error).__name__ == "NonFiniteError":
             return _fail(f"the run failed: {error}", 1)
         raise
+
+
+def _run(argv: Sequence[str]) -> int:
+    if not argv:
+        print(overview(), file=sys.stderr)
+        return 2
+    request = parse(argv)
+    if request is None:
+        return 0
+    settle(request)
+    with collector_paused():
+        mode = importlib.import_module(f"jaxattn.modes.{request.mode.file}")
+    return mode.run(request) or 0
 
 
 def _fail(sentence: str, code: int) -> int:

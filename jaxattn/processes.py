@@ -14,10 +14,10 @@ def _started(pid: int) -> str:
     """When a process of this machine began, in a form that is only good for comparing; or ""."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
         return ""
-    return f"{boot}:{fields[19]}"
+    return f"{boot}:{fields[19].decode()}"
 
 
 def this_process() -> dict[str, Any]:

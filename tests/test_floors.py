@@ -27,7 +27,7 @@ FLOORS = [
     {"attention", "data", "runs"},
     {"config_io"},
     {"config"},
-    {"processes", "console", "ops", "startup", "pictures", "hub"},
+    {"processes", "console", "ops", "startup", "pictures", "hub", "streams"},
     {"files"},
     {"errors"},
 ]

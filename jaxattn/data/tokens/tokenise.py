@@ -91,7 +91,7 @@ def _name(tokenizer: "Tokenizer", texts: Texts) -> str:
 def _read(folder: Path) -> TokenArray | None:
     """What was kept there; None where nothing is, or where it has been damaged."""
     try:
-        told = json.loads((folder / "meta.json").read_text())
+        told = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         # As a plain array, whose parts are made in a fraction of the time; it is mapped as before.
         mapped = np.memmap(folder / "ids.bin", told["dtype"], "r", shape=tuple(told["ids"]))
         ids = np.asarray(mapped)
@@ -120,7 +120,7 @@ def _write(tokenizer: "Tokenizer", texts: Texts, folder: Path) -> None:
             tokens.offsets.tofile(temporary / "offsets.bin")
             told = {"dtype": str(tokens.ids.dtype), "ids": tokens.ids.shape}
             told["sha256"] = _digest(tokens.ids, tokens.offsets)
-            (temporary / "meta.json").write_text(json.dumps(told))
+            (temporary / "meta.json").write_text(json.dumps(told), encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
     except OSError:
         # Another run may have written the same meanwhile: either will do.
