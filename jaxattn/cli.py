@@ -102,7 +102,9 @@ def _fail(sentence: str, code: int) -> int:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
-    if issubclass(category, UserWarning):
+    # JAX says it of every program; that the cache cannot be written to has been said once.
+    of_cache = "persistent compilation cache entry" in str(message)
+    if issubclass(category, UserWarning) and not of_cache:
         print(f"warning: {message}", file=sys.stderr)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,6 +76,31 @@ def entry(tree: Any, name: str, kind: type, path: Path) -> Any:
     return value
 
 
-def default_cache(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where caches of this user belong (XDG base directories)."""
-    return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxattn"
+def default_cache(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Where caches of this user belong (XDG base directories); None, with a warning, without."""
+    try:
+        return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxattn"
+    except RuntimeError:
+        _warn("this user has no home folder")
+        return None
+
+
+def warn_nothing_kept(cache: Path, error: OSError) -> None:
+    """Warns that the folder `cache` cannot be used; a reason is told once, as Python's warnings."""
+    _warn(f"the cache {cache} cannot be written to ({error.strerror or error})")
+
+
+def _warn(why: str) -> None:
+    warnings.warn(
+        f"{why}: later runs will make again what could have been kept; "
+        "XDG_CACHE_HOME=<folder> names another folder for it",
+        stacklevel=1,
+    )
+
+
+def expanded(path: str | Path) -> Path:
+    """A path whose ~ is a home folder; InputError where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{path}: ~ stands for a home folder that is not known here") from None
