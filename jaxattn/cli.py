@@ -3,6 +3,7 @@
 Which modes and flags there are stands in `jaxattn.commands`.
 """
 
+import contextlib
 import dataclasses
 import gc
 import importlib
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 from jaxattn.commands import FLAGS, MODES
 from jaxattn.config import Config, declared
 from jaxattn.config.flags import config_dict
+from jaxattn.disk import sentence
 from jaxattn.errors import InputError, did_you_mean
 from jaxattn.request import Mode, Request, settle
 from jaxattn.startup import collector_paused, use_huge_pages
@@ -71,9 +73,14 @@ def run(argv: Sequence[str]) -> int:
         forget_output()
         return 1
     except OSError as error:
-        if error.filename is None:
+        if not (told := sentence(error)):
             raise
-        return _fail(f"{error.filename}: {error.strerror}", 2)
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            return _fail(told, 2)
+        # What waits in the buffer would be tried again when Python ends.
+        forget_output()
+        return _fail(told, 2)
     except RuntimeError as error:
         if type(error).__name__ == "InterruptedRun":
             code = 130 if "SIGINT" in str(error) else 143

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from jaxattn.disk import naming
 from jaxattn.errors import InputError
 
 
@@ -21,11 +22,17 @@ def whole(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        if temporary.is_file():
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with naming(path):
+            yield temporary
+            if temporary.is_file():
+                with open(temporary, "rb") as file:
+                    os.fsync(file.fileno())
+            os.replace(temporary, path)
+    except OSError as error:
+        # Nobody knows the temporary file.
+        if str(error.filename).startswith(str(temporary)):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)

@@ -29,7 +29,7 @@ FLOORS = [
     {"config"},
     {"processes", "console", "ops", "startup", "pictures", "hub", "streams"},
     {"files"},
-    {"errors"},
+    {"errors", "disk"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 WITHOUT_JAX = ("config", "data", "runs", "report")

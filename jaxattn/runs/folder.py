@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from jaxattn.config import (
     to_plain,
     write_yaml,
 )
+from jaxattn.disk import disk_error, sentence
 from jaxattn.errors import InputError
 from jaxattn.files import entry, read_json, read_object, write_json, write_text
 from jaxattn.processes import live_process, this_process
@@ -289,6 +291,15 @@ class RunFolder:
         there already is not written again: it may have comments.
         """
         self._was_drafted = self.drafted
+        is_new = not self.path.exists()
+        try:
+            self._begin(config, extra, environment)
+        except OSError:
+            if is_new:
+                shutil.rmtree(self.path, ignore_errors=True)
+            raise
+
+    def _begin(self, config: Config, extra: dict[str, Any], environment: dict[str, Any]) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         plain = to_plain(config)
         if not (self.path / "environment.json").exists():
@@ -348,13 +359,22 @@ class RunFolder:
             self.set_state("interrupted", "interrupted by the user")
             raise
         except BaseException as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            if "RESOURCE_EXHAUSTED" in reason or isinstance(error, MemoryError):
-                reason = f"out of memory: {reason}"
             state = "interrupted" if type(error).__name__ == "InterruptedRun" else "failed"
-            self.set_state(state, reason[:500])
+            self._end(state, _reason(error)[:500])
             raise
         self.set_state("finished")
+
+    def _end(self, state: str, reason: str) -> None:
+        """Writes status.json of a run that came to nothing, on a full disk too."""
+        try:
+            self.set_state(state, reason)
+        except OSError:
+            # The file that says "running" has a block of its own.
+            path = self.path / "status.json"
+            status = {ENTRY: FORMAT, "state": state, "reason": reason} | this_process()
+            with contextlib.suppress(OSError), open(path, "r+", encoding="utf-8") as file:
+                file.write(json.dumps(status, ensure_ascii=False) + "\n")
+                file.truncate()
 
     def _clear(self) -> None:
         """Takes the folder away, or everything that was added to a draft."""
@@ -366,6 +386,15 @@ class RunFolder:
                 shutil.rmtree(path)
             elif path != self.config_path:
                 path.unlink()
+
+
+def _reason(error: BaseException) -> str:
+    """Why a run failed, in one line."""
+    if isinstance(error, OSError) and disk_error(error) and (told := sentence(error)):
+        return told
+    reason = " ".join(str(error).split()) or type(error).__name__
+    of_memory = "RESOURCE_EXHAUSTED" in reason and disk_error(error) is None
+    return f"out of memory: {reason}" if of_memory or isinstance(error, MemoryError) else reason
 
 
 def _guessed_kind(folder: Path) -> str:

@@ -1,5 +1,6 @@
 """What pretraining, TAPT and fine-tuning share: from a task to a finished run."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -173,7 +174,9 @@ def train(
         if stop_after is not None:
             raise InterruptedRun(f"stopped after step {int(state.step)}, as asked")
     except BaseException as error:
-        run_log.event("stopped", reason=str(error))
+        with contextlib.suppress(OSError):
+            # Perhaps the disk is full; why the run failed is what has to be told.
+            run_log.event("stopped", reason=str(error))
         run_log.close(exit_code=1)
         raise
     cost = _cost(tally, tally.stopped_step or steps, plan.steps_per_epoch)
