@@ -45,6 +45,9 @@ MARKS = (
 )  # fmt: skip
 """A folder that holds one of these is a run."""
 
+DATA_PATH = "data.path"
+"""May change when a run goes on: the hash of the data tells whether they are the same."""
+
 _AUTO_LINE = re.compile(rf"^( +precision: ){AUTO_PRECISION}\b", re.MULTILINE)
 
 RESULTS_TABLE = "results.csv"
@@ -272,11 +275,15 @@ class RunFolder:
         return given
 
     def must_agree(self, begun_with: dict[str, Any], given: dict[str, Any]) -> None:
-        """Raises InputError naming the first of the flat options that would change the result."""
+        """Raises InputError naming the first of the flat options that would change the result.
+
+        Where the data lie is not one: `jaxattn.stages.moved` compares what is read.
+        """
         for name, value in given.items():
             # For a baseline its own section is no bookkeeping.
             own = name.partition(".")[0] == self.kind
             free = scope_of(name) & (Scope.BOOKKEEPING | Scope.EXACTNESS) and not own
+            free = free or name == DATA_PATH
             if not free and value != begun_with.get(name):
                 raise InputError(
                     f"{name}: found {value!r}, but {self.path} was begun with "
