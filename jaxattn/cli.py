@@ -9,6 +9,7 @@ import gc
 import importlib
 import os
 import shutil
+import signal
 import sys
 import textwrap
 import warnings
@@ -21,6 +22,7 @@ from jaxattn.config import Config, declared
 from jaxattn.config.flags import config_dict
 from jaxattn.disk import sentence
 from jaxattn.errors import InputError, did_you_mean
+from jaxattn.processes import STOPPING
 from jaxattn.request import Mode, Request, settle
 from jaxattn.startup import collector_paused, use_huge_pages
 from jaxattn.streams import forget_output, settle_streams
@@ -83,7 +85,8 @@ def run(argv: Sequence[str]) -> int:
         return _fail(told, 2)
     except RuntimeError as error:
         if type(error).__name__ == "InterruptedRun":
-            code = 130 if "SIGINT" in str(error) else 143
+            asked = [number for number in STOPPING if number.name in str(error)]
+            code = 128 + (asked[0] if asked else signal.SIGTERM)
             return _fail(f"{error}; continue with --resume", code)
         if type(error).__name__ == "NonFiniteError":
             return _fail(f"the run failed: {error}", 1)

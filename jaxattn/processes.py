@@ -47,17 +47,30 @@ def _exists(pid: int) -> bool:
     return True
 
 
+STOPPING: tuple[signal.Signals, ...] = (
+    signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []),
+)  # fmt: skip
+"""What asks a process to stop: Ctrl-C, a scheduler, a terminal that is closed."""
+
+
+def is_ignored(number: signal.Signals) -> bool:
+    """Whether a terminal that is closed is to be survived, as under nohup."""
+    hangup = number == getattr(signal, "SIGHUP", None)
+    return hangup and signal.getsignal(number) is signal.SIG_IGN
+
+
 @contextmanager
 def stop_requests(*numbers: signal.Signals) -> Iterator[list[int]]:
     """Collects signals instead of dying of them, so that the state can be saved.
 
     Args:
-      numbers: the signals; SIGINT and SIGTERM when none is named.
+      numbers: the signals; all of `STOPPING` when none is named.
     """
     received: list[int] = []
     previous = {
         number: signal.signal(number, lambda n, _: received.append(n))
-        for number in numbers or (signal.SIGINT, signal.SIGTERM)
+        for number in numbers or STOPPING
+        if not is_ignored(number)
     }
     try:
         yield received

@@ -34,6 +34,9 @@ from jaxattn.runs.values import text, whole
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 
+NAMES = "a letter or digit, then up to 63 letters, digits, '_', '.', '-'"
+"""What `NAME` is, in words."""
+
 MERGED = "merged.json"
 """Says of a run that it was not trained but folded from another, which stands for both."""
 
@@ -70,7 +73,7 @@ def given_run(flag: str) -> "RunFolder":
             f"--run={flag}: not a run folder; expected runs/<kind>/<exp> with kind one of "
             f"{', '.join(KINDS)}"
         )
-    folder = RunFolder(path.parent.parent, path.parent.name, path.name)
+    folder = RunFolder(path.parent.parent, path.parent.name, path.name, "--run")
     folder.must_exist()
     merged = folder.path / MERGED
     if merged.exists():
@@ -93,13 +96,13 @@ class Status:
 class RunFolder:
     """runs/<kind>/<exp>/."""
 
-    def __init__(self, root: Path, kind: str, exp: str) -> None:
-        """Names a folder and touches nothing; `kind` is one of `KINDS`."""
+    def __init__(self, root: Path, kind: str, exp: str, named_by: str = "--exp") -> None:
+        """Names a folder and touches nothing; `kind` is one of `KINDS`.
+
+        `named_by`: the flag or option that gave the name, for the InputError where it can be none.
+        """
         if not NAME.fullmatch(exp):
-            raise InputError(
-                f"experiment name: found {exp!r}, allowed: a letter or digit, then up to 63 "
-                "letters, digits, '_', '.', '-'"
-            )
+            raise InputError(f"{named_by}: found {exp[:100]!r}, allowed: {NAMES}")
         self._name(root / kind / exp, kind, exp)
         self.runs = root
 

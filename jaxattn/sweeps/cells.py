@@ -31,7 +31,7 @@ def read_sweep(request: Request) -> "Cells":
         raise InputError(
             f"--config={file}: defines no function get_sweep, which says what the grid is"
         )
-    name = request.exp_or(Path(file).stem)
+    name = request.exp_or(Path(file).stem, "--config", what="sweep")
     try:
         return Cells(request, name, expand(name, groups))
     except InputError as error:
