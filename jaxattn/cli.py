@@ -3,12 +3,14 @@
 Which modes and flags there are stands in `jaxattn.commands`.
 """
 
+import contextlib
 import dataclasses
 import gc
 import importlib
 import os
 import shlex
 import shutil
+import signal
 import sys
 import textwrap
 import warnings
@@ -21,10 +23,13 @@ from jaxattn.config import Config, declared
 from jaxattn.config.flags import config_dict
 from jaxattn.console import say
 from jaxattn.data.corpora.own import look_at
+from jaxattn.disk import sentence
 from jaxattn.errors import InputError, did_you_mean
+from jaxattn.processes import STOPPING
 from jaxattn.request import Mode, Request, settle
 from jaxattn.runs.kinds import SCRATCH
 from jaxattn.startup import collector_paused, use_huge_pages
+from jaxattn.streams import forget_output, settle_streams
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(Request)}
 
@@ -48,6 +53,7 @@ YES, NO = ("true", "t", "1", "yes", "y"), ("false", "f", "0", "no", "n")
 def main() -> None:
     """The `jaxattn` command."""
     use_huge_pages()
+    settle_streams()
     code = run(sys.argv[1:])
     # When Python ends it looks through all objects for garbage; frozen ones are left out. That is
     # half a second of every command.
@@ -60,35 +66,48 @@ def run(argv: Sequence[str]) -> int:
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # reads two of six arguments
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        if not argv:
-            print(overview(), file=sys.stderr)
-            return 2
-        request = parse(argv)
-        if request is None:
-            return 0
-        settle(request)
-        with collector_paused():
-            mode = importlib.import_module(f"jaxattn.modes.{request.mode.file}")
-        return mode.run(request) or 0
+        code = _run(argv)
+        # Now, while an error can be told: the last lines may find the disk full or nobody there.
+        sys.stdout.flush()
+        return code
     except InputError as error:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:
         # The reader of our output has gone (`| head`); nothing is left to say or flush to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget_output()
         return 1
     except OSError as error:
-        if error.filename is None:
+        if not (told := sentence(error)):
             raise
-        return _fail(f"{error.filename}: {error.strerror}", 2)
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            return _fail(told, 2)
+        # What waits in the buffer would be tried again when Python ends.
+        forget_output()
+        return _fail(told, 2)
     except RuntimeError as error:
         if type(error).__name__ == "InterruptedRun":
-            code = 130 if "SIGINT" in str(error) else 143
+            asked = [number for number in STOPPING if number.name in str(error)]
+            code = 128 + (asked[0] if asked else signal.SIGTERM)
             return _fail(f"{error}; continue with --resume", code)
         if type(error).__name__ == "NonFiniteError":
             return _fail(f"the run failed: {error}", 1)
         raise
+
+
+def _run(argv: Sequence[str]) -> int:
+    if not argv:
+        print(overview(), file=sys.stderr)
+        return 2
+    request = parse(argv)
+    if request is None:
+        return 0
+    settle(request)
+    with collector_paused():
+        mode = importlib.import_module(f"jaxattn.modes.{request.mode.file}")
+    return mode.run(request) or 0
 
 
 def _fail(sentence: str, code: int) -> int:
@@ -97,7 +116,9 @@ def _fail(sentence: str, code: int) -> int:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
-    if issubclass(category, UserWarning):
+    # JAX says it of every program; that the cache cannot be written to has been said once.
+    of_cache = "persistent compilation cache entry" in str(message)
+    if issubclass(category, UserWarning) and not of_cache:
         print(f"warning: {message}", file=sys.stderr)
 
 

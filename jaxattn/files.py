@@ -3,11 +3,13 @@
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from jaxattn.disk import naming
 from jaxattn.errors import InputError
 
 
@@ -20,11 +22,17 @@ def whole(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        if temporary.is_file():
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with naming(path):
+            yield temporary
+            if temporary.is_file():
+                with open(temporary, "rb") as file:
+                    os.fsync(file.fileno())
+            os.replace(temporary, path)
+    except OSError as error:
+        # Nobody knows the temporary file.
+        if str(error.filename).startswith(str(temporary)):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)
@@ -39,8 +47,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file whole or not at all."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    """Writes a JSON file whole or not at all.
+
+    A name of a file that is no UTF-8 has surrogates, which UTF-8 cannot hold: they are escaped.
+    """
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def read_json(path: Path) -> Any:
@@ -71,6 +83,31 @@ def entry(tree: Any, name: str, kind: type, path: Path) -> Any:
     return value
 
 
-def default_cache(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where caches of this user belong (XDG base directories)."""
-    return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxattn"
+def default_cache(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Where caches of this user belong (XDG base directories); None, with a warning, without."""
+    try:
+        return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxattn"
+    except RuntimeError:
+        _warn("this user has no home folder")
+        return None
+
+
+def warn_nothing_kept(cache: Path, error: OSError) -> None:
+    """Warns that the folder `cache` cannot be used; a reason is told once, as Python's warnings."""
+    _warn(f"the cache {cache} cannot be written to ({error.strerror or error})")
+
+
+def _warn(why: str) -> None:
+    warnings.warn(
+        f"{why}: later runs will make again what could have been kept; "
+        "XDG_CACHE_HOME=<folder> names another folder for it",
+        stacklevel=1,
+    )
+
+
+def expanded(path: str | Path) -> Path:
+    """A path whose ~ is a home folder; InputError where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{path}: ~ stands for a home folder that is not known here") from None

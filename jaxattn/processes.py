@@ -14,10 +14,10 @@ def _started(pid: int) -> str:
     """When a process of this machine began, in a form that is only good for comparing; or ""."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
         return ""
-    return f"{boot}:{fields[19]}"
+    return f"{boot}:{fields[19].decode()}"
 
 
 def this_process() -> dict[str, Any]:
@@ -47,17 +47,30 @@ def _exists(pid: int) -> bool:
     return True
 
 
+STOPPING: tuple[signal.Signals, ...] = (
+    signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []),
+)  # fmt: skip
+"""What asks a process to stop: Ctrl-C, a scheduler, a terminal that is closed."""
+
+
+def is_ignored(number: signal.Signals) -> bool:
+    """Whether a terminal that is closed is to be survived, as under nohup."""
+    hangup = number == getattr(signal, "SIGHUP", None)
+    return hangup and signal.getsignal(number) is signal.SIG_IGN
+
+
 @contextmanager
 def stop_requests(*numbers: signal.Signals) -> Iterator[list[int]]:
     """Collects signals instead of dying of them, so that the state can be saved.
 
     Args:
-      numbers: the signals; SIGINT and SIGTERM when none is named.
+      numbers: the signals; all of `STOPPING` when none is named.
     """
     received: list[int] = []
     previous = {
         number: signal.signal(number, lambda n, _: received.append(n))
-        for number in numbers or (signal.SIGINT, signal.SIGTERM)
+        for number in numbers or STOPPING
+        if not is_ignored(number)
     }
     try:
         yield received

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jaxattn.config import Config, declared, flatten, from_config_dict, replace, to_plain
 from jaxattn.data.corpora.known import filled_in
 from jaxattn.errors import InputError
-from jaxattn.runs.folder import NAME, RunFolder, given_run, is_report
+from jaxattn.runs.folder import NAME, NAMES, RunFolder, given_run, is_report
 from jaxattn.runs.kinds import SCRATCH
 from jaxattn.startup import settle_environment
 
@@ -179,12 +179,23 @@ class Request:
         run = started_from(self.runs, self.pretrain, self.revision)
         return dataclasses.replace(self, pretrain=run, revision="")
 
-    def exp_or(self, otherwise: str) -> str:
-        """--exp, or what stands for it: a name that other names can begin with."""
+    def exp_or(self, otherwise: str, option: str, *, what: str = "run") -> str:
+        """--exp, or what stands for it: a name that other names can begin with.
+
+        Args:
+          otherwise: the name where --exp is not given.
+          option: what gave that, "data.name" or the like.
+          what: is named by it.
+        """
         name = self.exp or otherwise
-        if not NAME.fullmatch(name):
-            raise InputError(f"--exp: found {name!r}, allowed: letters, digits, '_', '.', '-'")
-        return name
+        if NAME.fullmatch(name):
+            return name
+        if self.exp:
+            raise InputError(f"--exp: found {name[:100]!r}, allowed: {NAMES}")
+        raise InputError(
+            f"{option}: found {name[:100]!r}, after which the {what} is called where --exp is not "
+            f"given, allowed: {NAMES}; or give --exp=<name>"
+        )
 
     def for_stages(self) -> tuple[str, ...]:
         """The flags that the processes of its stages have in common, --config excepted."""

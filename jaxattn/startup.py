@@ -1,6 +1,7 @@
 """What has to be settled before jax starts: XLA's flags, and where compiled programs are kept."""
 
 import contextlib
+import errno
 import gc
 import hashlib
 import os
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
-from jaxattn.files import default_cache
+from jaxattn.files import default_cache, warn_nothing_kept
 
 DETERMINISTIC = "xla_gpu_deterministic_ops"
 
@@ -34,14 +35,33 @@ def settle_environment(
     # A flag that XLA does not know ends the process, so only this one is used.
     if deterministic and DETERMINISTIC not in flags:
         environment["XLA_FLAGS"] = f"{flags} --{DETERMINISTIC}=true".strip()
+    if keep_programs and "JAX_COMPILATION_CACHE_DIR" not in environment:
+        folder = _programs_folder(environment)
+        keep_programs = folder is not None
+        if folder is not None:
+            environment["JAX_COMPILATION_CACHE_DIR"] = str(folder)
     if keep_programs:
-        # A home directory may be shared by machines, and a program compiled for one CPU's
-        # instructions ends with an illegal one on another.
-        folder = default_cache(environment) / "programs" / _processor()
-        environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
         environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
     else:
         environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+
+
+def _programs_folder(environment: MutableMapping[str, str]) -> Path | None:
+    """Where compiled programs are kept; None, with a warning, where no folder can be made."""
+    cache = default_cache(environment)
+    if cache is None:
+        return None
+    # A home directory may be shared by machines, and a program compiled for one CPU's
+    # instructions ends with an illegal one on another.
+    folder = cache / "programs" / _processor()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            # What others have kept there is used all the same.
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        warn_nothing_kept(cache, error)
+    return folder if folder.is_dir() else None
 
 
 def _processor() -> str:
@@ -49,21 +69,32 @@ def _processor() -> str:
     known = [platform.machine(), platform.processor()]
     with contextlib.suppress(OSError):
         # One core is like the other; the lines of the first end at a blank one.
-        core = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+        core = Path("/proc/cpuinfo").read_text("utf-8", "replace").partition("\n\n")[0].splitlines()
         told = ("flags", "Features", "model name")
         known += [line for line in core if line.split("\t")[0] in told]
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:12]
 
 
 def use_huge_pages() -> None:
-    """Starts the program again with glibc allocating from huge pages.
+    """Starts the program again with glibc allocating from huge pages, and names of files in UTF-8.
 
     XLA allocates and frees its temporaries every step; with small pages the kernel spends a quarter
     of a CPU training step on page faults (measured: 234 -> 170 ms a step). glibc reads the setting
     once, when a process starts, hence the exec; it happens before anything heavy is imported.
+
+    With LC_ALL=C and without Python's UTF-8 mode a file that a configuration names with an umlaut
+    could not be opened, and an argument not be saved.
     """
-    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+    if sys.platform != "linux":
+        return
+    settings = {}
+    if "GLIBC_TUNABLES" not in os.environ:
+        settings["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+    # Python may have been told to ignore its environment: set once, it is not tried again.
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        settings["PYTHONUTF8"] = "1"
+    if settings:
+        os.environ.update(settings)
         os.execv(sys.executable, sys.orig_argv)
 
 

@@ -262,3 +262,23 @@ def test_the_program_is_the_same_however_it_is_started() -> None:
 def test_jax_is_not_there_before_its_environment_is_settled() -> None:
     code = "import sys; from jaxattn import cli; cli.parse(['study', sys.argv[1]])"
     assert launched("-c", f"{code}; sys.exit('jax' in sys.modules)", BASE).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["data", BASE, "--config.data.name=my texts"], "data.name: found 'my texts', after which"),
+        (["data", BASE, "--exp=my texts"], "--exp: found 'my texts', allowed: a letter"),
+        (
+            ["study", BASE, "--config.data.name=a/b"],
+            "data.name: found 'a/b', after which",
+        ),
+        (["merge", "--exp=x", "--output=my run"], "--output: found 'my run', allowed: a letter"),
+        (["eval", "--exp=my run"], "--exp: found 'my run', allowed: a letter"),
+        (["finetune", BASE, "--exp=x", "--pretrain=a b"], "--pretrain: found 'a b', allowed"),
+    ],
+)
+def test_the_option_named_is_one_that_was_given(
+    capsys: pytest.CaptureFixture[str], argv: list[str], words: str, tmp_path: Path
+) -> None:
+    assert words in refused(capsys, [*argv, f"--runs={tmp_path}"])

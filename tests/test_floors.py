@@ -27,9 +27,9 @@ FLOORS = [
     {"attention", "data", "runs"},
     {"config_io"},
     {"config"},
-    {"processes", "console", "ops", "startup", "pictures", "hub"},
+    {"processes", "console", "ops", "startup", "pictures", "hub", "streams"},
     {"files"},
-    {"errors"},
+    {"errors", "disk"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 WITHOUT_JAX = ("config", "data", "runs", "report")

@@ -24,7 +24,7 @@ from jaxattn.evaluate.class_notes import class_notes
 from jaxattn.evaluate.corpus import report_on_test
 from jaxattn.evaluate.intervals import macro_f1_interval
 from jaxattn.evaluate.metrics import classification_metrics, confusion, per_class
-from jaxattn.files import write_json
+from jaxattn.files import read_object, write_json
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.predictions import read_predictions, write_predictions
 from jaxattn.runs.publish import log_evaluation
@@ -60,7 +60,7 @@ def evaluate_texts(
     """Name and report of the texts in `file`, or where that is empty in a split of the data.
 
     Writes evaluation_<name>.json and .csv, beside those of the test split, where name is the split,
-    or file_ and the file's name.
+    or file_ and the file's name, with those of the folders above it where another file has it.
 
     Raises:
       InputError: no such file or split, or a file, text or label that cannot be read.
@@ -70,8 +70,8 @@ def evaluate_texts(
         path = Path(file)
         if not path.is_file():
             raise InputError(f"--input: {path}: no such file")
-        name = "file_" + re.sub(r"[^\w.-]", "_", path.stem)
         examples = load_labelled_file(path, config.data, names)
+        name = _name_of_file(folder, path.resolve())
     else:
         if split not in SPLITS:
             hint = did_you_mean(split, SPLITS)
@@ -86,6 +86,7 @@ def evaluate_texts(
     notes = class_notes(counts, names, "these texts" if file else name)
     report: dict[str, Any] = {
         "texts": len(examples.texts),
+        **({"input": str(Path(file).resolve())} if file else {}),
         "long": config.predict.long,
         "long_share": long_share,
         **classification_metrics(probabilities, examples.labels),
@@ -97,6 +98,18 @@ def evaluate_texts(
     write_json(predictions.with_suffix(".json"), report)
     log_evaluation(folder, config.log, name, report)
     return name, report
+
+
+def _name_of_file(folder: RunFolder, path: Path) -> str:
+    """file_<stem>, or file_<folder>_<stem> and so on where that is the name of another file's."""
+    parts = [re.sub(r"[^\w.-]", "_", part) for part in (*path.parent.parts[1:], path.stem)]
+    for start in range(len(parts) - 1, -1, -1):
+        name = "_".join(["file", *parts[start:]])
+        report = folder.path / f"evaluation_{name}.json"
+        # A report of before does not say of which file it is.
+        if not report.is_file() or read_object(report).get("input", str(path)) == str(path):
+            return name
+    return f"{name}_{texts_hash([str(path)])[:8]}"
 
 
 def _described(classifier: Classifier, path: Path, texts: Sequence[str]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def open_classifier(path: str | Path, options: Options) -> Classifier:
             f"{folder}: found no classifier; expected runs/finetune/<exp>, or a folder that "
             "--mode=export wrote"
         )
-    return load_classifier(RunFolder(whole.parent.parent, "finetune", whole.name), options)
+    return load_classifier(RunFolder(whole.parent.parent, "finetune", whole.name, "--run"), options)
 
 
 def load_classifier(folder: RunFolder, options: Options | None = None) -> Classifier:

@@ -5,6 +5,7 @@
 jaxattn is not needed. `logits(ids, mask)` takes int32 and bool [rows, length].
 """
 
+import io
 import json
 import pathlib
 import sys
@@ -67,6 +68,12 @@ def read(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """ids and mask of texts; a long one is cut at its end. Mark-up is not taken out of them."""
     import tokenizers
 
+    table = next((name for name in ("columns", "column_names") if hasattr(texts, name)), "")
+    if table or isinstance(texts, str | bytes | dict):
+        raise TypeError(
+            f"texts: found one {type(texts).__name__}, expected a list of texts: [text], or of a "
+            "table its column of texts"
+        )
     tokenizer = tokenizers.Tokenizer.from_file(str(HERE / "tokenizer.json"))
     tokenizer.encode_special_tokens = True
     tokenizer.no_truncation()
@@ -84,6 +91,11 @@ def read(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        sys.exit(__doc__)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Texts are no ASCII, whatever the locale.
+        sys.stdout.reconfigure(encoding="utf-8")
     for text, row in zip(sys.argv[1:], probabilities(*read(sys.argv[1:])), strict=True):
         found = dict(zip(ABOUT["classes"], row.round(6).tolist(), strict=True))
         print(json.dumps({"text": text, "probabilities": found}, ensure_ascii=False))

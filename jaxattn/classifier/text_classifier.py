@@ -1,13 +1,12 @@
 """A finished classifier as Python code uses it, with scikit-learn's names."""
 
-import itertools
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from jaxattn.classifier.classifier import CHUNK, Classifier
-from jaxattn.errors import InputError
+from jaxattn.classifier.classifier import Classifier
+from jaxattn.classifier.given_texts import chunks
 
 
 class TextClassifier:
@@ -43,12 +42,14 @@ class TextClassifier:
         """Probabilities, float64 [n, classes], in the order of `classes_`.
 
         Args:
-          texts: any iterable of strings; mark-up is taken out as it was in training.
+          texts: any iterable of strings: a list, a generator, an array, a column of a table;
+            mark-up is taken out as it was in training.
 
         Raises:
-          InputError: a single string, or something in `texts` that is no string.
+          InputError: a single string, a whole table (a DataFrame, a dict), or something in `texts`
+            that is no string.
         """
-        parts = [self.classify(chunk)[0] for chunk in _chunks(texts)]
+        parts = [self.classify(chunk)[0] for chunk in self._chunks(texts)]
         return np.concatenate([np.zeros((0, len(self.classes_))), *parts])
 
     def predict_log_proba(self, texts: Iterable[str]) -> np.ndarray:
@@ -63,35 +64,14 @@ class TextClassifier:
         Reads 1,024 texts ahead and holds no more than these: `texts` may be a generator of any
         length.
         """
-        for chunk in _chunks(texts):
+        for chunk in self._chunks(texts):
             for row in self.classify(chunk)[0]:
                 yield str(self.classes_[row.argmax()]), row
+
+    def _chunks(self, texts: Iterable[str]) -> Iterator[list[str]]:
+        return chunks(texts, self.config.data.text_column)
 
     def classify(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities float64 [n, classes]; bool [n], texts that were cut or read in windows."""
         with self._lock:
             return self._classifier.serve(self._classifier.cleaned(texts))
-
-
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
-        raise InputError(
-            f"texts: found one {type(texts).__name__}, expected a list of texts, as in "
-            "predict([text])"
-        )
-    return _checked_chunks(texts)
-
-
-def _checked_chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    source, start = iter(texts), 0
-    while chunk := list(itertools.islice(source, CHUNK)):
-        for index, text in enumerate(chunk, start):
-            if not isinstance(text, str):
-                raise InputError(
-                    f"texts[{index}]: found {text!r} ({type(text).__name__}), expected a string"
-                )
-            if not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):
-                raise InputError(f"texts[{index}]: holds half of a surrogate pair")
-        # A NumPy array of strings holds a subclass that tokenizers do not take.
-        yield [str(text) for text in chunk]
-        start += len(chunk)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from jaxattn.console import say
 from jaxattn.errors import InputError
+from jaxattn.files import expanded
 from jaxattn.hub import EXAMPLES, TIMEOUT, is_refusal, meaning, silence
 from jaxattn.interop.folder import CONFIG, INDEX, WEIGHTS, read_document, weight_files
 from jaxattn.interop.hub_files import CONVERT, VOCABULARIES, tokenizer_files, weights_file
@@ -64,7 +65,7 @@ def fetched(source: str, revision: str = "", flag: str = "--input") -> Fetched:
       InputError: there is no such folder or model, it may not be read, cannot be imported, has no
         safetensors, or there is neither network nor a whole copy in the cache.
     """
-    folder = Path(source).expanduser()
+    folder = expanded(source)
     if folder.exists() or _is_path(source):
         if revision:
             raise InputError(

@@ -7,6 +7,7 @@ from jaxattn.console import say
 from jaxattn.errors import InputError
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
+from jaxattn.stages.moved import settle_moved
 from jaxattn.stages.origin import pinned, pretrained_config
 from jaxattn.stages.precision import settled
 from jaxattn.stages.start import is_published, started_from
@@ -31,6 +32,7 @@ def begun_or_new(
         return new()
     given = None if request.config is None else request.resolved(inherited())
     config = folder.continued_config(given)
+    settle_moved(folder, config)
     if folder.state == "finished":
         say(f"{folder.path} is finished already")
         return None

@@ -16,7 +16,9 @@ def run(request: Request) -> None:
     config = request.resolved(
         pretrained_config(request.runs, request.pretrain) if request.pretrain else None
     )
-    folder = RunFolder(request.runs, "pretrain", request.exp or config.data.name)
+    folder = RunFolder(
+        request.runs, "pretrain", request.exp_or(config.data.name, "data.name", what="report")
+    )
     report = survey(folder, config, request.pretrain)
     target = request.runs / "data" / folder.exp
     target.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ def run(request: Request) -> None:
         raise InputError(f"--output: {target}: the folder {target.parent} does not exist")
     exp = "" if request.run else request.needed("exp", "imdb_lsh")
     path = classifier_folder(request.runs, request.run, exp).absolute()
-    folder = RunFolder(path.parent.parent, "finetune", path.name)
+    folder = RunFolder(path.parent.parent, "finetune", path.name, "--run")
     classifier = load_classifier(folder, request.flagged_options(CHANGEABLE))
     about = write_export(target, folder, classifier)
     size = sum(file.stat().st_size for file in target.iterdir()) / 2**20

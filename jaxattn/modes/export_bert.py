@@ -5,6 +5,7 @@ from pathlib import Path
 from jaxattn.classifier.load import load_classifier
 from jaxattn.console import say
 from jaxattn.errors import InputError
+from jaxattn.files import expanded
 from jaxattn.interop.export import write_published
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
@@ -16,7 +17,7 @@ from jaxattn.stages.vocabulary import source_tokenizer
 
 def run(request: Request) -> None:
     """Writes --output: encoder and MLM head of --pretrain, or the classifier of --exp."""
-    target = Path(request.needed("output", "my-bert")).expanduser()
+    target = expanded(request.needed("output", "my-bert"))
     if bool(request.exp) == bool(request.pretrain):
         raise InputError(
             "--mode=export_bert takes --pretrain=<a pretraining or tapt/<exp>> or --exp=<a "

@@ -9,6 +9,7 @@ from jaxattn.stages.merged import merge
 def run(request: Request) -> None:
     """Writes runs/finetune/<exp>_merged/ (or --output=<name>): it predicts what <exp> does."""
     source = RunFolder(request.runs, "finetune", request.needed("exp", "imdb_lora"))
-    merged = RunFolder(request.runs, "finetune", request.output or f"{source.exp}_merged")
+    name = request.output or f"{source.exp}_merged"
+    merged = RunFolder(request.runs, "finetune", name, "--output")
     parameters = merge(source, merged)
     say(f"finished: {merged.path}: {parameters:,} parameters, those of {source.path}")

@@ -114,7 +114,7 @@ def subject_of(request: Request) -> Subject:
         raise InputError(f"--mode=plan --stage={kind} needs {wanted}")
     config = request.resolved(pretrained_config(request.runs, pretrain) if pretrain else None)
     file = next(arg for arg in request.config_args if arg.startswith("--config="))
-    name = request.exp or Path(file.partition("=")[2]).stem
+    name = request.exp_or(Path(file.partition("=")[2]).stem, "--config", what="plan")
     return Subject(RunFolder(request.runs, kind, name), settled(config), pretrain)
 
 

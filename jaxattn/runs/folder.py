@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from jaxattn.config import (
     to_plain,
     write_yaml,
 )
+from jaxattn.disk import disk_error, sentence
 from jaxattn.errors import InputError
 from jaxattn.files import entry, read_json, read_object, write_json, write_text
 from jaxattn.processes import live_process, this_process
@@ -31,6 +33,9 @@ from jaxattn.runs.results import Results
 from jaxattn.runs.values import text, whole
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
+
+NAMES = "a letter or digit, then up to 63 letters, digits, '_', '.', '-'"
+"""What `NAME` is, in words."""
 
 MERGED = "merged.json"
 """Says of a run that it was not trained but folded from another, which stands for both."""
@@ -42,6 +47,9 @@ MARKS = (
     *dict.fromkeys(kind.config_file for kind in KINDS.values()),
 )  # fmt: skip
 """A folder that holds one of these is a run."""
+
+DATA_PATH = "data.path"
+"""May change when a run goes on: the hash of the data tells whether they are the same."""
 
 _AUTO_LINE = re.compile(rf"^( +precision: ){AUTO_PRECISION}\b", re.MULTILINE)
 
@@ -65,7 +73,7 @@ def given_run(flag: str) -> "RunFolder":
             f"--run={flag}: not a run folder; expected runs/<kind>/<exp> with kind one of "
             f"{', '.join(KINDS)}"
         )
-    folder = RunFolder(path.parent.parent, path.parent.name, path.name)
+    folder = RunFolder(path.parent.parent, path.parent.name, path.name, "--run")
     folder.must_exist()
     merged = folder.path / MERGED
     if merged.exists():
@@ -88,13 +96,13 @@ class Status:
 class RunFolder:
     """runs/<kind>/<exp>/."""
 
-    def __init__(self, root: Path, kind: str, exp: str) -> None:
-        """Names a folder and touches nothing; `kind` is one of `KINDS`."""
+    def __init__(self, root: Path, kind: str, exp: str, named_by: str = "--exp") -> None:
+        """Names a folder and touches nothing; `kind` is one of `KINDS`.
+
+        `named_by`: the flag or option that gave the name, for the InputError where it can be none.
+        """
         if not NAME.fullmatch(exp):
-            raise InputError(
-                f"experiment name: found {exp!r}, allowed: a letter or digit, then up to 63 "
-                "letters, digits, '_', '.', '-'"
-            )
+            raise InputError(f"{named_by}: found {exp[:100]!r}, allowed: {NAMES}")
         self._name(root / kind / exp, kind, exp)
         self.runs = root
 
@@ -270,11 +278,15 @@ class RunFolder:
         return given
 
     def must_agree(self, begun_with: dict[str, Any], given: dict[str, Any]) -> None:
-        """Raises InputError naming the first of the flat options that would change the result."""
+        """Raises InputError naming the first of the flat options that would change the result.
+
+        Where the data lie is not one: `jaxattn.stages.moved` compares what is read.
+        """
         for name, value in given.items():
             # For a baseline its own section is no bookkeeping.
             own = name.partition(".")[0] == self.kind
             free = scope_of(name) & (Scope.BOOKKEEPING | Scope.EXACTNESS) and not own
+            free = free or name == DATA_PATH
             if not free and value != begun_with.get(name):
                 raise InputError(
                     f"{name}: found {value!r}, but {self.path} was begun with "
@@ -289,6 +301,15 @@ class RunFolder:
         there already is not written again: it may have comments.
         """
         self._was_drafted = self.drafted
+        is_new = not self.path.exists()
+        try:
+            self._begin(config, extra, environment)
+        except OSError:
+            if is_new:
+                shutil.rmtree(self.path, ignore_errors=True)
+            raise
+
+    def _begin(self, config: Config, extra: dict[str, Any], environment: dict[str, Any]) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         plain = to_plain(config)
         if not (self.path / "environment.json").exists():
@@ -348,13 +369,22 @@ class RunFolder:
             self.set_state("interrupted", "interrupted by the user")
             raise
         except BaseException as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            if "RESOURCE_EXHAUSTED" in reason or isinstance(error, MemoryError):
-                reason = f"out of memory: {reason}"
             state = "interrupted" if type(error).__name__ == "InterruptedRun" else "failed"
-            self.set_state(state, reason[:500])
+            self._end(state, _reason(error)[:500])
             raise
         self.set_state("finished")
+
+    def _end(self, state: str, reason: str) -> None:
+        """Writes status.json of a run that came to nothing, on a full disk too."""
+        try:
+            self.set_state(state, reason)
+        except OSError:
+            # The file that says "running" has a block of its own.
+            path = self.path / "status.json"
+            status = {ENTRY: FORMAT, "state": state, "reason": reason} | this_process()
+            with contextlib.suppress(OSError), open(path, "r+", encoding="utf-8") as file:
+                file.write(json.dumps(status, ensure_ascii=False) + "\n")
+                file.truncate()
 
     def _clear(self) -> None:
         """Takes the folder away, or everything that was added to a draft."""
@@ -366,6 +396,15 @@ class RunFolder:
                 shutil.rmtree(path)
             elif path != self.config_path:
                 path.unlink()
+
+
+def _reason(error: BaseException) -> str:
+    """Why a run failed, in one line."""
+    if isinstance(error, OSError) and disk_error(error) and (told := sentence(error)):
+        return told
+    reason = " ".join(str(error).split()) or type(error).__name__
+    of_memory = "RESOURCE_EXHAUSTED" in reason and disk_error(error) is None
+    return f"out of memory: {reason}" if of_memory or isinstance(error, MemoryError) else reason
 
 
 def _guessed_kind(folder: Path) -> str:

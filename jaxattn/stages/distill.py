@@ -186,6 +186,7 @@ def distill(
         evaluator=evaluator,
         tokenizer=tokenizer,
         data_hash=texts_hash(corpus.train, corpus.validation),
+        data_size={"training": len(corpus.train), "validation": len(corpus.validation)},
         origin=origin,
         base=Base(origin.pretrain, teacher, lambda trained, _: trained),
         saved=origin.saved,

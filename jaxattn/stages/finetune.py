@@ -119,6 +119,11 @@ def finetune(
         ),
         tokenizer=tokenizer,
         data_hash=data_hash(corpus),
+        data_size={
+            "training": len(train.texts),
+            "validation": len(corpus.validation.texts),
+            "test": len(corpus.test.texts),
+        },
         origin=origin,
         base=base,
         saved=origin.saved | {"label_names": list(corpus.label_names)},

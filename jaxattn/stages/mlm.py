@@ -120,6 +120,7 @@ def train_mlm(
         evaluator=evaluator,
         tokenizer=tokenizer,
         data_hash=texts_hash(corpus.train, corpus.validation),
+        data_size={"training": len(corpus.train), "validation": len(corpus.validation)},
         origin=start.origin if start else FROM_SCRATCH,
         saved=start.origin.saved if start else {},
     )

@@ -70,8 +70,8 @@ def source_of(runs: Path, pretrain: str) -> tuple[RunFolder, int | None]:
     kind, slash, exp = name.rpartition("/")
     if slash and kind not in ("pretrain", "tapt"):
         raise InputError(f"--pretrain={pretrain}: found {kind}/, allowed: <exp> or tapt/<exp>")
-    source = RunFolder(runs, kind or "pretrain", exp)
-    other = RunFolder(runs, "tapt", exp)
+    source = RunFolder(runs, kind or "pretrain", exp, "--pretrain")
+    other = RunFolder(runs, "tapt", exp, "--pretrain")
     if not slash and not source.config_path.exists() and other.config_path.exists():
         raise InputError(f"{source.path}: no such pretrain run; for {other.path} say tapt/{exp}")
     source.must_exist()

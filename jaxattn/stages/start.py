@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jaxattn.console import say
 from jaxattn.errors import InputError
+from jaxattn.files import expanded
 from jaxattn.interop.folder import CONFIG
 from jaxattn.interop.hub import Fetched, fetched
 from jaxattn.interop.published import read_published
@@ -36,7 +37,7 @@ def started_from(runs: Path, given: str, revision: str = "") -> str:
                 "the hub, as --pretrain=google-bert/bert-base-uncased"
             )
         return given
-    run = RunFolder.at(Path(given).expanduser())
+    run = RunFolder.at(expanded(given))
     if run.is_run:
         raise InputError(
             f"--pretrain={given}: the folder of a run; give its name, {called(run.kind, run.exp)}"
@@ -70,7 +71,7 @@ def imported_name(given: str, revision: str = "") -> str:
 
     The hub's owners are left out: what a run is from stands in its results.
     """
-    last = Path(given).expanduser().absolute().name
+    last = expanded(given).absolute().name
     name = re.sub(r"[^A-Za-z0-9_.-]", "-", f"{last}-{revision}" if revision else last)
     return name.lstrip("-._")[:64] or "encoder"
 

@@ -40,6 +40,7 @@ class Task:
       evaluator: of the validation split.
       tokenizer: of the run, kept in every checkpoint.
       data_hash: kept too; a run is not continued on other data.
+      data_size: texts of each split, to tell how other data differ.
       origin: the checkpoint it starts from.
       base: the parameters that are not trained; None: all are.
       saved: entries beside the saved options.
@@ -53,6 +54,7 @@ class Task:
     evaluator: Evaluator
     tokenizer: "Tokenizer"
     data_hash: str
+    data_size: Mapping[str, int]
     origin: Origin = FROM_SCRATCH
     base: Base | None = None
     saved: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -69,6 +71,7 @@ class Task:
             "config": flatten(to_plain(config)),
             "tokenizer": self.tokenizer.to_str(),
             "data_hash": self.data_hash,
+            "data_size": dict(self.data_size),
         } | ({} if self.base is None else self.base.document())
 
 

@@ -1,5 +1,6 @@
 """What pretraining, TAPT and fine-tuning share: from a task to a finished run."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from jaxattn.runs.publish import write_results
 from jaxattn.runs.results import Cost, Results, Stage, tree
 from jaxattn.stages import machine
 from jaxattn.stages.batches import program_steps, total_steps
+from jaxattn.stages.moved import is_moved, refuse_other_data
 from jaxattn.stages.task import Outcome, Task
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.job import InterruptedRun, Job, Tally
@@ -45,6 +47,11 @@ def run_stage(
     `stop_after`: see `train`.
     """
     about = machine.describe(config)
+    if is_moved(folder, config):
+        # Before the new place is saved: it may hold other data.
+        checkpoints = Checkpoints(folder.path / "checkpoints", config.checkpoint.keep)
+        if latest := checkpoints.latest():
+            refuse_other_data(folder, config, checkpoints.document(latest), task.document(config))
     folder.begin(config, dict(task.saved), {**about, **task.environment})
     with folder.running():
         save_tokenizer(task.tokenizer, folder.path / "tokenizer.json")
@@ -118,7 +125,7 @@ def train(
     state = place(mesh, state)
     checkpoints = Checkpoints(folder.path / "checkpoints", config.checkpoint.keep)
     document = task.document(config)
-    state, tally = _resumed(folder, checkpoints, document, state)
+    state, tally = _resumed(folder, config, checkpoints, document, state)
     if done := int(state.step):
         say(f"{stage}: resuming after step {done} of {steps}")
         if draw is not None:
@@ -173,7 +180,9 @@ def train(
         if stop_after is not None:
             raise InterruptedRun(f"stopped after step {int(state.step)}, as asked")
     except BaseException as error:
-        run_log.event("stopped", reason=str(error))
+        with contextlib.suppress(OSError):
+            # Perhaps the disk is full; why the run failed is what has to be told.
+            run_log.event("stopped", reason=str(error))
         run_log.close(exit_code=1)
         raise
     cost = _cost(tally, tally.stopped_step or steps, plan.steps_per_epoch)
@@ -188,7 +197,11 @@ def train(
 
 
 def _resumed(
-    folder: RunFolder, checkpoints: Checkpoints, document: dict[str, Any], state: TrainState
+    folder: RunFolder,
+    config: Config,
+    checkpoints: Checkpoints,
+    document: dict[str, Any],
+    state: TrainState,
 ) -> tuple[TrainState, Tally]:
     """State and tally of the latest checkpoint, or the first ones.
 
@@ -199,8 +212,7 @@ def _resumed(
     if latest is None:
         return state, Tally()
     saved = checkpoints.document(latest)
-    if saved["data_hash"] != document["data_hash"]:
-        raise InputError(f"{folder.path}: the data have changed since the run was begun")
+    refuse_other_data(folder, config, saved, document)
     # What was saved before an option existed has its default.
     folder.must_agree(flatten(to_plain(from_saved(saved["config"]))), document["config"])
     if any(saved[name] != document[name] for name in document if name.startswith("base")):

@@ -11,6 +11,7 @@ from jaxattn.errors import InputError
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import KINDS, called
+from jaxattn.stages.moved import settle_moved
 from jaxattn.stages.origin import pretrained_config
 from jaxattn.sweeps.grid import SEED, Cell, expand
 from jaxattn.sweeps.recipe import require_same_start
@@ -30,7 +31,7 @@ def read_sweep(request: Request) -> "Cells":
         raise InputError(
             f"--config={file}: defines no function get_sweep, which says what the grid is"
         )
-    name = request.exp_or(Path(file).stem)
+    name = request.exp_or(Path(file).stem, "--config", what="sweep")
     try:
         return Cells(request, name, expand(name, groups))
     except InputError as error:
@@ -202,7 +203,7 @@ class Cells:
         config, folder = self.config(cell), self.folder(cell)
         if not folder.begun:
             return
-        folder.continued_config(config)
+        settle_moved(folder, folder.continued_config(config))
         start = self.start(cell)
         if not start:
             return

@@ -12,12 +12,13 @@ from pathlib import Path
 from jaxattn.config import LogConfig
 from jaxattn.console import say
 from jaxattn.errors import InputError
+from jaxattn.processes import STOPPING, is_ignored
 from jaxattn.report.compare import compare
 from jaxattn.runs.folder import NAME, RESULTS_TABLE
 from jaxattn.runs.kinds import KINDS
 from jaxattn.sweeps.local import COMMAND
 
-STOPPED = {130: 130, -signal.SIGINT: 130, 143: 143, -signal.SIGTERM: 143}
+STOPPED = {code: 128 + number for number in STOPPING for code in (128 + number, -number)}
 """How a stage ends that was asked to stop -> how the whole ends then."""
 
 Call = tuple[str, ...]
@@ -78,7 +79,8 @@ def _process(flags: list[str]) -> int:
     process = subprocess.Popen([*COMMAND, *flags])
     previous = {
         number: signal.signal(number, lambda n, _: process.send_signal(n))
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in STOPPING
+        if not is_ignored(number)
     }
     try:
         return process.wait()

@@ -8,21 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxattn.config import Config, DataConfig, binding_options
+from jaxattn.config import Config, binding_options
 from jaxattn.config.flags import config_dict
 from jaxattn.console import say
-from jaxattn.data.corpora.splits import (
-    data_hash,
-    load_labelled,
-    load_task_texts,
-    load_texts,
-    texts_hash,
-)
 from jaxattn.errors import InputError
 from jaxattn.files import write_json
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import SCRATCH, called
+from jaxattn.stages.moved import hash_of_data
 from jaxattn.stages.origin import pretrained_config, reference, source_of
 from jaxattn.sweeps.chain import Call, pretrain_of_call, run_stages
 
@@ -139,15 +133,6 @@ def require_same_start(folder: RunFolder, source: str) -> None:
         raise InputError(
             f"{folder.path} was begun from other parameters than {before.path} has now; {ANEW}"
         )
-
-
-@functools.cache
-def hash_of_data(kind: str, data: DataConfig) -> str:
-    """`data_hash` of results.json as a run of this kind would record it now."""
-    if kind == "finetune":
-        return data_hash(load_labelled(data))
-    corpus = load_task_texts(data) if kind == "tapt" else load_texts(data)
-    return texts_hash(corpus.train, corpus.validation)
 
 
 def stage_summary(folder: RunFolder) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def calls_of(request: Request, config: Config, exp: str) -> list[Call]:
 def run_study(request: Request) -> int:
     """Runs what is missing of a study, then compares all runs under --runs; its exit code."""
     config = request.resolved()
-    exp = request.exp_or(config.data.name)
+    exp = request.exp_or(config.data.name, "data.name", what="study")
     calls = calls_of(request, config, exp)
     # The study chooses the attention, which later stages inherit, and the kinds of baseline.
     chosen = ("--config.attention.type", "--config.baseline.kind")

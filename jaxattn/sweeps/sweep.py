@@ -1,7 +1,6 @@
 """A grid of runs, side by side, started again where it stopped."""
 
 import os
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,7 +75,7 @@ def run_sweep(cells: Cells) -> int:
 
     with (
         _starter(cells) as start,
-        stop_requests(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received,
+        stop_requests() as received,
         View(cells, states) as view,
     ):
         run_cells(

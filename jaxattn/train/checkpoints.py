@@ -9,6 +9,7 @@ passed over.
 
 import hashlib
 import json
+import logging
 import shutil
 import warnings
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
+from jaxattn.disk import naming
 from jaxattn.errors import InputError
 from jaxattn.files import read_object, write_json
 from jaxattn.ops.trees import Params
@@ -27,6 +29,11 @@ from jaxattn.runs.formats import ENTRY, FORMAT, check_format
 MANIFEST = "manifest.json"
 
 EVAL_PARAMS = "eval_params"
+
+# A thread of Orbax that fails says so with a traceback; the error itself comes to who waits for it.
+logging.getLogger("absl").addFilter(
+    lambda record: "_SignalingThread.run() raised" not in str(record.msg)
+)
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -76,8 +83,16 @@ class Checkpoints:
         shutil.rmtree(path, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         saved = {"state": state} | ({} if eval_params is None else {EVAL_PARAMS: eval_params})
-        ocp.save_checkpointables(path, saved, custom_metadata={"document": json.dumps(document)})
-        write_json(path / MANIFEST, {ENTRY: FORMAT} | _digests(path))
+        about = {"document": json.dumps(document)}
+        try:
+            with naming(path):
+                ocp.save_checkpointables(path, saved, custom_metadata=about)
+            write_json(path / MANIFEST, {ENTRY: FORMAT} | _digests(path))
+        except BaseException:
+            # What there is of it fills the disk, and why the run failed has to be written yet.
+            for part in self.folder.glob(f"{path.name}*"):
+                shutil.rmtree(part, ignore_errors=True)
+            raise
         kept = {*self.steps()[-self.keep :], step, best_step}
         for other in self.folder.iterdir():
             if other.is_dir() and other not in {self._path(s) for s in kept if s is not None}:

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from jaxattn.config import LogConfig
 from jaxattn.console import say
+from jaxattn.disk import naming
 from jaxattn.files import write_text
 from jaxattn.runs.tracking import trackers
 
@@ -58,16 +59,19 @@ class RunLog:
         """Appends a row; absent or None values are empty cells."""
         row: dict[str, Any] = {"step": step, "epoch": repr(epoch), "split": split}
         row |= {name: repr(value) for name, value in values.items() if value is not None}
-        with open(self._metrics, "a", newline="", encoding="utf-8") as file:
+        with (
+            naming(self._metrics),
+            open(self._metrics, "a", newline="", encoding="utf-8") as file,
+        ):
             csv.DictWriter(file, COLUMNS, lineterminator="\n", restval="").writerow(row)
-        named = {f"{split}/{name}": value for name, value in values.items()}
+        tracked = {f"{split}/{name}": value for name, value in values.items()}
         for tracker in self._trackers:
-            tracker.log(step, named | {"epoch": epoch})
+            tracker.log(step, tracked | {"epoch": epoch})
 
     def event(self, event: str, **values: Any) -> None:
         """Appends a line to events.jsonl; `time` is in seconds since 1970."""
         line = json.dumps({"time": round(time.time(), 3), "event": event, **values})
-        with open(self._events, "a", encoding="utf-8") as file:
+        with naming(self._events), open(self._events, "a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     def close(self, exit_code: int = 0) -> None:

@@ -153,7 +153,7 @@ def fit(
 
     Raises:
       NonFiniteError: a NaN or infinite loss or gradient; that state is never saved.
-      InterruptedRun: SIGINT or SIGTERM arrived; the state was saved first.
+      InterruptedRun: SIGINT, SIGTERM or SIGHUP arrived; the state was saved first.
     """
     loop = _Loop(job, tally, run_log, logging.every_steps, checkpoints, saving)
     start = int(state.step)

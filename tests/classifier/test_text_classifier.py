@@ -8,6 +8,8 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pandas as pd
+import pyarrow
 import pytest
 
 import jaxattn
@@ -102,6 +104,15 @@ def test_a_stream_is_read_no_further_than_it_must(model: TextClassifier) -> None
         (b"one", "found one bytes"),
         (3, "found one int"),
         ({"a": "b"}, "found one dict"),
+        ({"text": ["b"], "id": [1]}, r"found a dict with the columns 'text', 'id', .*\['text'\]\)"),
+        (pd.DataFrame({"text": ["a"], "n": [1]}), r"a DataFrame .* predict\(texts\['text'\]\)$"),
+        (pd.DataFrame({"body": ["a"]}), r"columns 'body', .* predict\(texts\['body'\]\)$"),
+        (pd.DataFrame({"a": ["a"], "b": ["b"]}), r"predict\(texts\[<column>\]\)$"),
+        (pyarrow.table({"text": ["a"], "n": [1]}), r"a Table .* predict\(texts\['text'\]\)$"),
+        (pd.Series(["a", None], dtype=object), r"texts\[1\]: found None"),
+        (np.array("a"), "found one ndarray"),
+        (np.array([["a"], ["b"]]), r"of 2 dimensions, expected one; texts\[:, 0\]"),
+        ([["x" * 1000] * 1000], r"texts\[0\]: found \['x.{1,200}expected a string$"),
         (["a", 3], r"texts\[1\]: found 3 \(int\)"),
         ([None], r"texts\[0\]: found None"),
         (["\ud800"], "half of a surrogate"),
@@ -113,6 +124,28 @@ def test_what_is_no_list_of_texts_is_refused(
     for call in (model.predict, model.predict_proba, lambda x: list(model.predict_stream(x))):
         with pytest.raises(InputError, match=words):
             call(texts)
+
+
+def test_texts_may_be_any_column_or_sequence(model: TextClassifier) -> None:
+    expected = model.predict_proba(TEXTS)
+    for texts in (
+        tuple(TEXTS),
+        (text for text in TEXTS),
+        np.array(TEXTS, object),
+        pd.Series(TEXTS, index=range(5, 11)),
+        pd.DataFrame({"text": TEXTS})["text"],
+        pyarrow.array(TEXTS),
+        pyarrow.table({"text": TEXTS})["text"],
+        dict.fromkeys(TEXTS).keys(),
+    ):
+        np.testing.assert_array_equal(model.predict_proba(texts), expected)
+
+
+def test_a_table_of_two_columns_of_texts() -> None:
+    model = classifier("sdpa", **{"data.text_column": "title+body"})
+    words = r"""predict\(texts\['title'\] \+ " " \+ texts\['body'\]\)$"""
+    with pytest.raises(InputError, match=words):
+        model.predict(pd.DataFrame({"title": ["a"], "body": ["b"]}))
 
 
 def test_windows_average_what_a_long_text_says(model: TextClassifier) -> None:
@@ -144,6 +177,13 @@ import numpy as np
 spec = importlib.util.spec_from_file_location("classify", sys.argv[1])
 classify = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(classify)
+for table in ("one text", {"text": ["a"]}, type("Table", (), {"columns": ["text"]})()):
+    try:
+        classify.read(table)
+    except TypeError as error:
+        assert "expected a list of texts" in str(error)
+    else:
+        raise AssertionError(table)
 ids, mask = classify.read(json.loads(sys.argv[2]))
 found = classify.probabilities(ids, mask)
 one = classify.probabilities(ids[:1, :30], mask[:1, :30])

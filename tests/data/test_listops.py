@@ -109,7 +109,8 @@ def test_the_corpus_and_its_cache(tmp_path, monkeypatch):
 def test_without_a_cache_the_rows_are_the_same(tmp_path, monkeypatch):
     (tmp_path / "jaxattn").write_text("a file where the folder should be")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    found = load_labelled(DataConfig(name="listops", max_examples=60))
+    with pytest.warns(UserWarning, match="cannot be written to"):
+        found = load_labelled(DataConfig(name="listops", max_examples=60))
     assert list(found.test.texts) == in_memory("test", 60).texts
 
 

@@ -1,7 +1,6 @@
 """Source files of installed packages, found and parsed without importing anything."""
 
 import ast
-import contextlib
 import gc
 import hashlib
 import importlib.machinery
@@ -10,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from jaxattn.files import write_text
+from jaxattn.files import warn_nothing_kept, write_text
 
 SPLITS = ("train", "validation", "test")
 
@@ -70,9 +69,11 @@ def documents(
     except (OSError, ValueError, TypeError):
         found = _read_all(sources, read)
     # A home that cannot be written to costs time on every start, nothing else.
-    with contextlib.suppress(OSError):
+    try:
         cache.mkdir(parents=True, exist_ok=True)
         write_text(kept, json.dumps(found))
+    except OSError as error:
+        warn_nothing_kept(cache, error)
     return found
 
 

@@ -8,12 +8,12 @@ import dataclasses
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 
 from jaxattn.config import DataConfig
 from jaxattn.data.corpora.known import CORPORA
 from jaxattn.data.corpora.layout import Layout, find_layout
 from jaxattn.errors import InputError, listed
+from jaxattn.files import expanded
 
 SHORTEST_WITH_LSH = 128
 """Shorter texts fit one or two chunks of LSH, which is exact attention at more cost there."""
@@ -49,7 +49,7 @@ def look_at(place: str, given: Mapping[str, str], *, labelled: bool) -> Own:
     Raises:
       InputError: nothing is there, or what the columns are is uncertain.
     """
-    path = Path(place).expanduser()
+    path = expanded(place)
     if not path.exists():
         if re.fullmatch(r"[\w.-]+/[\w.-]+", place) and not path.suffix:
             options = {"data.name": _name(place.split("/")[1]), "data.hub": place}

@@ -39,7 +39,7 @@ from jaxattn.data.read.text_files import (
     without_ending,
 )
 from jaxattn.errors import InputError, did_you_mean, listed
-from jaxattn.files import default_cache
+from jaxattn.files import default_cache, expanded, warn_nothing_kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +125,7 @@ def open_source(data: DataConfig) -> Source:
         InputError: there is no such file, format, data set or built-in corpus.
     """
     if data.path:
-        path = Path(data.path).expanduser()
+        path = expanded(data.path)
         if path.is_dir():
             return _folder(path, data)
         if not path.exists():
@@ -165,11 +165,15 @@ def _listops(data: DataConfig) -> Source:
         if split not in listops.SIZES:
             return None
         count = listops.size_of(split, data.max_examples)
+        cache = default_cache()
         try:
-            rows = read_file(listops.listops_file(split, count, default_cache()), data)
-        except OSError:
+            file = None if cache is None else listops.listops_file(split, count, cache)
+        except OSError as error:
+            assert cache is not None
             # A home that cannot be written to costs time on every start, nothing else.
-            rows = listops.in_memory(split, count)
+            warn_nothing_kept(cache, error)
+            file = None
+        rows = listops.in_memory(split, count) if file is None else read_file(file, data)
         # A small sample may lack a value.
         return dataclasses.replace(rows, class_names=listops.WORDS[:10])
 

@@ -5,6 +5,7 @@ tokenizer: equal texts are tokenised once, whatever run reads them, and other on
 """
 
 import hashlib
+import io
 import json
 import multiprocessing
 import os
@@ -25,7 +26,7 @@ from jaxattn.console import say
 from jaxattn.data.texts import Texts
 from jaxattn.data.tokens.arrays import TokenArray
 from jaxattn.data.tokens.fast import TextEncoder, encode_here, prepare
-from jaxattn.files import default_cache, whole
+from jaxattn.files import default_cache, warn_nothing_kept, whole
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -54,15 +55,25 @@ def tokenised(tokenizer: "Tokenizer", texts: Sequence[str], cache: Path | None) 
     """
     kept = Texts.of(texts)
     if cache is None or kept.byte_lengths.sum() < _WORTH_CACHING:
-        with tempfile.TemporaryFile() as file:
-            return _written(tokenizer, kept, file)
+        return _unkept(tokenizer, kept)
     folder = cache / "tokens" / _name(tokenizer, kept)
     found = _read(folder)
     if found is None:
-        _write(tokenizer, kept, folder)
+        try:
+            _write(tokenizer, kept, folder)
+        except OSError as error:
+            warn_nothing_kept(cache, error)
         found = _read(folder)
-        assert found is not None
-    return found
+    return _unkept(tokenizer, kept) if found is None else found
+
+
+def _unkept(tokenizer: "Tokenizer", texts: Texts) -> TokenArray:
+    """Ids in a file without a name; in memory where there is no room for one."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            return _written(tokenizer, texts, file)
+    except OSError:
+        return _written(tokenizer, texts, io.BytesIO())
 
 
 def chunks(texts: Sequence[str]) -> Iterator[list[str]]:
@@ -91,7 +102,7 @@ def _name(tokenizer: "Tokenizer", texts: Texts) -> str:
 def _read(folder: Path) -> TokenArray | None:
     """What was kept there; None where nothing is, or where it has been damaged."""
     try:
-        told = json.loads((folder / "meta.json").read_text())
+        told = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         # As a plain array, whose parts are made in a fraction of the time; it is mapped as before.
         mapped = np.memmap(folder / "ids.bin", told["dtype"], "r", shape=tuple(told["ids"]))
         ids = np.asarray(mapped)
@@ -120,7 +131,7 @@ def _write(tokenizer: "Tokenizer", texts: Texts, folder: Path) -> None:
             tokens.offsets.tofile(temporary / "offsets.bin")
             told = {"dtype": str(tokens.ids.dtype), "ids": tokens.ids.shape}
             told["sha256"] = _digest(tokens.ids, tokens.offsets)
-            (temporary / "meta.json").write_text(json.dumps(told))
+            (temporary / "meta.json").write_text(json.dumps(told), encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
     except OSError:
         # Another run may have written the same meanwhile: either will do.
@@ -144,9 +155,13 @@ def _written(tokenizer: "Tokenizer", texts: Texts, file: IO[bytes]) -> TokenArra
             said, rate = now, done / 1e6 / (now - began)
             say(f"tokenising: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB, {rate:.1f} MB/s")
     file.flush()
-    # An empty file cannot be mapped.
-    mapped = np.memmap(file, dtype, "r", shape=(ends[-1],)) if ends[-1] else np.zeros(0, dtype)
-    ids = np.asarray(mapped)
+    ids: np.ndarray
+    if isinstance(file, io.BytesIO):
+        ids = np.frombuffer(file.getbuffer(), dtype)
+    else:
+        # An empty file cannot be mapped.
+        mapped = np.memmap(file, dtype, "r", shape=(ends[-1],)) if ends[-1] else np.zeros(0, dtype)
+        ids = np.asarray(mapped)
     return TokenArray(ids, np.array(ends, np.int64))
 
 
