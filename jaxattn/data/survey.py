@@ -1,6 +1,7 @@
 """What a corpus is like: lengths in tokens, classes, and texts that occur more than once."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,20 @@ def duplicates(splits: dict[str, Sequence[str]]) -> list[dict[str, Any]]:
 def _keys(texts: Sequence[str], kind: str) -> np.ndarray:
     # 64 bits: among a million texts two different ones are taken for equal once in 30 million.
     return text_keys(texts if kind == "exact" else map(normalised, texts), 0, "duplicates")
+
+
+_MARKUP = re.compile(
+    r"<br\s*/?>|</?(?:p|div|span|a|b|i|em|strong|ul|ol|li|table|td|tr|h[1-6])\b[^<>]*>"
+    r"|&(?:[a-z]{2,8}|#\d{2,5}|#x[0-9a-f]{2,5});|(?<![\w&])#\d{2,4};",
+    re.IGNORECASE,
+)
+"""Tags and entities of HTML, also those that lost their ampersand as in AG News ("#39;")."""
+
+
+def markup(texts: Sequence[str]) -> tuple[float, str]:
+    """The share of the texts with mark-up in them, and the first that was found; "" if none."""
+    found = [match.group() for match in map(_MARKUP.search, texts) if match is not None]
+    return len(found) / max(len(texts), 1), found[0][:40] if found else ""
 
 
 def contradictions(texts: Sequence[str], labels: np.ndarray) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxattn.config import Config, flatten, to_plain
 from jaxattn.data.corpora.class_checks import class_warnings, order_warnings
 from jaxattn.data.corpora.splits import LabelledCorpus, load_labelled, load_texts
-from jaxattn.data.survey import Lengths, contradictions, duplicates, measure_lengths
+from jaxattn.data.survey import Lengths, contradictions, duplicates, markup, measure_lengths
 from jaxattn.data.tokens.encode import UNKNOWN_LIMIT
 from jaxattn.errors import InputError
 from jaxattn.plan.batches import BatchShown, batches_of_pieces, batches_of_texts
@@ -34,6 +34,8 @@ MLM_TEXTS = 200
 """Texts of which batches of pieces are shown."""
 
 TRUNCATION_LIMIT = 0.2
+
+MARKUP_LIMIT = 0.01
 
 
 SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
@@ -116,7 +118,7 @@ def survey(folder: RunFolder, config: Config, pretrain: str) -> Survey:
         "batches_of_sample": labelled is None or len(samples[first]) < len(splits[first]),
         "warnings": problems,
     }
-    report["warnings"] = problems + _warnings(report)
+    report["warnings"] = problems + _warnings(report) + _markup_warnings(samples[first], first)
     if labelled is not None:
         report["warnings"] += [*class_warnings(labelled), *order_warnings(labelled.train)]
     return report
@@ -193,6 +195,15 @@ def _count(texts: Sequence[str], characters: int) -> int:
     """So many texts hold about so many characters, judged by some of them."""
     some = spread(texts, 200)
     return max(1, round(characters / max(1.0, sum(map(len, some)) / len(some))))
+
+
+def _markup_warnings(texts: Sequence[str], split: str) -> list[str]:
+    share, example = markup(texts)
+    if share <= MARKUP_LIMIT:
+        return []
+    # What lost its ampersand is no entity to a browser.
+    mend = "" if example.startswith("#") else "; data.clean=html takes it out"
+    return [f"{share:.0%} of the {split} texts hold mark-up, as {example!r}{mend}"]
 
 
 def _warnings(report: Survey) -> list[str]:

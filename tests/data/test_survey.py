@@ -3,7 +3,14 @@
 import numpy as np
 
 from jaxattn.config import TokenizerConfig
-from jaxattn.data.survey import Lengths, contradictions, duplicates, measure_lengths, normalised
+from jaxattn.data.survey import (
+    Lengths,
+    contradictions,
+    duplicates,
+    markup,
+    measure_lengths,
+    normalised,
+)
 from jaxattn.data.tokens.wordpiece import train_wordpiece
 
 
@@ -44,3 +51,11 @@ def test_duplicates_by_hand():
 def test_contradictions_are_texts_with_two_labels():
     texts = ["a", "b", "a", "b", "c", "c", "c"]
     assert contradictions(texts, np.array([0, 1, 1, 1, 0, 1, 2], np.int32)) == 2
+
+
+def test_mark_up_that_was_left_in_is_found() -> None:
+    assert markup(["it&#39;s", "a < b and c > d", "AT&T; #1; issue #12, C#", "plain"]) == (
+        0.25, "&#39;"
+    )  # fmt: skip
+    assert markup(["so #39;it is", "<br />", "<div class='x'>y</div>", "&quot;"])[0] == 1.0
+    assert markup([]) == (0.0, "")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Set
 import numpy as np
 
 from jaxattn.config import DataConfig
-from jaxattn.data.read.rows import Label, Rows, as_integer
+from jaxattn.data.read.rows import Label, Rows, as_integer, logger
 from jaxattn.errors import InputError, did_you_mean, listed, quoted
 
 _SHOWN = 20
@@ -34,8 +34,8 @@ class Classes:
         """The classes of the labelled training rows.
 
         With `data.label_names` (or names the hub knows), integer labels are positions in them,
-        counted from `data.first_label`, and string labels are members. Without, integers and
-        strings become classes in sorted order.
+        counted from `data.first_label`, and string labels are members; names of which no label is
+        one are not used. Without, integers and strings become classes in sorted order.
 
         Raises:
             InputError: there is only one class.
@@ -48,6 +48,13 @@ class Classes:
                 f"data.label_column: all {len(train)} training labels in {data.label_column!r} are "
                 f"{quoted(found[0])}; a classifier needs two classes or more"
             )
+        if names and not integers and not set(found) & set(names):
+            # Of the corpus whose settings were taken for a file of one's own, most likely.
+            logger.warning(
+                "%s: the labels are %s, none of data.label_names (%s); these are not used",
+                train.place(0), listed(found, 5), listed(names, 5),
+            )  # fmt: skip
+            names = ()
         values: list[Label] = list(found)
         if names:
             values = _positions(names, data.first_label) if integers else list(names)
