@@ -24,10 +24,10 @@ from jaxattn.train.checkpoints import Checkpoints
 Options = Mapping[str, Any]
 """Options that are changed: dotted name -> value; the others are as they were saved."""
 
-CHANGEABLE = (
-    "predict.long", "predict.overlap", "data.text_column", "data.separator", "data.quotes",
-    "data.header", "data.encoding",
-)  # fmt: skip
+FORM = ("data.separator", "data.quotes", "data.header", "data.encoding")
+"""Options that say how a file is written, which another one need not be."""
+
+CHANGEABLE = ("predict.long", "predict.overlap", "data.text_column", *FORM)
 """Options that can be changed when texts are labelled; all others are the run's."""
 
 

@@ -7,7 +7,7 @@ from jaxattn.classifier.evaluation import (
     evaluate_splits,
     evaluate_texts,
 )
-from jaxattn.classifier.load import load_classifier
+from jaxattn.classifier.load import FORM, load_classifier
 from jaxattn.config import Config
 from jaxattn.console import print_table
 from jaxattn.errors import InputError
@@ -16,7 +16,10 @@ from jaxattn.runs.folder import RunFolder
 
 READING = ("predict.long", "predict.overlap")
 
-OPTIONS = (*READING, "data.path", "data.text_column", "data.label_column")
+OPTIONS = (
+    *READING, "data.path", "data.text_column", "data.label_column", "data.no_label",
+    "data.first_label", *FORM,
+)  # fmt: skip
 """That flags can change where there is no --config=<file>."""
 
 METRICS = ("accuracy", "macro_f1", "weighted_f1", "auroc", "loss")

@@ -104,7 +104,7 @@ def test_a_column_that_is_not_there_is_told(tmp_path, origin):
 
 def test_a_group_must_be_a_value(tmp_path):
     (tmp_path / "train.jsonl").write_text('{"text": "a", "g": [1]}')
-    with pytest.raises(InputError, match=r"train.jsonl line 1: 'g' is \[1\] \(list\)"):
+    with pytest.raises(InputError, match=r"train.jsonl line 1: 'g' is \[1\] \(a list of 1\)"):
         open_source(DataConfig("mine", str(tmp_path), group_column="g")).read("train", ())
 
 

@@ -62,6 +62,7 @@ def test_nothing_changes_where_each_class_has_one_spelling() -> None:
         ([0, 1], ["False", "true"], [0, 1]),
         ([True, False], [1, 0], [1, 0]),
         (["true", "false"], [True, False], [1, 0]),
+        (["True", "False"], ["1", "0"], [1, 0]),
     ],
 )
 def test_another_file_may_spell_them_otherwise(
@@ -73,6 +74,18 @@ def test_another_file_may_spell_them_otherwise(
     assert corpus.test.labels.tolist() == expected
     found = load_labelled_file(tmp_path / "test.jsonl", DataConfig("mine"), corpus.label_names)
     assert found.labels.tolist() == expected
+
+
+def test_names_that_turn_truth_around(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", [0, 1] * 20)
+    write(tmp_path / "test.jsonl", ["true", "false"])
+    corpus = load(tmp_path, label_names=("True", "False"))
+    assert corpus.test.labels.tolist() == [0, 1]
+    write(tmp_path / "numbers.jsonl", [0, 1])
+    numbers = tmp_path / "numbers.jsonl"
+    assert load_labelled_file(numbers, DataConfig("mine"), ("True", "False")).labels.tolist() == [
+        0, 1,
+    ]  # fmt: skip
 
 
 def test_minus_one_is_a_class(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -68,6 +68,8 @@ def test_what_is_the_training_split_without_its_name(tmp_path: Path) -> None:
     assert sizes(load(tmp_path / "one", train_split="reviews")) == [90, 10, 20]
     with pytest.raises(InputError, match="no split 'absent'"):
         load(tmp_path / "one", train_split="absent")
+    write(tmp_path / "names" / "testimonials.csv", csv(100))
+    assert sizes(load(tmp_path / "names")) == [82, 8, 10]
     # One table in two formats is read once.
     write(tmp_path / "two" / "reviews.csv", csv(100))
     parquet(tmp_path / "two" / "reviews.parquet", 50)

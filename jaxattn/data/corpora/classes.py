@@ -71,11 +71,9 @@ class Classes:
         """
         integers = bool(labels) and all(as_integer(label) is not None for label in set(labels))
         values: list[Label] = list(names)
-        if integers and not _truth(set(names)):
+        if integers:
             own = [as_integer(name) for name in names]
             values = _positions(names, first) if None in own else list(own)
-        else:
-            integers = False
         return cls(names, {value: i for i, value in enumerate(values)}, integers)
 
     def indices(self, rows: Rows) -> np.ndarray:
@@ -103,6 +101,10 @@ class Classes:
         return np.array([numbers[label] for label in rows.labels], np.int32)
 
     def _number(self, label: Label) -> int | None:
+        # Names that are "True" and "False" in this order number the words so, too.
+        word = str(label).lower()
+        if word in _WORDS and _truth(set(self.names)):
+            return [name.lower() for name in self.names].index(word)
         spellings = _spellings(label, self.integers, truth=_truth(set(self.number)))
         return next((self.number[one] for one in spellings if one in self.number), None)
 

@@ -67,8 +67,11 @@ def _patterns(split: str, synonyms: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield name, name
         yield name, rf"{name}[_.-].*"
         yield name, rf"(.*[_.-])?{name}([_.-].*)?"
-        # "training" is taken for `train`, but "valuable" and "devices" are no validation split.
-        if name == re.escape(split.lower()) and split not in VALIDATION_NAMES:
+        # "training" is taken for `train`, but "valuable" and "devices" are no validation split,
+        # and "testimonials" are no test split.
+        if name == "test":
+            yield name, rf"{name}(ing|s)?\d*([_.-].*)?"
+        elif name == re.escape(split.lower()) and split not in VALIDATION_NAMES:
             yield name, rf"{name}.*"
 
 

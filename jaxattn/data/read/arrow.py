@@ -21,7 +21,7 @@ def parquet_table(file: Path) -> Table:
     try:
         parquet = pyarrow.parquet.ParquetFile(file)
     except pyarrow.ArrowInvalid as error:
-        raise InputError(f"{file} is no Parquet file: {error}") from None
+        raise InputError(f"{file} is no Parquet file: {error}; fetch or write it again") from None
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"cannot read {file}: {error}") from None
 
@@ -46,7 +46,7 @@ def arrow_table(file: Path) -> Table:
             reader = pyarrow.ipc.open_file(source)
             parts = map(reader.get_batch, range(reader.num_record_batches))
     except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{file} is no Arrow file: {error}") from None
+        raise InputError(f"{file} is no Arrow file: {error}; fetch or write it again") from None
 
     def batches(columns: Sequence[str]) -> "Iterator[pyarrow.RecordBatch]":
         with source:

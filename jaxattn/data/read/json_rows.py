@@ -62,6 +62,9 @@ def _is_one_piece(head: Sequence[str], ending: str) -> bool:
     """Whether a file that begins with these lines is one piece of JSON, not a piece a line."""
     if not head or head[0].lstrip()[:1] not in ("[", "{"):
         return False
+    array = head[0].lstrip().startswith("[")
+    if array and len(head) == 1:
+        return True
     try:
         value = json.loads(head[0])
     except json.JSONDecodeError as problem:
@@ -69,11 +72,11 @@ def _is_one_piece(head: Sequence[str], ending: str) -> bool:
         goes_on = problem.pos >= len(head[0].rstrip())
         opens = head[0].rstrip()[-1] in "[{,:"
         next_row = len(head) > 1 and head[1].lstrip().startswith("{") and not opens
-        return goes_on and not next_row and (opens or ending == ".json")
+        return goes_on and (array or (not next_row and (opens or ending == ".json")))
     except (ValueError, RecursionError):
         return False
-    # Alone in its file it may hold the rows; an array beside other lines is a bad row.
-    return len(head) == 1 and (isinstance(value, list) or _rows_inside(value) is not None)
+    # Alone in its file it may hold the rows.
+    return len(head) == 1 and _rows_inside(value) is not None
 
 
 def _rows_of_lines(name: str, lines: Iterable[Line]) -> Iterator[Row]:

@@ -154,7 +154,7 @@ def read_rows(table: Table, data: DataConfig, most: int = 0) -> Rows:
             if columns:
                 table.require_column(name, option)
             else:
-                raise InputError(f"{table.name} holds no rows")
+                raise InputError(f"{table.name} holds no rows; one for each text is expected")
 
     if not table.open_ended:
         require_columns(table.columns)
@@ -225,7 +225,7 @@ def _label(row: Row, column: str, no_label: Collection[str]) -> Label:
     if label is None or label == "":
         return None
     if not isinstance(label, str | int):
-        told = "classes are words or whole numbers"
+        told = "classes are words or whole numbers: round it, or make it a word"
         if isinstance(label, list):
             told = "a text has one label here: leave one in each row"
         raise InputError(

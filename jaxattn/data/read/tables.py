@@ -95,7 +95,7 @@ def require_column(
 ) -> None:
     """InputError with the columns there are, unless one is `name`; `option` says which is read."""
     if not columns:
-        raise InputError(f"{where} holds no rows")
+        raise InputError(f"{where} holds no rows; one for each text is expected")
     if name not in columns:
         other = f"; {option} names another" if option else ""
         raise InputError(
