@@ -141,6 +141,13 @@ class DataConfig(Checked, path="data."):
         0, "seed of that hold-out; the same for every run compared",
         low=0, high=2**32 - 1, scope=Scope.COST_FREE,
     )  # fmt: skip
+    folds: int = option(
+        0, "cross-validation: into so many parts the labelled training split is cut, one of which "
+        "is the test split; 0: no cross-validation", low=0, high=1000,
+    )  # fmt: skip
+    fold: int = option(
+        0, "which of data.folds parts is the test split; --mode=study runs all", low=0
+    )
     max_examples: int = option(0, "use only this many examples a split; 0: all", low=0)
     max_length: int = option(
         512, "tokens per example, [CLS] and [SEP] included", low=3, high=MAX_SEQ_LEN
@@ -179,6 +186,11 @@ class DataConfig(Checked, path="data."):
                     f"data.encoding: found {self.encoding!r}, allowed: an encoding such as utf-8, "
                     "utf-16, cp1252 or shift_jis"
                 ) from None
+        if self.folds == 1:
+            raise InputError("data.folds: found 1, allowed: 0 (no cross-validation), 2 to 1000")
+        if self.fold >= max(self.folds, 1):
+            allowed = f"0 to {self.folds - 1}" if self.folds else "0, unless data.folds is given"
+            raise InputError(f"data.fold: found {self.fold}, allowed: {allowed}")
         buckets = self.length_buckets
         if buckets and (list(buckets) != sorted(set(buckets)) or buckets[-1] != self.max_length):
             raise InputError(

@@ -76,12 +76,37 @@ def macro_f1_difference(ours: Runs, theirs: Runs) -> Interval:
     Raises:
       ValueError: no runs, or not of the same texts.
     """
+    return _difference(ours, theirs)
+
+
+def _difference(ours: Runs, theirs: Runs, folds: tuple[int, ...] = ()) -> Interval:
     rng = np.random.default_rng(SEED + 1)
-    f1_Bk = _resampled((*ours, *theirs))
+    f1_Bk = _resampled((*ours, *theirs), folds)
     first = _mean_over_seeds(f1_Bk[:, : len(ours)], rng)
     second = _mean_over_seeds(f1_Bk[:, len(ours) :], rng)
     value = np.mean([macro_f1(run) for run in ours]) - np.mean([macro_f1(run) for run in theirs])
     return _interval(float(value), first - second)
+
+
+@functools.lru_cache(maxsize=4096)
+def pooled_interval(runs: Runs, folds: tuple[int, ...]) -> Interval:
+    """As `macro_f1_interval`, of predictions that `folds` models made together, fold by fold.
+
+    `folds` are the numbers of texts of each fold, one after the other. Folds are drawn with
+    replacement, and texts within each that is drawn: the interval holds what differs from fold to
+    fold (other training texts, another run) beside the chance of the texts.
+
+    Raises:
+      ValueError: no runs, or not of the same texts.
+    """
+    draws = _mean_over_seeds(_resampled(runs, folds), np.random.default_rng(SEED + 1))
+    return _interval(float(np.mean([macro_f1(run) for run in runs])), draws)
+
+
+@functools.lru_cache(maxsize=4096)
+def pooled_difference(ours: Runs, theirs: Runs, folds: tuple[int, ...]) -> Interval:
+    """As `macro_f1_difference`, of pooled predictions; `folds` as in `pooled_interval`."""
+    return _difference(ours, theirs, folds)
 
 
 def comparable(*runs: Predictions) -> bool:
@@ -110,19 +135,41 @@ def _class_counts(predictions: Predictions) -> list[tuple[int, int, int]]:
     )
 
 
-def _resampled(runs: Sequence[Predictions]) -> np.ndarray:
-    """Macro-F1 of each of k runs on `RESAMPLES` resamples of the texts, float64 [resamples, k]."""
+def _drawn(rng: np.random.Generator, counts: np.ndarray, fold_of: np.ndarray) -> np.ndarray:
+    """`_BATCH` draws of texts over cells of int [m] `counts`, float64 [_BATCH, m].
+
+    `fold_of` int [m] is the fold of each cell. Where there is more than one, folds are drawn first.
+    """
+    texts = int(counts.sum())
+    folds = int(fold_of.max()) + 1
+    if folds == 1:
+        return rng.multinomial(texts, counts / texts, size=_BATCH).astype(np.float64)
+    drawn = np.zeros((_BATCH, len(counts)))
+    times = rng.multinomial(folds, np.full(folds, 1 / folds), size=_BATCH)
+    for fold in range(folds):
+        here = fold_of == fold
+        size = int(counts[here].sum())
+        drawn[:, here] = rng.multinomial(times[:, fold] * size, counts[here] / size)
+    return drawn
+
+
+def _resampled(runs: Sequence[Predictions], folds: tuple[int, ...] = ()) -> np.ndarray:
+    """Macro-F1 of each of k runs on `RESAMPLES` resamples of the texts, float64 [resamples, k].
+
+    `folds`: numbers of texts of each fold, where the texts are drawn by folds.
+    """
     if not runs or not comparable(*runs):
         raise ValueError("expected predictions of the same texts")
     labels, classes = runs[0].labels, np.arange(len(runs[0].names))
-    table = np.stack([labels, *(run.predicted for run in runs)], axis=1)
+    fold_of = np.repeat(np.arange(len(folds)), folds) if folds else np.zeros(len(labels), int)
+    table = np.stack([labels, *(run.predicted for run in runs), fold_of], axis=1)
     cells, counts = np.unique(table, axis=0, return_counts=True)
     labelled = (cells[:, :1] == classes).astype(np.float64)
     predicted = [(cells[:, [k]] == classes).astype(np.float64) for k in range(1, len(runs) + 1)]
     rng = np.random.default_rng(SEED)
     result = np.empty((RESAMPLES, len(runs)))
     for begin in range(0, RESAMPLES, _BATCH):
-        drawn = rng.multinomial(len(labels), counts / len(labels), size=_BATCH).astype(np.float64)
+        drawn = _drawn(rng, counts, cells[:, -1])
         true = drawn @ labelled
         for k, found in enumerate(predicted):
             total, whole = true + drawn @ found, counts @ (labelled + found)

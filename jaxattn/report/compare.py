@@ -6,7 +6,7 @@ from jaxattn.config import LogConfig
 from jaxattn.errors import InputError
 from jaxattn.report.collect import collect
 from jaxattn.report.comparison import Comparison
-from jaxattn.report.csv_files import results_rows, summary_rows, write_rows
+from jaxattn.report.csv_files import folds_rows, results_rows, summary_rows, write_rows
 from jaxattn.report.page.page import write_page
 from jaxattn.report.page.plot import quality_against_cost
 from jaxattn.report.terminal import print_comparison
@@ -30,7 +30,11 @@ def compare(runs: Path, log: LogConfig, rank_by: str = "test_macro_f1") -> None:
     print_comparison(comparison)
     write_rows(results_rows(comparison), results)
     write_rows(summary_rows(comparison), summary)
-    print(f"tables:  {results}, {summary}")
+    tables = [results, summary]
+    if rows := folds_rows(comparison):
+        tables.append(report / "folds.csv")
+        write_rows(rows, tables[-1])
+    print(f"tables:  {', '.join(map(str, tables))}")
     if quality_against_cost(comparison, picture):
         print(f"picture: {picture}")
     write_page(comparison, page, runs)

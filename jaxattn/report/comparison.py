@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import stdev
 
 from jaxattn.report.criteria import FAIL, INCONCLUSIVE, NOT_MEASURED, PASS, Criterion, judge
+from jaxattn.report.folds import FoldedGroup, folded_groups, folds_of
 from jaxattn.report.record import COSTS, RANKED_BY, RunRecord
 from jaxattn.report.setups import (
     Setup,
@@ -99,18 +100,33 @@ class Comparison:
     @cached_property
     def headings(self) -> Mapping[Path, str]:
         """Run folder -> name of its data, with the hash where that name is ambiguous."""
-        return data_headings(self.records)
+        folds = {
+            run.folder: f"{run.data}, fold {run.config.get('data.fold')} of {folds_of(run)}"
+            for run in self.records
+            if folds_of(run)
+        }
+        return data_headings(self.single) | folds
+
+    @cached_property
+    def single(self) -> Sequence[RunRecord]:
+        """The records without the folds of a cross-validation, of which one says nothing alone."""
+        return [run for run in self.records if not folds_of(run)]
+
+    @cached_property
+    def folded(self) -> Sequence[FoldedGroup]:
+        """What was cross-validated."""
+        return folded_groups(self.records)
 
     @cached_property
     def setups(self) -> Sequence[Setup]:
         """All setups of the pretraining, TAPT and fine-tuning runs, in the order of the records."""
-        return group_setups(self.records, self.headings)
+        return group_setups(self.single, self.headings)
 
     @cached_property
     def baselines(self) -> Mapping[str, Sequence[Setup]]:
         """Name of the data -> its finished baselines."""
         baselines: dict[str, list[Setup]] = {}
-        for run in self.records:
+        for run in self.single:
             if run.kind == "baseline" and run.finished:
                 data, name = self.headings[run.folder], str(run.attention)
                 if words := run.config.get("baseline.words"):

@@ -104,6 +104,26 @@ def _summary(group: Group, setup: Setup) -> Row:
     }
 
 
+def folds_rows(comparison: Comparison) -> list[Row]:
+    """The rows of folds.csv: what was cross-validated, a row a configuration; shares of 1."""
+    return [
+        {
+            "data": group.data,
+            "folds": group.folds,
+            "attention": entry.label,
+            "runs": " ".join(run.exp for run in entry.runs if run.finished),
+            "finished_folds": entry.done,
+            "pooled_macro_f1": entry.macro_f1,
+            "low": entry.interval.low if entry.interval else None,
+            "high": entry.interval.high if entry.interval else None,
+            "mean_of_folds": fmean(entry.scores) if entry.scores else None,
+            "sd_of_folds": entry.spread,
+        }
+        for group in comparison.folded
+        for entry in group.entries
+    ]
+
+
 def mcnemar_p(setup: Setup, exact: Setup | None) -> float | None:
     """Of the best runs of each; None where their predictions cannot be paired."""
     ours, theirs = setup.best_run.predictions, exact.best_run.predictions if exact else None

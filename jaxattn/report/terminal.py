@@ -1,7 +1,7 @@
 """The comparison at the terminal: the answer first, then tables, causes of failures, criteria."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from jaxattn.console import Column, shown, table, terminal
@@ -9,8 +9,10 @@ from jaxattn.report.answer import answer
 from jaxattn.report.comparison import Comparison, Ranked
 from jaxattn.report.criteria import NOT_MEASURED, Criterion
 from jaxattn.report.exchange import exchanges
+from jaxattn.report.folds import folds_of
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 
@@ -81,6 +83,8 @@ def print_comparison(comparison: Comparison, file: TextIO | None = None) -> None
     for each in run_tables(comparison):
         console.print(each)
         console.print()
+    for group in comparison.folded:
+        print_rows(console, group.heading, group.rows())
     for exchange in exchanges(comparison.records):
         console.print(Text(exchange.sentence), soft_wrap=True)
     for line in causes(comparison):
@@ -95,14 +99,15 @@ def print_comparison(comparison: Comparison, file: TextIO | None = None) -> None
 def answers(comparison: Comparison) -> list[str]:
     """One sentence a group: what to use, and what it costs."""
     groups = comparison.groups
+    pooled = [f"{group.heading}: {group.answer}" for group in comparison.folded]
     if not groups:
-        return ["No run has finished."]
+        return pooled or ["No run has finished."]
     times = Counter(group.data for group in groups)
     return [
         f"{group.data if times[group.data] == 1 else f'{group.data} ({group.conditions})'}: "
         f"{answer(group)[0]}"
         for group in groups
-    ]
+    ] + pooled
 
 
 def run_tables(comparison: Comparison) -> list["Table"]:
@@ -113,12 +118,24 @@ def run_tables(comparison: Comparison) -> list["Table"]:
     """
     groups: dict[str, list[Ranked]] = {}
     for row in comparison.ranking:
+        if folds_of(row.record):
+            continue
         kind, device = _MLM_TITLES.get(row.record.kind, ""), row.record.device or "unknown device"
         groups.setdefault(f"{kind}{row.data}, {device}", []).append(row)
     return [
         table(title, _COLUMNS, rows, only_known=True, dim=lambda row: not row.record.finished)
         for title, rows in groups.items()
     ]
+
+
+def print_rows(console: "Console", title: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Prints rows with the same headings as a table."""
+
+    def column(heading: str) -> Column[Mapping[str, object]]:
+        return Column(heading, lambda row: _text(row[heading]))
+
+    console.print(table(title, [column(heading) for heading in rows[0]], rows, only_known=True))
+    console.print()
 
 
 def causes(comparison: Comparison) -> list[str]:

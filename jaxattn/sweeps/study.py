@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 
 from jaxattn.config import Config, StudyConfig, flatten, to_plain
 from jaxattn.console import say
@@ -107,10 +108,27 @@ def calls_of(request: Request, config: Config, exp: str) -> list[Call]:
       InputError: --pretrain names nothing to start from.
     """
     if not request.pretrain:
-        return study_calls(exp, config.study)
+        return of_all_folds(lambda name: study_calls(name, config.study), exp, config.data.folds)
     request = request.started()
     inherited = pretrained_config(request.runs, request.pretrain)
-    return published_calls(exp, config.study, Start(request.pretrain, inherited, request.given))
+    start = Start(request.pretrain, inherited, request.given)
+    return of_all_folds(
+        lambda name: published_calls(name, config.study, start), exp, config.data.folds
+    )
+
+
+def of_all_folds(calls: Callable[[str], list[Call]], exp: str, folds: int) -> list[Call]:
+    """The calls of a name; with cross-validation those of <name>_fold0, ..., fold by fold.
+
+    Every fold has a pretraining of its own, which must not read the texts it is tested on.
+    """
+    if not folds:
+        return calls(exp)
+    return [
+        (*call, f"--config.data.fold={fold}")
+        for fold in range(folds)
+        for call in calls(f"{exp}_fold{fold}")
+    ]
 
 
 def run_study(request: Request) -> int:

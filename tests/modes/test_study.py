@@ -9,7 +9,8 @@ import pytest
 
 from jaxattn import cli
 from jaxattn.config import Config, StudyConfig, replace
-from jaxattn.sweeps.study import Start, published_calls, study_calls
+from jaxattn.sweeps.chain import Call
+from jaxattn.sweeps.study import Start, of_all_folds, published_calls, study_calls
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,6 +32,21 @@ def test_tapt_comes_between_where_it_is_asked_for() -> None:
     assert study_calls("x", StudyConfig(attentions=("sdpa",), tapt=True))[1:3] == [
         ("--mode=tapt", "--exp=x_sdpa", "--pretrain=x_sdpa"),
         ("--mode=finetune", "--exp=x_sdpa", "--pretrain=tapt/x_sdpa"),
+    ]
+
+
+def test_cross_validation_is_a_study_for_each_fold() -> None:
+    def calls(name: str) -> list[Call]:
+        return study_calls(name, StudyConfig(attentions=("sdpa",)))
+
+    assert of_all_folds(calls, "x", 0) == calls("x")
+    assert [(call[1], call[-1]) for call in of_all_folds(calls, "x", 2)] == [
+        ("--exp=x_fold0_sdpa", "--config.data.fold=0"),
+        ("--exp=x_fold0_sdpa", "--config.data.fold=0"),
+        ("--exp=x_fold0_tfidf", "--config.data.fold=0"),
+        ("--exp=x_fold1_sdpa", "--config.data.fold=1"),
+        ("--exp=x_fold1_sdpa", "--config.data.fold=1"),
+        ("--exp=x_fold1_tfidf", "--config.data.fold=1"),
     ]
 
 

@@ -229,8 +229,9 @@ def _parts(source: Source, rows: Rows, data: DataConfig) -> _Parts:
     source.tell(data)
     rows = settled(rows, data.label_names, data)
     known = set(rows.labels)
-    test = source.read(data.test_split, ())
-    if test is None and data.test_split != "test":
+    # Of cross-validation a part of the training split is the test split, whatever else there is.
+    test = None if data.folds else source.read(data.test_split, ())
+    if test is None and not data.folds and data.test_split != "test":
         test = source.required(data.test_split, "data.test_split")
     validation = _validation_split(source, data)
     free = _is_labelled(rows)
@@ -256,6 +257,8 @@ def _parts(source: Source, rows: Rows, data: DataConfig) -> _Parts:
         chosen = candidates[_held_out(rows.take(candidates), data, purpose, fraction)]
         free[chosen] = False
         given.append(rows.take(chosen))
+        if purpose == "test" and data.folds:
+            continue
         if len(chosen) and (purpose == "test" or part is not None):
             logger.warning(
                 "%s has no labelled %s split: %d training texts are held out instead",
@@ -267,12 +270,33 @@ def _parts(source: Source, rows: Rows, data: DataConfig) -> _Parts:
 
 def _held_out(rows: Rows, data: DataConfig, purpose: str, fraction: float) -> np.ndarray:
     """Marks rows to hold out: of each label its share, in whole groups where there are groups."""
+    if purpose == "test" and data.folds:
+        chosen: np.ndarray = _folds(rows, data) == data.fold
+        return chosen
     if rows.groups:
         return holdout.hold_out_groups(
             group_names(rows), rows.labels, data.split_seed, purpose, fraction
         )
     keys = holdout.text_keys(rows.texts, data.split_seed, purpose)
     return holdout.hold_out(keys, rows.labels, fraction)
+
+
+def _folds(rows: Rows, data: DataConfig) -> np.ndarray:
+    """The fold of each row, int [n]; raises InputError where one would be empty."""
+    if rows.groups:
+        numbers = holdout.group_fold_numbers(
+            group_names(rows), rows.labels, data.split_seed, data.folds
+        )
+    else:
+        keys = holdout.text_keys(rows.texts, data.split_seed, "folds")
+        numbers = holdout.fold_numbers(keys, rows.labels, data.folds)
+    if len(np.unique(numbers)) < data.folds:
+        what = "groups" if rows.groups else "different texts"
+        raise InputError(
+            f"data.folds: found {data.folds}, but the {len(rows):,} labelled training rows have "
+            f"fewer {what}; take fewer folds"
+        )
+    return numbers
 
 
 def _validation_split(source: Source, data: DataConfig) -> Rows | None:

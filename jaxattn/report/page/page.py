@@ -10,7 +10,13 @@ from jaxattn.report.exchange import exchanges
 from jaxattn.report.page.lengths import lengths_section, read_profiles
 from jaxattn.report.page.markup import Markup, joined, tag
 from jaxattn.report.page.provenance import failures_section, runs_section
-from jaxattn.report.page.sections import answer_card, exchanges_section, group_section
+from jaxattn.report.page.sections import (
+    answer_card,
+    exchanges_section,
+    folded_card,
+    folded_section,
+    group_section,
+)
 from jaxattn.report.page.style import STYLE
 from jaxattn.report.record import RunRecord
 
@@ -38,9 +44,15 @@ def page(comparison: Comparison, runs: Path) -> str:
     body = joined(
         tag("h1", "Which attention should I use?"),
         tag("p", _counted(records), class_="small"),
-        tag("div", *(answer_card(group) for group in groups), class_="answers"),
+        tag(
+            "div",
+            *(answer_card(group) for group in groups),
+            *(folded_card(group) for group in comparison.folded),
+            class_="answers",
+        ),
         _apart(groups),
         *(group_section(group, f"g{index}") for index, group in enumerate(groups)),
+        *(folded_section(group) for group in comparison.folded),
         exchanges_section(exchanges(records)),
         lengths_section(read_profiles(runs)),
         failures_section(records),

@@ -7,6 +7,7 @@ from jaxattn.report.comparison import Group
 from jaxattn.report.criteria import ASKED
 from jaxattn.report.csv_files import mcnemar_p
 from jaxattn.report.exchange import MEASURES, Exchange
+from jaxattn.report.folds import FoldedGroup
 from jaxattn.report.page.charts import learning_charts, quality_charts
 from jaxattn.report.page.effects import effects_section
 from jaxattn.report.page.markup import Markup, figure, joined, number, percent, table, table_of, tag
@@ -25,6 +26,26 @@ def answer_card(group: Group) -> Markup:
         "div", where, tag("p", first, class_="what"), *(tag("p", said) for said in rest),
         class_="answer",
     )  # fmt: skip
+
+
+def folded_card(group: FoldedGroup) -> Markup:
+    """What cross-validation says to use."""
+    where = tag("p", tag("b", group.heading), class_="where")
+    return tag("div", where, tag("p", group.answer, class_="what"), class_="answer")
+
+
+def folded_section(group: FoldedGroup) -> Markup:
+    """The results of all folds together."""
+    return tag(
+        "section",
+        tag("h2", group.heading),
+        table_of(
+            group.rows(),
+            "Cross-validation: every labelled training text is predicted once, by the run of the "
+            "fold that had not trained on it; best on validation first. Macro-F1 is of all these "
+            "predictions together; intervals are over folds, their texts and seeds.",
+        ),
+    )
 
 
 def group_section(group: Group, salt: str) -> Markup:

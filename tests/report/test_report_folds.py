@@ -1,0 +1,91 @@
+"""Cross-validated runs are one result, from their predictions together."""
+
+import dataclasses
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxattn.evaluate.intervals import macro_f1
+from jaxattn.report.comparison import Comparison
+from jaxattn.report.csv_files import folds_rows
+from jaxattn.report.page.page import page
+from jaxattn.report.terminal import print_comparison
+
+
+@pytest.fixture
+def folded(record, guesses):
+    """Builds the runs of a configuration, a fold each."""
+
+    def build(name, attention, shares, **fields):
+        return [
+            record(
+                f"{name}{fold}", attention, macro_f1(found), predictions=found,
+                data_hash=f"hash {fold}", **fields,
+                options={"data.folds": len(shares), "data.fold": fold}
+                | ({} if fields.get("kind") == "baseline" else {"train.epochs": 5}),
+            )
+            for fold, share in enumerate(shares)
+            for found in [guesses(share, fold)]
+        ]  # fmt: skip
+
+    return build
+
+
+def test_the_folds_are_pooled_and_set_against_each_other(folded):
+    exact = folded("s", "sdpa", (0.9, 0.7, 0.8), validation_macro_f1=0.9)
+    favor = folded("f", "performer_favor", (0.6, 0.7, 0.5), validation_macro_f1=0.6)
+    tfidf = folded("t", "tfidf+logreg", (0.7, 0.8, 0.8), kind="baseline", validation_macro_f1=0.7)
+    comparison = Comparison([*favor, *exact, *tfidf])
+    (group,) = comparison.folded
+    assert [entry.label for entry in group.entries] == [
+        "sdpa", "TF-IDF + LogReg", "performer_favor",
+    ]  # fmt: skip
+    best = group.entries[0]
+    hits = [(run.predictions.predicted == run.predictions.labels).mean() for run in exact]
+    assert best.macro_f1 == pytest.approx(np.mean(hits), abs=0.02)
+    assert best.texts == (300,) * 3 and len(best.predictions[0].labels) == 900
+    assert best.interval.low < min(best.scores) + 0.05 < best.interval.high
+    gap = best.lead(group.entries[2])
+    assert 0 <= gap.low < gap.value < gap.high
+    # What follows from single folds stands nowhere.
+    assert comparison.groups == [] and comparison.criteria == []
+    rows = group.rows()
+    assert rows[0]["folds"] == "3 of 3" and rows[0]["against sdpa, pp"] is None
+    assert str(rows[2]["against sdpa, pp"]).startswith("-")
+    (first, *_) = folds_rows(comparison)
+    assert first["pooled_macro_f1"] == best.macro_f1 and first["runs"] == "s0 s1 s2"
+    text = io.StringIO()
+    print_comparison(comparison, text)
+    assert "imdb, 3 folds: Use sdpa: macro-F1" in text.getvalue()
+    assert "pooled macro-F1 %" in text.getvalue() and "fold 1 of 3" not in text.getvalue()
+    assert "Cross-validation: every labelled training text" in page(comparison, Path("runs"))
+
+
+def test_seeds_and_missing_folds(folded):
+    """A seed whose folds are not all there is left out; without a whole one nothing is pooled."""
+    one = folded("a", "sdpa", (0.9, 0.7, 0.8))
+    two = folded("b", "sdpa", (0.8, 0.6, 0.9), seed=1)
+    (group,) = Comparison([*one, *two[:2]]).folded
+    (entry,) = group.entries
+    assert len(entry.predictions) == 1
+    (entry,) = Comparison([*one, *two]).folded[0].entries
+    assert len(entry.predictions) == 2 and len(entry.scores) == 6
+    (group,) = Comparison(two[:2]).folded
+    assert group.entries[0].macro_f1 is None and group.rows()[0]["folds"] == "2 of 3"
+    assert group.answer == "2 of 3 folds have finished, all are needed."
+
+
+def test_other_folds_are_not_compared_and_a_blind_fold_is_said(folded, record, guesses):
+    three, two = folded("a", "sdpa", (0.9, 0.7, 0.8)), folded("b", "sdpa", (0.9, 0.9))
+    single = record("c", "sdpa", 0.9)
+    comparison = Comparison([*three, *two, single])
+    assert [group.heading for group in comparison.folded] == ["imdb, 2 folds", "imdb, 3 folds"]
+    assert [run.exp for group in comparison.groups for run in group.runs] == ["c"]
+    blind = dataclasses.replace(guesses(0.9), predicted=np.zeros(300, int))
+    three[1] = dataclasses.replace(
+        three[1], predictions=blind, test_macro_f1=macro_f1(blind)
+    )  # fmt: skip
+    (group,) = Comparison(three).folded
+    assert group.answer.endswith("In 1 of 3 runs it predicts one class only, 'neg'.")
