@@ -11,7 +11,7 @@ from jaxattn.config import Config
 from jaxattn.console import say
 from jaxattn.data.corpora.splits import data_hash, load_labelled
 from jaxattn.data.tokens.arrays import CutRows, TokenRows, special_ids
-from jaxattn.data.tokens.encode import EncodeStats, encode, unknown_warning
+from jaxattn.data.tokens.encode import EncodeStats, encode, unknown_advice, unknown_warning
 from jaxattn.data.tokens.tokenise import cache_folder
 from jaxattn.evaluate.corpus import cut_reader, report_on_test
 from jaxattn.evaluate.metrics import classification_metrics
@@ -70,7 +70,10 @@ def finetune(
 
     tokens, stats = encoded(train.texts)
     validation, _ = encoded(corpus.validation.texts)
-    if warning := unknown_warning(stats):
+    advice = unknown_advice(
+        config.tokenizer, tokenizer.get_vocab_size(), inherited=pretrain != SCRATCH
+    )
+    if warning := unknown_warning(stats, advice):
         warnings.warn(warning, stacklevel=1)
     say(
         f"{len(tokens):,} training texts of {classes} classes, "
