@@ -27,9 +27,12 @@ class TokenizerConfig(Checked, path="tokenizer."):
     vocab_size: int = option(
         8192, "largest size of a trained vocabulary; bytes are always 261", low=100, high=1_000_000
     )
-    lowercase: bool = option(
-        True, "lower-case; word pieces are stripped of accents too, bytes stay as they are"
-    )
+    lowercase: bool = option(True, "lower-case; bytes stay as they are")
+    strip_accents: str = option(
+        "auto", "whether word pieces lose accents and vowel signs; auto: where they are lower-case "
+        "and no more than 1% of the words of the training texts become equal to others",
+        choices=("auto", "true", "false"),
+    )  # fmt: skip
     min_frequency: int = option(
         2, "rarest pair that is merged in training, or rarest word that is kept", low=1
     )

@@ -99,11 +99,15 @@ def write_vocabulary(folder: Path, tokenizer: "Tokenizer", config: Config, *, ty
     """Writes what `transformers` reads it from; `typed`: the model has types of tokens."""
     words = tokenizer.get_vocab(with_added_tokens=True)
     options: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
-    if json.loads(tokenizer.to_str())["model"]["type"] == "WordPiece":
+    parts = json.loads(tokenizer.to_str())
+    if parts["model"]["type"] == "WordPiece":
         options = {
             "tokenizer_class": "BertTokenizer",
             "do_lower_case": config.tokenizer.lowercase,
         }
+        # transformers goes by this file, not by its tokenizer.json.
+        if (strip := (parts["normalizer"] or {}).get("strip_accents")) is not None:
+            options["strip_accents"] = strip
         listed = "".join(f"{word}\n" for word in sorted(words, key=words.__getitem__))
         (folder / "vocab.txt").write_text(listed, encoding="utf-8")
     if not typed:

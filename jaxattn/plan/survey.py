@@ -9,7 +9,7 @@ from jaxattn.config import Config, flatten, to_plain
 from jaxattn.data.corpora.class_checks import class_warnings, order_warnings
 from jaxattn.data.corpora.splits import LabelledCorpus, load_labelled, load_texts
 from jaxattn.data.survey import Lengths, contradictions, duplicates, markup, measure_lengths
-from jaxattn.data.tokens.encode import UNKNOWN_LIMIT
+from jaxattn.data.tokens.encode import UNKNOWN_LIMIT, unknown_advice
 from jaxattn.errors import InputError
 from jaxattn.plan.batches import BatchShown, batches_of_pieces, batches_of_texts
 from jaxattn.plan.workload import spread
@@ -118,7 +118,11 @@ def survey(folder: RunFolder, config: Config, pretrain: str) -> Survey:
         "batches_of_sample": labelled is None or len(samples[first]) < len(splits[first]),
         "warnings": problems,
     }
-    report["warnings"] = problems + _warnings(report) + _markup_warnings(samples[first], first)
+    advice = unknown_advice(
+        config.tokenizer, tokenizer.get_vocab_size(), inherited=pretrain not in ("", SCRATCH)
+    )
+    found = _warnings(report, advice) + _markup_warnings(samples[first], first)
+    report["warnings"] = problems + found
     if labelled is not None:
         report["warnings"] += [*class_warnings(labelled), *order_warnings(labelled.train)]
     return report
@@ -206,8 +210,8 @@ def _markup_warnings(texts: Sequence[str], split: str) -> list[str]:
     return [f"{share:.0%} of the {split} texts hold mark-up, as {example!r}{mend}"]
 
 
-def _warnings(report: Survey) -> list[str]:
-    """What to look at before such a run."""
+def _warnings(report: Survey, advice: str) -> list[str]:
+    """What to look at before such a run; `advice`: what can be done where much is unknown."""
     warnings = []
     # What was held out shares with the test split what the whole split shared with it.
     pooled = [row["where"] for row in report["duplicates"] if " + " in row["where"]]
@@ -231,5 +235,6 @@ def _warnings(report: Survey) -> list[str]:
                 f"{report['max_length']:,} tokens, {lengths['lost_token_share']:.0%} of all tokens"
             )
         if lengths["unknown_share"] > UNKNOWN_LIMIT:
-            warnings.append(f"{lengths['unknown_share']:.1%} of the {name} tokens are [UNK]")
+            unknown = f"{lengths['unknown_share']:.1%} of the {name} tokens are [UNK]"
+            warnings.append(unknown if advice in " ".join(warnings) else f"{unknown}: {advice}")
     return warnings

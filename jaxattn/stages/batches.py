@@ -14,7 +14,7 @@ from jaxattn.data.batches.order import BatchPlan, classification_batch, mlm_batc
 from jaxattn.data.batches.packing import PackedPlan
 from jaxattn.data.corpora.splits import TextCorpus
 from jaxattn.data.tokens.arrays import TokenRows, special_ids
-from jaxattn.data.tokens.encode import EncodeStats, encode_pieces, unknown_warning
+from jaxattn.data.tokens.encode import EncodeStats, encode_pieces, unknown_advice, unknown_warning
 from jaxattn.data.tokens.tokenise import cache_folder
 from jaxattn.data.tokens.words import continuing
 from jaxattn.train.feed import NumpyBatch
@@ -78,13 +78,21 @@ class Pieces(NamedTuple):
     stats: EncodeStats
 
 
-def encoded_pieces(config: Config, tokenizer: "Tokenizer", corpus: TextCorpus) -> Pieces:
-    """Tokenises the texts; warns where the vocabulary does not know what is in them."""
+def encoded_pieces(
+    config: Config, tokenizer: "Tokenizer", corpus: TextCorpus, *, inherited: bool
+) -> Pieces:
+    """Tokenises the texts; warns where the vocabulary does not know what is in them.
+
+    `inherited`: whether the vocabulary is that of an earlier stage.
+    """
     say(f"tokenising {len(corpus.train) + len(corpus.validation):,} texts")
     length, cache = config.data.max_length, cache_folder(config)
     train, stats = encode_pieces(tokenizer, corpus.train, length, cache=cache)
     validation, _ = encode_pieces(tokenizer, corpus.validation, length, cache=cache)
-    if warning := unknown_warning(stats):
+    size = tokenizer.get_vocab_size()
+    if warning := unknown_warning(
+        stats, unknown_advice(config.tokenizer, size, inherited=inherited)
+    ):
         warnings.warn(warning, stacklevel=1)
     return Pieces(train, validation, stats)
 

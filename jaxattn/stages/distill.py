@@ -162,7 +162,7 @@ def distill(
     check_batches(config.train, mesh)
     tokenizer = vocabulary.tokenizer
     vocab_size, pad = tokenizer.get_vocab_size(), special_ids(tokenizer).pad
-    tokens, validation, stats = encoded_pieces(config, tokenizer, corpus)
+    tokens, validation, stats = encoded_pieces(config, tokenizer, corpus, inherited=True)
     say(
         f"{len(tokens):,} pieces of text, {stats.tokens:,} tokens: the hidden states of "
         f"{change.after} become those of {change.config.attention.type}"

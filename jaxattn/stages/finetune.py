@@ -12,7 +12,7 @@ from jaxattn.console import say
 from jaxattn.data.corpora.class_checks import class_warnings, copy_warnings
 from jaxattn.data.corpora.splits import data_hash, load_labelled
 from jaxattn.data.tokens.arrays import CutRows, TokenRows, special_ids
-from jaxattn.data.tokens.encode import EncodeStats, encode, unknown_warning
+from jaxattn.data.tokens.encode import EncodeStats, encode, unknown_advice, unknown_warning
 from jaxattn.data.tokens.tokenise import cache_folder
 from jaxattn.evaluate.class_notes import unpredicted
 from jaxattn.evaluate.corpus import cut_reader, report_on_test
@@ -82,7 +82,10 @@ def finetune(
 
     tokens, stats = encoded(train.texts)
     validation, _ = encoded(corpus.validation.texts)
-    if warning := unknown_warning(stats):
+    advice = unknown_advice(
+        config.tokenizer, tokenizer.get_vocab_size(), inherited=pretrain != SCRATCH
+    )
+    if warning := unknown_warning(stats, advice):
         warnings.warn(warning, stacklevel=1)
     say(
         f"{len(tokens):,} training texts of {classes} classes, "

@@ -84,7 +84,9 @@ def train_mlm(
     check_batches(config.train, mesh)
     tokenizer = vocabulary.tokenizer
     vocab_size = tokenizer.get_vocab_size()
-    tokens, validation, stats = encoded_pieces(config, tokenizer, corpus)
+    tokens, validation, stats = encoded_pieces(
+        config, tokenizer, corpus, inherited=start is not None
+    )
     say(f"{len(tokens):,} pieces of text, {stats.tokens:,} tokens, vocabulary of {vocab_size:,}")
     masking = make_masking(config, tokenizer)
     plan = mlm_plan(config, tokens.lengths)

@@ -78,7 +78,8 @@ def known_tokenizer(
     if pretrain != SCRATCH:
         return source_tokenizer(config, runs, pretrain)
     if config.tokenizer.path:
-        return load_tokenizer(config.tokenizer.path, config.tokenizer.lowercase)
+        options = config.tokenizer
+        return load_tokenizer(options.path, options.lowercase, options.strip_accents)
     return new_tokenizer([], config.tokenizer) if config.tokenizer.kind == "bytes" else None
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,13 @@ import pytest
 
 from jaxattn.config import TokenizerConfig
 from jaxattn.data.tokens.arrays import SPECIAL_TOKENS, special_ids
-from jaxattn.data.tokens.encode import EncodeStats, encode, encode_pieces, unknown_warning
+from jaxattn.data.tokens.encode import (
+    EncodeStats,
+    encode,
+    encode_pieces,
+    unknown_advice,
+    unknown_warning,
+)
 from jaxattn.data.tokens.wordpiece import (
     load_tokenizer,
     save_tokenizer,
@@ -37,7 +44,7 @@ def made_up_texts(count=400):
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return train_wordpiece(made_up_texts(), TokenizerConfig(vocab_size=500))
+    return train_wordpiece(made_up_texts(), TokenizerConfig(vocab_size=500, strip_accents="true"))
 
 
 SCRIPT = """
@@ -46,7 +53,8 @@ sys.path.insert(0, {folder!r})
 from test_wordpiece import *
 texts = made_up_texts()
 random.Random({order}).shuffle(texts)
-save_tokenizer(train_wordpiece(texts, TokenizerConfig(vocab_size=500)), {target!r})
+options = TokenizerConfig(vocab_size=500, strip_accents="true")
+save_tokenizer(train_wordpiece(texts, options), {target!r})
 """
 
 
@@ -164,8 +172,24 @@ def test_pieces_lose_nothing(tokenizer):
 
 
 def test_unknown_warning():
-    assert unknown_warning(EncodeStats(10, 0.05, 0.0)) is None
-    assert "7.5% of the tokens are [UNK]" in unknown_warning(EncodeStats(10, 0.075, 0.0))
+    assert unknown_warning(EncodeStats(10, 0.05, 0.0), "do this") is None
+    told = unknown_warning(EncodeStats(10, 0.075, 0.0), "do this")
+    assert told.startswith("7.5% of the tokens are [UNK]") and told.endswith(": do this")
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "inherited", "words"),
+    [
+        ({}, 400, True, "tokenizer.extend=2000"),
+        ({"path": "a/vocab.txt"}, 400, False, "tokenizer.path = a/vocab.txt .* leave"),
+        ({"vocab_size": 400}, 400, False, r"a larger tokenizer.vocab_size \(it is 400\)"),
+        ({"vocab_size": 500}, 400, False, "lacks characters .* tokenizer.min_frequency=1"),
+        ({"kind": "words"}, 400, False, "lacks words .* tokenizer.min_frequency=1"),
+        ({"min_frequency": 1}, 400, False, "more training texts .* tokenizer.kind=bytes"),
+    ],
+)
+def test_what_can_still_be_done_of_unknown_words(options, size, inherited, words):
+    assert re.search(words, unknown_advice(TokenizerConfig(**options), size, inherited=inherited))
 
 
 def test_bert_vocabulary_file(tmp_path):

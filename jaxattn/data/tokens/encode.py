@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from jaxattn.config import DataConfig, PredictConfig
+from jaxattn.config import DataConfig, PredictConfig, TokenizerConfig
 from jaxattn.data.tokens.arrays import CutRows, SpecialIds, TokenArray, special_ids
 from jaxattn.data.tokens.fast import TextEncoder
 from jaxattn.data.tokens.tokenise import tokenised
@@ -152,13 +152,48 @@ def _stats(tokenizer: "Tokenizer", flat: TokenArray, rows: CutRows, truncated: i
     )
 
 
-def unknown_warning(stats: EncodeStats) -> str | None:
-    """A sentence for the user if more than 5 % of the text is [UNK], else None."""
+def unknown_warning(stats: EncodeStats, advice: str) -> str | None:
+    """A sentence for the user if more than 5 % of the text is [UNK], else None.
+
+    `advice`: what can be done, as `unknown_advice` has it.
+    """
     if stats.unknown_share <= UNKNOWN_LIMIT:
         return None
     return (
-        f"{stats.unknown_share:.1%} of the tokens are [UNK] (more than {UNKNOWN_LIMIT:.0%}): the "
-        "vocabulary does not fit this text; train one on it (tokenizer.path empty)"
+        f"{stats.unknown_share:.1%} of the tokens are [UNK] (more than {UNKNOWN_LIMIT:.0%}): "
+        f"{advice}"
+    )
+
+
+def unknown_advice(options: TokenizerConfig, size: int, *, inherited: bool) -> str:
+    """Why a vocabulary does not know a text, and what can still be done.
+
+    Args:
+        options: those of the vocabulary.
+        size: of it.
+        inherited: whether it is that of an earlier stage.
+    """
+    if inherited:
+        return (
+            "the vocabulary of the pretrained run does not fit this text; add to it what is "
+            "missing (tokenizer.extend=2000), or start from an encoder of this language"
+        )
+    if options.path:
+        return (
+            f"the vocabulary of tokenizer.path = {options.path} does not fit this text; leave "
+            "tokenizer.path empty, and one is trained on it"
+        )
+    # What is left out where there was room for more is too rare.
+    if size < options.vocab_size and options.min_frequency > 1:
+        more = f"tokenizer.min_frequency=1 keeps what occurs once (it is {options.min_frequency})"
+    elif size >= options.vocab_size:
+        more = f"a larger tokenizer.vocab_size (it is {options.vocab_size}) has room for more"
+    else:
+        more = "more training texts have more of them"
+    what = "words" if options.kind == "words" else "characters"
+    return (
+        f"the vocabulary lacks {what} of this text; {more}, and with tokenizer.kind=bytes nothing "
+        "is unknown"
     )
 
 

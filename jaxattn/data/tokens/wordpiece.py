@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxattn.config import TokenizerConfig
+from jaxattn.console import say
+from jaxattn.data.tokens.accents import stripping
 from jaxattn.data.tokens.arrays import OTHER_NAMES, SPECIAL_TOKENS, special_names
 from jaxattn.data.tokens.byte_level import VOCAB, read_byte_level
 from jaxattn.data.tokens.tokenise import chunks
@@ -19,17 +21,30 @@ from jaxattn.files import write_text
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_MAX_CHARACTERS = 1000
+_COMMON_CHARACTERS = 1000
+"""So many characters enter a vocabulary however rare they are; `min_frequency` is for others."""
 
 
-def _assembled(vocab: dict[str, int], lowercase: bool) -> "Tokenizer":
-    """BERT's pipeline around a vocabulary that holds the five special tokens."""
+_FEW_CJK = 0.001
+"""Share of CJK characters below which they have a form ##c, which is of no use, as in vocabularies
+of 0.2.0: those of English texts stay the same, id by id."""
+
+
+def _assembled(
+    vocab: dict[str, int], lowercase: bool, strip_accents: bool | None = None
+) -> "Tokenizer":
+    """BERT's pipeline around a vocabulary that holds the five special tokens.
+
+    `strip_accents`: None: where it lower-cases, as BERT does.
+    """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     tokenizer = Tokenizer(
         models.WordPiece(vocab=vocab, unk_token="[UNK]", max_input_chars_per_word=100)
     )
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        lowercase=lowercase, strip_accents=strip_accents
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix="##")
     return finished(tokenizer, vocab)
@@ -70,10 +85,12 @@ def train_wordpiece(texts: Sequence[str], config: TokenizerConfig) -> "Tokenizer
     from tokenizers import Tokenizer, models, trainers
 
     draft = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    whole = _assembled({token: i for i, token in enumerate(SPECIAL_TOKENS)}, config.lowercase)
+    strip = _strips(texts, config)
+    special = {token: i for i, token in enumerate(SPECIAL_TOKENS)}
+    whole = _assembled(special, config.lowercase, strip)
     draft.normalizer, draft.pre_tokenizer = whole.normalizer, whole.pre_tokenizer
     budget = (config.vocab_size - len(SPECIAL_TOKENS)) * 3 // 4
-    characters, pieces = _alphabet(draft, texts, budget)
+    characters, pieces = _alphabet(draft, texts, budget, config.min_frequency)
     if not characters:
         raise InputError("tokenizer: the training texts hold no characters to learn from")
     # The library numbers c and ##c in the order of a randomly seeded hash map and breaks ties
@@ -91,19 +108,40 @@ def train_wordpiece(texts: Sequence[str], config: TokenizerConfig) -> "Tokenizer
     draft.train_from_iterator(chunks(texts), trainer, length=len(texts))
     learned = draft.get_vocab(with_added_tokens=True)
     ordered = sorted(learned, key=learned.__getitem__)
-    return _assembled({token: i for i, token in enumerate(ordered)}, config.lowercase)
+    return _assembled({token: i for i, token in enumerate(ordered)}, config.lowercase, strip)
+
+
+def _strips(texts: Sequence[str], config: TokenizerConfig) -> bool | None:
+    """What BERT's normalizer is told of accents; None: to strip them where it lower-cases."""
+    if config.strip_accents != "auto":
+        return config.strip_accents == "true"
+    if not config.lowercase:
+        return None
+    lost = stripping(texts)
+    if not lost.harms:
+        return None
+    say(
+        f"accents and vowel signs are kept (without them {lost.lost:.1%} of the words would be "
+        f"other words, and {lost.signs:.1%} of the letters lose a sign); "
+        "tokenizer.strip_accents=true strips them"
+    )
+    return False
 
 
 def _alphabet(
-    tokenizer: "Tokenizer", texts: Sequence[str], budget: int
+    tokenizer: "Tokenizer", texts: Sequence[str], budget: int, min_frequency: int
 ) -> tuple[list[str], list[str]]:
     """The most frequent characters, and the forms (c, ##c) in which they enter a vocabulary.
 
-    At most 1000 characters with at most `budget` forms; equal counts go by code point.
+    The first 1,000, and of the others those that occur `min_frequency` times, in at most `budget`
+    forms; equal counts go by code point.
     """
     counts: Counter[str] = Counter()
     for chunk in chunks(texts):
         counts.update(tokenizer.normalizer.normalize_str("\n".join(chunk)))
+    cjk = {c for c in counts if tokenizer.normalizer.normalize_str(c) == f" {c} "}
+    if sum(counts[c] for c in cjk) < _FEW_CJK * counts.total():
+        cjk.clear()
     characters: list[str] = []
     first: list[str] = []
     inner: list[str] = []
@@ -112,8 +150,9 @@ def _alphabet(
         words = [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(f"a{character}a")]
         if character not in "".join(words):
             continue
-        joined = len(words) == 1
-        if len(characters) == _MAX_CHARACTERS or len(first) + len(inner) + 1 + joined > budget:
+        joined = len(words) == 1 and character not in cjk
+        rare = counts[character] < min_frequency and len(characters) >= _COMMON_CHARACTERS
+        if rare or len(first) + len(inner) + 1 + joined > budget:
             break
         characters.append(character)
         first.append(character)
@@ -122,12 +161,13 @@ def _alphabet(
     return sorted(characters), sorted(first) + sorted(inner)
 
 
-def load_tokenizer(path: str | Path, lowercase: bool) -> "Tokenizer":
+def load_tokenizer(path: str | Path, lowercase: bool, strip_accents: str = "auto") -> "Tokenizer":
     """Reads a `tokenizer.json`, BERT's `vocab.txt`, RoBERTa's `vocab.json`, or a folder with one.
 
     Args:
         path: of the file or folder; a vocab.json with merges.txt beside it is read too.
         lowercase: for a vocab.txt, which does not say it; a tokenizer.json does.
+        strip_accents: for a vocab.txt too, as `tokenizer.strip_accents`; auto: as it lower-cases.
 
     Raises:
         InputError: there is no such file, it cannot be read, or a special token is missing.
@@ -160,7 +200,8 @@ def load_tokenizer(path: str | Path, lowercase: bool) -> "Tokenizer":
         vocab[token] = number
     # Around a vocab.txt goes BERT's pipeline, with its names.
     _require_special({token: vocab[token] for token in SPECIAL_TOKENS if token in vocab}, str(file))
-    return _assembled(vocab, lowercase)
+    strip = None if strip_accents == "auto" else strip_accents == "true"
+    return _assembled(vocab, lowercase, strip)
 
 
 def tokenizer_from_json(text: str, origin: str = "tokenizer.json") -> "Tokenizer":
