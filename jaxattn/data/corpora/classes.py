@@ -1,5 +1,6 @@
 """From labels as they are written to class numbers."""
 
+import collections
 import dataclasses
 from collections.abc import Iterator, Set
 
@@ -50,8 +51,8 @@ class Classes:
             )
         values: list[Label] = list(found)
         if names:
-            values = _positions(names, data.first_label) if integers else list(names)
-            _require_positions(train, found, values, names, data)
+            values = _values(names, data.first_label) if integers else list(names)
+            _require_positions(train, found, values, names)
         names = names or tuple(map(str, found))
         return cls(names, {value: i for i, value in enumerate(values)}, integers)
 
@@ -65,8 +66,7 @@ class Classes:
         integers = bool(labels) and all(as_integer(label) is not None for label in set(labels))
         values: list[Label] = list(names)
         if integers:
-            own = [as_integer(name) for name in names]
-            values = _positions(names, first) if None in own else list(own)
+            values = _values(names, first)
         return cls(names, {value: i for i, value in enumerate(values)}, integers)
 
     def indices(self, rows: Rows) -> np.ndarray:
@@ -98,8 +98,14 @@ class Classes:
         word = str(label).lower()
         if word in _WORDS and _truth(set(self.names)):
             return [name.lower() for name in self.names].index(word)
-        spellings = _spellings(label, self.integers, truth=_truth(set(self.number)))
+        spellings = _spellings(label, set(self.number), integers=self.integers)
         return next((self.number[one] for one in spellings if one in self.number), None)
+
+
+def _values(names: tuple[str, ...], first: int) -> list[Label]:
+    """The integer labels of classes: their names where these are integers, else positions."""
+    own: list[Label] = [as_integer(name) for name in names]
+    return _positions(names, first) if None in own else own
 
 
 def _positions(names: tuple[str, ...], first: int) -> list[Label]:
@@ -107,7 +113,7 @@ def _positions(names: tuple[str, ...], first: int) -> list[Label]:
 
 
 def _require_positions(
-    train: Rows, found: list[Label], values: list[Label], names: tuple[str, ...], data: DataConfig
+    train: Rows, found: list[Label], values: list[Label], names: tuple[str, ...]
 ) -> None:
     """InputError where as many integers as names are counted from another number than the first."""
     first = found[0]
@@ -137,16 +143,17 @@ def _truth(values: Set[Label]) -> bool:
     return len(values) == 2 and {str(value).lower() for value in values} == set(_WORDS)
 
 
-def _spellings(label: Label, integers: bool, *, truth: bool) -> Iterator[Label]:
-    """What else a label may be called among the classes, itself first."""
+def _spellings(label: Label, known: Set[Label], *, integers: bool) -> Iterator[Label]:
+    """What else a label may be called among the known ones, itself first."""
     yield _as(label, integers)
     number, word = as_integer(label), str(label).lower()
     if number is not None and not integers:
         yield str(number)
-        if truth and number in (0, 1):
+        if _truth(known) and number in (0, 1):
             yield from (form("true" if number else "false") for form in _CASES)
     if word in _WORDS:
-        yield from (_WORDS[word], str(_WORDS[word]))
+        if {as_integer(value) for value in known} == {0, 1}:
+            yield from (_WORDS[word], str(_WORDS[word]))
         yield from (form(word) for form in _CASES)
 
 
@@ -167,9 +174,9 @@ def one_spelling(labels: Set[Label]) -> dict[Label, Label]:
             return {label: _truth_of(label) for label in labels if label != _truth_of(label)}
         if len(words) > len({str(label).lower() for label in words}):
             one = {label: str(label).capitalize() for label in words}
-    values = [number for _, number in numbers]
+    count = collections.Counter(number for _, number in numbers)
     for label, number in numbers:
-        if values.count(number) > 1:
+        if count[number] > 1:
             one[label] = number if len(numbers) == len(labels) else str(number)
     return {label: other for label, other in one.items() if label != other}
 
