@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 
 import numpy as np
 
@@ -189,7 +189,7 @@ def _truth_of(label: Label) -> int:
 def settled(
     rows: Rows, names: tuple[str, ...], data: DataConfig, known: Set[Label] = frozenset()
 ) -> Rows:
-    """The rows with one spelling for each label, and None where -1 means that there is no label.
+    """The rows with None for a label that is -1, where that means that there is none.
 
     It does where all labels are -1, as in the test splits of the hub, and where others are the
     positions of `names`. Everywhere else -1 is a class.
@@ -201,7 +201,7 @@ def settled(
         known: labels of the training split, where the rows are of another one.
     """
     labels = set(rows.labels) - {None}
-    changes = one_spelling(labels)
+    changes: dict[Label, Label] = {}
     minus = {label for label in labels if as_integer(label) == -1}
     if minus and not any(as_integer(label) == -1 for label in known):
         others = {as_integer(label) for label in labels - minus}
@@ -210,6 +210,15 @@ def settled(
         counted = {-1, *others} == set(_positions(names, -1)) or "-1" in names
         if not others or (positions and not counted):
             changes |= dict.fromkeys(minus)
+    return _relabelled(rows, changes)
+
+
+def with_one_spelling(rows: Rows) -> Rows:
+    """Training rows in which a label that is written in several ways is written in one."""
+    return _relabelled(rows, one_spelling(set(rows.labels) - {None}))
+
+
+def _relabelled(rows: Rows, changes: Mapping[Label, Label]) -> Rows:
     if not changes:
         return rows
     return dataclasses.replace(rows, labels=[changes.get(label, label) for label in rows.labels])

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxattn.config import DataConfig
 from jaxattn.data.corpora import holdout
-from jaxattn.data.corpora.classes import Classes, settled
+from jaxattn.data.corpora.classes import Classes, settled, with_one_spelling
 from jaxattn.data.corpora.files import VALIDATION_NAMES
 from jaxattn.data.corpora.holdout import apart, group_names
 from jaxattn.data.corpora.sources import Source, open_source
@@ -227,7 +227,7 @@ def _sampled(rows: Rows, count: int, data: DataConfig, purpose: str) -> np.ndarr
 def _parts(source: Source, rows: Rows, data: DataConfig) -> _Parts:
     """The given labelled splits, and those that are missing taken out of the training rows."""
     source.tell(data)
-    rows = settled(rows, data.label_names, data)
+    rows = settled(with_one_spelling(rows), data.label_names, data)
     known = set(rows.labels)
     test = source.read(data.test_split, ())
     if test is None and data.test_split != "test":
