@@ -18,7 +18,8 @@ from jaxattn.data.corpora import holdout
 from jaxattn.data.corpora.classes import Classes, settled, with_one_spelling
 from jaxattn.data.corpora.files import VALIDATION_NAMES
 from jaxattn.data.corpora.holdout import apart, group_names
-from jaxattn.data.corpora.sources import Source, open_source
+from jaxattn.data.corpora.source import Source
+from jaxattn.data.corpora.sources import open_source
 from jaxattn.data.read.formats import FORMATS, refuse_format
 from jaxattn.data.read.lines import ending_of
 from jaxattn.data.read.rows import Rows, joined, logger, read_file
