@@ -122,8 +122,9 @@ def test_news_with_title_and_description(tmp_path):
         data__name="agnews", data__path=str(tmp_path), data__text_column="Title+Description",
         data__label_column="Class Index", data__label_names=("1", "2", "3", "4"),
     )  # fmt: skip
-    with pytest.raises(InputError, match="unknown label"):
-        load_labelled(data)
+    corpus = load_labelled(data)
+    assert corpus.label_names == ("1", "2", "3", "4")
+    assert corpus.test.labels[:5].tolist() == [0, 1, 2, 3, 0]
     data = known(
         {"data.label_names"}, data__name="agnews", data__path=str(tmp_path),
         data__text_column="Title+Description", data__label_column="Class Index",

@@ -76,6 +76,13 @@ def test_another_file_may_spell_them_otherwise(
     assert found.labels.tolist() == expected
 
 
+def test_a_word_is_no_number_among_others(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", [0, 1, 2] * 20)
+    write(tmp_path / "test.jsonl", ["true", 0, 1])
+    with pytest.raises(InputError, match="line 1: unknown label 'true'"):
+        load(tmp_path)
+
+
 def test_names_that_turn_truth_around(tmp_path: Path) -> None:
     write(tmp_path / "train.jsonl", [0, 1] * 20)
     write(tmp_path / "test.jsonl", ["true", "false"])

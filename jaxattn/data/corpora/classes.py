@@ -1,7 +1,8 @@
 """From labels as they are written to class numbers."""
 
+import collections
 import dataclasses
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 
 import numpy as np
 
@@ -57,8 +58,8 @@ class Classes:
             names = ()
         values: list[Label] = list(found)
         if names:
-            values = _positions(names, data.first_label) if integers else list(names)
-            _require_positions(train, found, values, names, data)
+            values = _values(names, data.first_label) if integers else list(names)
+            _require_positions(train, found, values, names)
         names = names or tuple(map(str, found))
         return cls(names, {value: i for i, value in enumerate(values)}, integers)
 
@@ -72,8 +73,7 @@ class Classes:
         integers = bool(labels) and all(as_integer(label) is not None for label in set(labels))
         values: list[Label] = list(names)
         if integers:
-            own = [as_integer(name) for name in names]
-            values = _positions(names, first) if None in own else list(own)
+            values = _values(names, first)
         return cls(names, {value: i for i, value in enumerate(values)}, integers)
 
     def indices(self, rows: Rows) -> np.ndarray:
@@ -105,8 +105,14 @@ class Classes:
         word = str(label).lower()
         if word in _WORDS and _truth(set(self.names)):
             return [name.lower() for name in self.names].index(word)
-        spellings = _spellings(label, self.integers, truth=_truth(set(self.number)))
+        spellings = _spellings(label, set(self.number), integers=self.integers)
         return next((self.number[one] for one in spellings if one in self.number), None)
+
+
+def _values(names: tuple[str, ...], first: int) -> list[Label]:
+    """The integer labels of classes: their names where these are integers, else positions."""
+    own: list[Label] = [as_integer(name) for name in names]
+    return _positions(names, first) if None in own else own
 
 
 def _positions(names: tuple[str, ...], first: int) -> list[Label]:
@@ -114,7 +120,7 @@ def _positions(names: tuple[str, ...], first: int) -> list[Label]:
 
 
 def _require_positions(
-    train: Rows, found: list[Label], values: list[Label], names: tuple[str, ...], data: DataConfig
+    train: Rows, found: list[Label], values: list[Label], names: tuple[str, ...]
 ) -> None:
     """InputError where as many integers as names are counted from another number than the first."""
     first = found[0]
@@ -144,16 +150,17 @@ def _truth(values: Set[Label]) -> bool:
     return len(values) == 2 and {str(value).lower() for value in values} == set(_WORDS)
 
 
-def _spellings(label: Label, integers: bool, *, truth: bool) -> Iterator[Label]:
-    """What else a label may be called among the classes, itself first."""
+def _spellings(label: Label, known: Set[Label], *, integers: bool) -> Iterator[Label]:
+    """What else a label may be called among the known ones, itself first."""
     yield _as(label, integers)
     number, word = as_integer(label), str(label).lower()
     if number is not None and not integers:
         yield str(number)
-        if truth and number in (0, 1):
+        if _truth(known) and number in (0, 1):
             yield from (form("true" if number else "false") for form in _CASES)
     if word in _WORDS:
-        yield from (_WORDS[word], str(_WORDS[word]))
+        if {as_integer(value) for value in known} == {0, 1}:
+            yield from (_WORDS[word], str(_WORDS[word]))
         yield from (form(word) for form in _CASES)
 
 
@@ -174,9 +181,9 @@ def one_spelling(labels: Set[Label]) -> dict[Label, Label]:
             return {label: _truth_of(label) for label in labels if label != _truth_of(label)}
         if len(words) > len({str(label).lower() for label in words}):
             one = {label: str(label).capitalize() for label in words}
-    values = [number for _, number in numbers]
+    count = collections.Counter(number for _, number in numbers)
     for label, number in numbers:
-        if values.count(number) > 1:
+        if count[number] > 1:
             one[label] = number if len(numbers) == len(labels) else str(number)
     return {label: other for label, other in one.items() if label != other}
 
@@ -189,7 +196,7 @@ def _truth_of(label: Label) -> int:
 def settled(
     rows: Rows, names: tuple[str, ...], data: DataConfig, known: Set[Label] = frozenset()
 ) -> Rows:
-    """The rows with one spelling for each label, and None where -1 means that there is no label.
+    """The rows with None for a label that is -1, where that means that there is none.
 
     It does where all labels are -1, as in the test splits of the hub, and where others are the
     positions of `names`. Everywhere else -1 is a class.
@@ -201,7 +208,7 @@ def settled(
         known: labels of the training split, where the rows are of another one.
     """
     labels = set(rows.labels) - {None}
-    changes = one_spelling(labels)
+    changes: dict[Label, Label] = {}
     minus = {label for label in labels if as_integer(label) == -1}
     if minus and not any(as_integer(label) == -1 for label in known):
         others = {as_integer(label) for label in labels - minus}
@@ -210,6 +217,15 @@ def settled(
         counted = {-1, *others} == set(_positions(names, -1)) or "-1" in names
         if not others or (positions and not counted):
             changes |= dict.fromkeys(minus)
+    return _relabelled(rows, changes)
+
+
+def with_one_spelling(rows: Rows) -> Rows:
+    """Training rows in which a label that is written in several ways is written in one."""
+    return _relabelled(rows, one_spelling(set(rows.labels) - {None}))
+
+
+def _relabelled(rows: Rows, changes: Mapping[Label, Label]) -> Rows:
     if not changes:
         return rows
     return dataclasses.replace(rows, labels=[changes.get(label, label) for label in rows.labels])

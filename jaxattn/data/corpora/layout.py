@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxattn.config import DataConfig
-from jaxattn.data.corpora.sources import Source, open_source, tables_in
+from jaxattn.data.corpora.folders import tables_in
+from jaxattn.data.corpora.source import Source
+from jaxattn.data.corpora.sources import open_source
 from jaxattn.data.read.columns import text_columns, text_of
 from jaxattn.data.read.rows import open_file
 from jaxattn.data.read.tables import Row, Table

@@ -15,10 +15,11 @@ import numpy as np
 
 from jaxattn.config import DataConfig
 from jaxattn.data.corpora import holdout
-from jaxattn.data.corpora.classes import Classes, settled
+from jaxattn.data.corpora.classes import Classes, settled, with_one_spelling
 from jaxattn.data.corpora.files import VALIDATION_NAMES
 from jaxattn.data.corpora.holdout import apart, group_names, nothing_to_hold_out
-from jaxattn.data.corpora.sources import Source, open_source
+from jaxattn.data.corpora.source import Source
+from jaxattn.data.corpora.sources import open_source
 from jaxattn.data.read.formats import FORMATS, refuse_format
 from jaxattn.data.read.lines import ending_of
 from jaxattn.data.read.rows import Rows, joined, logger, read_file
@@ -227,7 +228,7 @@ def _sampled(rows: Rows, count: int, data: DataConfig, purpose: str) -> np.ndarr
 def _parts(source: Source, rows: Rows, data: DataConfig) -> _Parts:
     """The given labelled splits, and those that are missing taken out of the training rows."""
     source.tell(data)
-    rows = settled(rows, data.label_names, data)
+    rows = settled(with_one_spelling(rows), data.label_names, data)
     known = set(rows.labels)
     # Of cross-validation a part of the training split is the test split, whatever else there is.
     test = None if data.folds else source.read(data.test_split, ())
