@@ -15,7 +15,10 @@ from jaxattn.runs.tracking import WandbRun
 
 RUN_FILES = ("results.json", "environment.json", "metrics.csv", "tokenizer.json", PREDICTIONS)
 
-REPORT_FILES = ("index.html", "results.csv", "summary.csv", "quality_vs_cost.png")
+REPORT_TABLES = ("summary.csv", "folds.csv")
+"""Either may be missing or empty: where all is cross-validated, or nothing is."""
+
+REPORT_FILES = ("index.html", "results.csv", *REPORT_TABLES, "quality_vs_cost.png")
 
 
 def write_results(folder: RunFolder, config: Config, results: Results) -> None:
@@ -46,7 +49,7 @@ def write_results(folder: RunFolder, config: Config, results: Results) -> None:
 
 
 def publish_report(report: Path, log: LogConfig) -> None:
-    """The page, the pictures and summary.csv as a table, as one run called after the folder.
+    """The page, the pictures and `REPORT_TABLES`, as one run called after the folder.
 
     Raises:
       InputError: W&B does not start.
@@ -55,9 +58,13 @@ def publish_report(report: Path, log: LogConfig) -> None:
         return
     name = report.absolute().parent.name
     run = WandbRun(report, log, name, "report", {})
-    with open(report / "summary.csv", newline="", encoding="utf-8") as file:
-        columns, *rows = csv.reader(file)
-    run.table("summary", columns, rows)
+    for table in (report / file for file in REPORT_TABLES):
+        rows: list[list[str]] = []
+        if table.exists():
+            with open(table, newline="", encoding="utf-8") as file:
+                rows = list(csv.reader(file))
+        if rows:
+            run.table(table.stem, rows[0], rows[1:])
     run.page("report", report / "index.html")
     for picture in sorted(report.glob("*.png")):
         run.picture(picture.stem, picture)
