@@ -47,6 +47,9 @@ FURTHER = (
     "Sections: {sections}. `jaxattn new --exp=mine` writes all with their descriptions."
 )
 
+_WARNED: set[str] = set()
+"""What a command has warned of: Python forgets it whenever a library changes what is shown."""
+
 YES, NO = ("true", "t", "1", "yes", "y"), ("false", "f", "0", "no", "n")
 
 
@@ -63,6 +66,7 @@ def main() -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Runs one command line; the exit code is 2 after an error the user can mend."""
+    _WARNED.clear()
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # reads two of six arguments
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
@@ -118,7 +122,8 @@ def _fail(sentence: str, code: int) -> int:
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
     # JAX says it of every program; that the cache cannot be written to has been said once.
     of_cache = "persistent compilation cache entry" in str(message)
-    if issubclass(category, UserWarning) and not of_cache:
+    if issubclass(category, UserWarning) and not of_cache and str(message) not in _WARNED:
+        _WARNED.add(str(message))
         print(f"warning: {message}", file=sys.stderr)
 
 

@@ -2,12 +2,14 @@
 
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from jaxattn import cli
 from jaxattn.config import TokenizerConfig
 from jaxattn.data.corpora.installed import documents
 from jaxattn.data.tokens import tokenise
@@ -90,6 +92,31 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
         settle_environment(environment)
     assert environment["JAX_ENABLE_COMPILATION_CACHE"] == "false"
     assert default_cache({"XDG_CACHE_HOME": "/x"}) == Path("/x/jaxattn")
+
+
+def test_a_command_warns_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jaxattn.modes import compare
+
+    def run(_: object) -> None:
+        for _number in range(2):
+            # As libraries do that suppress warnings of their own.
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")
+                default_cache()
+
+    monkeypatch.setattr(compare, "run", run)
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/elsewhere")
+    # As it was, afterwards.
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    for _number in range(2):
+        assert cli.run(["compare"]) == 0
+        said = capsys.readouterr().err
+        assert said.startswith("warning: this user has no home folder")
+        assert len(said.splitlines()) == 1
 
 
 def test_a_home_that_is_not_known_is_named() -> None:

@@ -47,6 +47,12 @@ class TokenizerConfig(Checked, path="tokenizer."):
         scope=Scope.STAGE | Scope.MACHINE,
     )
 
+    def __post_init__(self) -> None:
+        """As every section; a YAML file that is edited says true, not 'true'."""
+        if isinstance(self.strip_accents, bool):
+            object.__setattr__(self, "strip_accents", str(self.strip_accents).lower())
+        super().__post_init__()
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig(Checked, path="data."):

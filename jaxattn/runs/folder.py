@@ -321,6 +321,13 @@ class RunFolder:
             elif not self._settle_draft(config, tree):
                 self.draft(config, f"Options of {self.exp}.")
 
+    def move_data(self, path: str) -> None:
+        """Saves that the data of the run lie at `path` now; all else stays as it was saved."""
+        config, extra = self.saved_config()
+        plain = to_plain(replace(config, {DATA_PATH: path}))
+        tree = (flatten(plain) if self.kind == "finetune" else plain) | extra
+        write_yaml(self.config_path, {ENTRY: FORMAT} | tree)
+
     def draft(self, config: Config, head: str) -> None:
         """Writes the options with comments, to be edited, after the comment `head`."""
         self.path.mkdir(parents=True, exist_ok=True)

@@ -32,20 +32,32 @@ def is_moved(folder: RunFolder, config: Config) -> bool:
     return saved and folder.saved_config()[0].data.path != config.data.path
 
 
+def require_same_data(folder: RunFolder, config: Config) -> None:
+    """Raises InputError for a finished run that was trained on other data than lie elsewhere now.
+
+    A run with checkpoints is left to `refuse_other_data`.
+    """
+    if not is_moved(folder, config) or folder.state != "finished":
+        return
+    if folder.results().data_hash != hash_of_data(folder.kind, config.data):
+        raise _other(folder, config, {}, {})
+
+
 def settle_moved(folder: RunFolder, config: Config) -> None:
     """Makes sure that a run whose data lie elsewhere now can go on, before anything is trained.
 
-    A run with checkpoints is left to `refuse_other_data`. One that was cut short before the first
-    begins anew, its vocabulary too.
+    One that was cut short before its first checkpoint begins anew, its vocabulary too. Of a
+    finished one the new place is saved.
 
     Raises:
       InputError: the run is finished, and was trained on other data.
     """
+    require_same_data(folder, config)
     if not is_moved(folder, config):
         return
     if folder.state == "finished":
-        if folder.results().data_hash != hash_of_data(folder.kind, config.data):
-            raise _other(folder, config, {}, {})
+        # Evaluating, verifying and replaying it read them there.
+        folder.move_data(config.data.path)
     elif not (folder.path / "checkpoints").exists():
         say(f"{folder.path}: nothing was trained yet; it begins anew with {config.data.path!r}")
         folder.tokenizer_path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from jaxattn.errors import InputError
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import KINDS, called
-from jaxattn.stages.moved import settle_moved
+from jaxattn.stages.moved import require_same_data
 from jaxattn.stages.origin import pretrained_config
 from jaxattn.sweeps.grid import SEED, Cell, expand
 from jaxattn.sweeps.recipe import require_same_start
@@ -203,7 +203,7 @@ class Cells:
         config, folder = self.config(cell), self.folder(cell)
         if not folder.begun:
             return
-        settle_moved(folder, folder.continued_config(config))
+        require_same_data(folder, folder.continued_config(config))
         start = self.start(cell)
         if not start:
             return

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from jaxattn.config import TokenizerConfig
+from jaxattn.config import TokenizerConfig, read_yaml
 from jaxattn.data.tokens.accents import stripping
 from jaxattn.data.tokens.encode import encode
 from jaxattn.data.tokens.wordpiece import load_tokenizer, save_tokenizer, train_wordpiece
+from jaxattn.errors import InputError
 
 # 1,500 characters of Chinese, the first 1,300 of them twice.
 CHINESE = [chr(0x4E00 + 7 * i) for i in range(1500)]
@@ -87,6 +88,14 @@ def test_where_nothing_is_lost_they_are_stripped_as_by_bert(texts):
     assert made.encode("naïve").ids == made.encode("naive").ids
     assert strips(trained(texts, strip_accents="false")) is False
     assert strips(trained(texts, lowercase=False)) is None
+
+
+def test_the_option_may_be_a_truth_of_yaml(tmp_path):
+    (tmp_path / "config.yaml").write_text("tokenizer:\n  strip_accents: true\n")
+    assert read_yaml(tmp_path / "config.yaml")[0].tokenizer.strip_accents == "true"
+    assert TokenizerConfig(strip_accents=False).strip_accents == "false"  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"tokenizer.strip_accents: found 'no', allowed: auto"):
+        TokenizerConfig(strip_accents="no")
 
 
 def test_a_vocabulary_file_strips_as_it_is_told(tmp_path):

@@ -67,6 +67,10 @@ def test_the_same_data_elsewhere(
     # Of a finished run too, the data are compared.
     assert cli.run([*flags, f"--config.data.path={moved}/.", "--resume"]) == 0
     assert "is finished already" in capsys.readouterr().err
+    assert path_of(folder) == f"{moved}/."
+    assert folder.saved_config()[1]["label_names"] == ["cats", "dogs"]
+    assert cli.run(["eval", "--exp=x", f"--runs={folder.runs}", "--split=test"]) == 0
+    capsys.readouterr()
     assert cli.run([*flags, f"--config.data.path={other}", "--resume"]) == 2
     assert "the data have changed since" in capsys.readouterr().err
     # What is no place is compared as before.
