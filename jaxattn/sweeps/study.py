@@ -29,9 +29,10 @@ def study_calls(exp: str, study: StudyConfig) -> list[Call]:
         calls.append(("--mode=pretrain", f"--exp={name}", chosen))
         source = name
         if study.tapt:
-            calls.append(("--mode=tapt", f"--exp={name}", f"--pretrain={name}"))
+            calls.append(("--mode=tapt", f"--exp={name}", f"--pretrain={name}", chosen))
             source = f"tapt/{name}"
-        calls.append(("--mode=finetune", f"--exp={name}", f"--pretrain={source}"))
+        # Said again: a file that does not inherit the architecture has an attention of its own.
+        calls.append(("--mode=finetune", f"--exp={name}", f"--pretrain={source}", chosen))
     return calls + baseline_calls(exp, study)
 
 

@@ -29,9 +29,11 @@ def test_stages_follow_from_the_attentions() -> None:
 
 
 def test_tapt_comes_between_where_it_is_asked_for() -> None:
-    assert study_calls("x", StudyConfig(attentions=("sdpa",), tapt=True))[1:3] == [
-        ("--mode=tapt", "--exp=x_sdpa", "--pretrain=x_sdpa"),
-        ("--mode=finetune", "--exp=x_sdpa", "--pretrain=tapt/x_sdpa"),
+    same = "--config.attention.type=performer_favor"
+    own = "x_performer_favor"
+    assert study_calls("x", StudyConfig(attentions=("performer_favor",), tapt=True))[1:3] == [
+        ("--mode=tapt", f"--exp={own}", f"--pretrain={own}", same),
+        ("--mode=finetune", f"--exp={own}", f"--pretrain=tapt/{own}", same),
     ]
 
 
@@ -111,7 +113,12 @@ def study(*flags: str) -> subprocess.CompletedProcess[str]:
 def test_a_study_ends_with_the_table_and_goes_on_where_it_stopped(
     tiny_flags: list[str], tmp_path: Path
 ) -> None:
-    flags = [*tiny_flags, f"--runs={tmp_path}", "--exp=s", "--config.study.attentions=sdpa"]
+    flags = [
+        *tiny_flags,
+        f"--runs={tmp_path}",
+        "--exp=s",
+        "--config.study.attentions=performer_favor",
+    ]
     flags.append("--config.study.baselines=tfidf,chars")
     first = study(*flags)
     assert first.returncode == 0, first.stderr
@@ -120,7 +127,9 @@ def test_a_study_ends_with_the_table_and_goes_on_where_it_stopped(
     with open(tmp_path / "report" / "results.csv", newline="") as file:
         runs = {(row["kind"], row["exp"]) for row in csv.DictReader(file)}
     baselines = {("baseline", "s_tfidf"), ("baseline", "s_chars")}
-    assert runs == {("pretrain", "s_sdpa"), ("finetune", "s_sdpa")} | baselines
+    assert (
+        runs == {("pretrain", "s_performer_favor"), ("finetune", "s_performer_favor")} | baselines
+    )
     again = study(*flags)
     assert again.returncode == 2
     assert "already exists" in again.stderr
