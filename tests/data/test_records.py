@@ -36,8 +36,10 @@ def test_a_table_with_every_kind_of_bad_row(tmp_path: Path) -> None:
     assert not any((errors[0], errors[2], errors[7]))
     assert errors[1] == "the text is empty"
     assert "0xff is not UTF-8" in errors[3]
-    assert errors[4] == "3 cells, the header has 2; left over: ['many']"
-    assert errors[5] == "1 cell, the header has 2"
+    assert errors[4] == (
+        "3 cells, the header has 2; left over: ['many']; a cell that holds a comma needs quotes"
+    )
+    assert errors[5] == "1 cell, the header has 2; the row may be cut"
     # The quote swallows nothing but its own line, which is kept as it stood.
     assert found[6].cells["text"] == '7,"never closed'
     assert "a quote opens here and is never closed" in errors[6]

@@ -109,6 +109,11 @@ def test_commas_in_texts_do_not_mislead(tmp_path: Path) -> None:
     assert read(tmp_path / "b.csv", "sep=;\ntext;label\nx;1\n").texts == ["x"]
 
 
+def test_blanks_after_separators(tmp_path: Path) -> None:
+    rows = read(tmp_path / "a.csv", 'label, text\n1, "one, two"\n0, three\n')
+    assert rows.texts == ["one, two", "three"] and rows.labels == ["1", "0"]
+
+
 def test_without_a_header(tmp_path: Path) -> None:
     sms = "ham\tsee you at noon\nspam\tfree prize, call\nham\tok then, later\nham\tfine by me\n"
     rows = read(tmp_path / "a.tsv", sms)
@@ -143,10 +148,13 @@ def test_names_that_stand_twice(tmp_path: Path) -> None:
 def test_encodings_and_line_ends(tmp_path: Path) -> None:
     table = "text,label\ncafé über,1\nnaïve,0\n"
     for name, raw in {
+        "m": table.replace("\n", "\r").replace("é ", "é\n").replace("ca", '"ca').replace(
+            "ber", 'ber"').encode(),
         "a": table.encode("utf-16"), "b": table.replace("\n", "\r").encode(),
         "c": table.replace("\n", "\r\n").encode("utf-8-sig"), "d": gzip.compress(table.encode()),
     }.items():  # fmt: skip
-        assert read(tmp_path / f"{name}.csv", raw).texts == ["café über", "naïve"], name
+        texts = [" ".join(text.split()) for text in read(tmp_path / f"{name}.csv", raw).texts]
+        assert texts == ["café über", "naïve"], name
     raw = table.encode("cp1252")
     assert read(tmp_path / "e.csv", raw, encoding="cp1252").texts == ["café über", "naïve"]
     with pytest.raises(InputError, match="line 2: byte 0xe9 is not UTF-8.*data.encoding=cp1252"):

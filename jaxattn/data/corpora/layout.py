@@ -89,14 +89,18 @@ def find_layout(path: str, data: DataConfig | None = None) -> Layout:
             where they differ from the defaults.
 
     Raises:
-        InputError: there is nothing that can be read, or no column of texts.
+        InputError: there is nothing that can be read, a row is bad, or there is no column of texts.
     """
     default = DataConfig()
     given = dataclasses.replace(data or default, path=path)
     source = open_source(given)
     splits = source.files_of_splits(given)
     table, named = _first_table(source, splits, given)
-    rows = [row.cells for row in itertools.islice(table.rows(()), _ROWS) if not row.error]
+    rows = []
+    for row in itertools.islice(table.rows(()), _ROWS):
+        if row.error:
+            raise InputError(f"{row.place}: {row.error}")
+        rows.append(row.cells)
     columns = tuple(table.columns)
     if not rows:
         raise InputError(f"{table.name} holds no rows")

@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import io
 import lzma
+import re
 import sys
 import zlib
 from collections.abc import Iterator
@@ -136,7 +137,7 @@ class Lines:
         if encoding.startswith(("utf-16", "utf-32")):
             yield from self._wide(stream, encoding)
             return
-        if b"\r" in head and b"\n" not in head:
+        if _ends_as_old_macs_did(head):
             self.form.append("line ends of old Macs")
             stream = _old_mac_lines(stream)  # type: ignore[assignment]
         told = encoding.upper() if encoding == "utf-8" else encoding
@@ -163,6 +164,13 @@ class Lines:
             ) from None
         finally:
             text.detach()  # whoever opened the file closes it
+
+
+def _ends_as_old_macs_did(head: bytes) -> bool:
+    """Whether the first line ends in a carriage return alone, and so do most others."""
+    alone = head.count(b"\r") - head.count(b"\r\n")
+    first = re.search(rb"\r(?!\n)|\n", head)
+    return alone > head.count(b"\n") and first is not None and first[0] == b"\r"
 
 
 def _old_mac_lines(stream: BinaryIO) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from jaxattn.data.read.form import (
     SAMPLE,
@@ -58,13 +59,15 @@ def separated_table(lines: Lines, ending: str, form: Form, *, strict: bool) -> T
         complete = len(head) < SAMPLE
         separator = find_separator([line for _, line, _ in head], usual, complete=complete)
     separator = separator or usual
+    first = head[0][1] if head else ""
+    blanks = 0 < first.count(separator) == first.count(f"{separator} ")
 
     def cells(lines: Iterator[Line], name: str = "") -> Iterator[Cells]:
         if form.quotes == "text":
             return _plain_cells(lines, separator)
         if separator == "\t" and form.quotes == "auto":
             return tab_cells(lines)
-        return _quoted_cells(lines, separator, name, strict=strict)
+        return _quoted_cells(lines, separator, name, strict=strict, blanks=blanks)
 
     # They are read twice, the first time to find out whether they have a header.
     sample = [found for _, found in cells(iter(head)) if found]
@@ -86,16 +89,15 @@ def separated_table(lines: Lines, ending: str, form: Form, *, strict: bool) -> T
                 "; its first line looks like a row, so that the columns have no names of their "
                 f"own: give them as in data.text_column={names[-1]}, or data.header=yes"
             )
+    mark = next(name for name, mark in SEPARATORS.items() if mark == separator)
+    advice = f"a cell that holds a {mark} needs quotes"
     found = list(lines.form)
     if separator != usual:
-        found.insert(
-            0,
-            next(f"separated by {name}s" for name, mark in SEPARATORS.items() if mark == separator),
-        )
+        found.insert(0, f"separated by {mark}s")
     if not has_header:
         found.append(f"no header (columns {listed(names)})")
     return Table(
-        lines.name, tuple(names), lambda _: _rows(lines.name, names, rows),
+        lines.name, tuple(names), lambda _: _rows(lines.name, names, rows, advice),
         repeated=repeated_names(written), tabs=separator == "\t", form=tuple(found), hint=hint,
         share=lines.share,
     )  # fmt: skip
@@ -104,7 +106,7 @@ def separated_table(lines: Lines, ending: str, form: Form, *, strict: bool) -> T
 _NO_ROW: Cells = ((1, "", ""), [])
 
 
-def _rows(name: str, names: Sequence[str], rows: Iterator[Cells]) -> Iterator[Row]:
+def _rows(name: str, names: Sequence[str], rows: Iterator[Cells], advice: str) -> Iterator[Row]:
     unit, width = f"{name} line", len(names)
     for (number, raw, error), cells in rows:
         if len(cells) == width:
@@ -112,7 +114,8 @@ def _rows(name: str, names: Sequence[str], rows: Iterator[Cells]) -> Iterator[Ro
         elif cells:
             left_over = f"; left over: {quoted(cells[width:])}" if cells[width:] else ""
             count = f"{len(cells)} cell{'s' if len(cells) > 1 else ''}"
-            error = error or f"{count}, the header has {width}{left_over}"
+            mend = advice if cells[width:] else "the row may be cut"
+            error = error or f"{count}, the header has {width}{left_over}; {mend}"
             padded = itertools.zip_longest(names, cells[:width], fillvalue="")
             yield Row(unit, number, dict(padded), error)
         elif error:
@@ -127,9 +130,11 @@ def _plain_cells(lines: Iterator[Line], separator: str) -> Iterator[Cells]:
 
 
 def _quoted_cells(
-    lines: Iterator[Line], separator: str, name: str, *, strict: bool
+    lines: Iterator[Line], separator: str, name: str, *, strict: bool, blanks: bool
 ) -> Iterator[Cells]:
     """The rows of CSV; of the file `name`, "" where nothing is to be said of it.
+
+    With `blanks` those after a separator are no part of a cell.
 
     Where a row cannot be read (a quote is never closed) only its first line is lost: the lines
     after it are read again.
@@ -137,6 +142,8 @@ def _quoted_cells(
     again: deque[Line] = deque()
     taken: list[Line] = []
     longest, told = 2**31 - 1 if strict else _LONGEST_CELL, not (strict and name)
+
+    dialect: Any = {"delimiter": separator, "strict": True, "skipinitialspace": blanks}
 
     def feed() -> Iterator[str]:
         while again:
@@ -146,7 +153,7 @@ def _quoted_cells(
             taken.append(line)
             yield line[1]
 
-    reader = csv.reader(feed(), delimiter=separator, strict=True)
+    reader = csv.reader(feed(), **dialect)
     while True:
         taken.clear()
         # The default of 128 KiB is less than a long document; and it is the whole process's.
@@ -159,7 +166,7 @@ def _quoted_cells(
             error = _in_words(str(problem), opened if opened != first else 0)
             yield (first, taken[0][1], error), []
             again.extendleft(reversed(taken[1:]))
-            reader = csv.reader(feed(), delimiter=separator, strict=True)
+            reader = csv.reader(feed(), **dialect)
             continue
         finally:
             csv.field_size_limit(limit)
