@@ -14,6 +14,7 @@ from jaxattn.config.draft import commented
 from jaxattn.config.editable import defaults, from_config_dict, inherit_architecture
 from jaxattn.config.model import HeadConfig, ModelConfig
 from jaxattn.config.saved import (
+    as_begun,
     as_meant,
     binding_options,
     flatten,
@@ -50,7 +51,7 @@ __all__ = [
     "FavorOptions", "FinetuneConfig", "HeadConfig", "LogConfig", "LshOptions", "ModelConfig",
     "PeftConfig", "PlanConfig", "PredictConfig", "ProfileConfig", "RecipeConfig", "Scope",
     "SdpaOptions", "StudyConfig", "SweepConfig", "TaptConfig", "TokenizerConfig", "TrainConfig",
-    "as_meant", "binding_options", "commented", "declared", "defaults", "flatten",
+    "as_begun", "as_meant", "binding_options", "commented", "declared", "defaults", "flatten",
     "from_config_dict", "from_saved", "inherit_architecture", "of_scope", "read_tree", "read_yaml",
     "replace", "scope_of", "to_plain", "write_yaml",
 ]  # fmt: skip

@@ -62,6 +62,13 @@ def as_meant(options: Mapping[str, Any]) -> dict[str, Any]:
     return {**_lacking(), **options}
 
 
+def as_begun(given: Config, saved: Config) -> Config:
+    """`given`, with what a run of an earlier version was begun with in place of new defaults."""
+    old, new = flatten(to_plain(saved)), flatten(to_plain(given))
+    default = flatten(to_plain(Config()))
+    return replace(given, {n: old[n] for n in _BEFORE if new[n] == default[n]})
+
+
 def from_saved(options: Mapping[str, Any]) -> Config:
     """The `Config` that was saved as these options, nested or flat, by any version.
 

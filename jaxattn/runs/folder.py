@@ -14,6 +14,7 @@ from jaxattn.config import (
     AUTO_PRECISION,
     Config,
     Scope,
+    as_begun,
     commented,
     flatten,
     read_tree,
@@ -266,7 +267,8 @@ class RunFolder:
     def continued_config(self, given: Config | None) -> Config:
         """The saved configuration, with what `given` may change of it.
 
-        "auto" is the precision that it was begun with, whatever this machine would take.
+        "auto" is the precision that it was begun with, whatever this machine would take; and what
+        later versions do otherwise by default it goes on with as it was begun.
         Raises InputError naming the first option in which `given` would change the result.
         """
         saved, _ = self.saved_config()
@@ -274,6 +276,7 @@ class RunFolder:
             return saved
         if given.train.precision == AUTO_PRECISION:
             given = replace(given, {"train.precision": saved.train.precision})
+        given = as_begun(given, saved)
         self.must_agree(flatten(to_plain(saved)), flatten(to_plain(given)))
         return given
 
