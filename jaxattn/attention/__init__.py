@@ -61,6 +61,7 @@ _OPS: tuple[AttentionOp[Any], ...] = (
         shares_qk=True,
         self_attention=True,
         needs_key=True,
+        exact_up_to=lsh.exact_up_to,
     ),
     AttentionOp(
         "performer_favor",

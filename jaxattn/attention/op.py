@@ -36,6 +36,7 @@ class AttentionOp(Generic[Options]):
     draws: (options, key, K) -> what `apply` takes as `drawn` in place of `key`, for callers that
         use one key several times; None: nothing costly is drawn.
     takes_padding: `apply` takes right_padded=True, the promise that padding stands on the right.
+    exact_up_to: options -> the length up to which it computes exact attention; None: at none.
     one_query: options with which a single query of a row gets what it gets among all of them;
         None: what a query gets depends on the others.
     """
@@ -50,6 +51,7 @@ class AttentionOp(Generic[Options]):
     drops_weights: bool = False
     draws: Callable[[Options, Array, int], Array] | None = None
     takes_padding: bool = False
+    exact_up_to: Callable[[Options], int] | None = None
     one_query: Mapping[str, Any] | None = None
 
     def apply(

@@ -4,7 +4,8 @@ import dataclasses
 import time
 from collections.abc import Callable
 
-from jaxattn.config import Config, StudyConfig, flatten, to_plain
+from jaxattn.attention import ATTENTIONS
+from jaxattn.config import Config, StudyConfig, flatten, replace, to_plain
 from jaxattn.console import say
 from jaxattn.report.compare import compare
 from jaxattn.request import Request
@@ -44,11 +45,13 @@ class Start:
       run: as --pretrain names it.
       config: its configuration; None for random weights.
       given: the options that flags of the study set; they count for every attention.
+      lossless: attentions that compute what exact attention does for texts of this length.
     """
 
     run: str
     config: Config | None
     given: frozenset[str]
+    lossless: frozenset[str] = frozenset()
 
     def exchange(self, attention: str) -> dict[str, object]:
         """The options by which a stage has this attention.
@@ -71,6 +74,8 @@ class Start:
     def is_changed(self, attention: str) -> bool:
         """Whether the blocks compute something else with this attention than in the encoder."""
         if self.config is None:
+            return False
+        if self.config.attention.type == "sdpa" and attention in self.lossless:
             return False
         section = f"attention.{attention}."
         own = any(name.startswith(section) for name in self.given)
@@ -112,9 +117,22 @@ def calls_of(request: Request, config: Config, exp: str) -> list[Call]:
         return of_all_folds(lambda name: study_calls(name, config.study), exp, config.data.folds)
     request = request.started()
     inherited = pretrained_config(request.runs, request.pretrain)
-    start = Start(request.pretrain, inherited, request.given)
+    lossless = lossless_exchanges(config, request.given)
+    start = Start(request.pretrain, inherited, request.given, lossless)
     return of_all_folds(
         lambda name: published_calls(name, config.study, start), exp, config.data.folds
+    )
+
+
+def lossless_exchanges(config: Config, given: frozenset[str]) -> frozenset[str]:
+    """The attentions that, as `Start.exchange` sets them, are exact for texts of this length."""
+    own_keys = {"attention.reformer_lsh.shared_qk": False}
+    options = replace(config, {n: v for n, v in own_keys.items() if n not in given}).attention
+    return frozenset(
+        name
+        for name, op in ATTENTIONS.items()
+        if op.exact_up_to is not None
+        and config.data.max_length <= op.exact_up_to(getattr(options, name))
     )
 
 

@@ -14,6 +14,7 @@ from jaxattn.attention import ATTENTIONS, blocks, probes
 from jaxattn.attention.lsh import fused
 from jaxattn.attention.lsh.hashing import Documents, draw, factors, hash_rounds, sort_rounds
 from jaxattn.attention.lsh.hashing import rotations as rotations_of
+from jaxattn.config import LshOptions
 from jaxattn.errors import InputError
 
 sdpa, reformer_lsh = (ATTENTIONS[name].apply for name in ("sdpa", "reformer_lsh"))
@@ -207,6 +208,21 @@ CHOICES = [
     "length, chunk_size, num_hashes, extras",
     [(37, 4, 3, True), pytest.param(24, 6, 2, False, marks=pytest.mark.slow)],
 )
+@pytest.mark.parametrize("options", [{}, {"mask_within_chunks": False}, {"combine": "mean"}])
+def test_texts_of_one_chunk_are_exact_with_keys_of_their_own(options: dict) -> None:
+    lsh = ATTENTIONS["reformer_lsh"]
+    own = LshOptions(chunk_size=16, shared_qk=False, **options)
+    assert lsh.exact_up_to is not None
+    assert (lsh.exact_up_to(own), lsh.exact_up_to(LshOptions())) == (16, 0)
+    for length, exact in ((9, True), (16, True), (17, False)):
+        keys = jax.random.split(jax.random.key(length), 3)
+        q, k, v = (2 * jax.random.normal(key, (2, length, 2, 8)) for key in keys)
+        mask = jnp.arange(length) < jnp.array([[length], [length - 3]])
+        found = lsh.apply(q, k, v, key_mask=mask, key=jax.random.key(1), options=own)
+        expected = ATTENTIONS["sdpa"].apply(q, k, v, key_mask=mask)
+        assert bool(jnp.abs(found - expected).max() < 1e-5) == exact
+
+
 def test_matches_the_slow_reference(
     reference, shared, combine, within, length, chunk_size, num_hashes, extras
 ):

@@ -10,7 +10,13 @@ import pytest
 from jaxattn import cli
 from jaxattn.config import Config, StudyConfig, replace
 from jaxattn.sweeps.chain import Call
-from jaxattn.sweeps.study import Start, of_all_folds, published_calls, study_calls
+from jaxattn.sweeps.study import (
+    Start,
+    lossless_exchanges,
+    of_all_folds,
+    published_calls,
+    study_calls,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,6 +95,21 @@ def test_without_steps_it_is_fine_tuned_at_once_and_flags_count() -> None:
         *BASELINES,
     ]
     assert not any("shared_qk" in flag or "dropout" in flag for call in calls for flag in call)
+
+
+def test_an_exchange_that_loses_nothing_takes_no_steps() -> None:
+    """Texts of one chunk: LSH with keys of its own is exact."""
+    short, long = (
+        replace(Config(), {"data.max_length": n, "attention.reformer_lsh.chunk_size": 64})
+        for n in (64, 65)
+    )
+    assert lossless_exchanges(short, frozenset()) == {"reformer_lsh"}
+    assert not lossless_exchanges(long, frozenset())
+    assert not lossless_exchanges(short, frozenset({"attention.reformer_lsh.shared_qk"}))
+    start = Start("bert", BERT, frozenset(), lossless_exchanges(short, frozenset()))
+    calls = [call[:2] for call in published_calls("x", StudyConfig(), start)]
+    assert ("--mode=tapt", "--exp=x_reformer_lsh") not in calls
+    assert ("--mode=tapt", "--exp=x_performer_favor") in calls
 
 
 def test_tapt_is_for_all_of_them_where_it_is_asked_for() -> None:

@@ -103,6 +103,14 @@ def reformer_lsh(
     return attend_in_windows(settings, q, k, v, pairs, Meetings(real, windows, last))
 
 
+def exact_up_to(options: LshOptions) -> int:
+    """The longest text of which every query sees every key: one chunk, with keys of its own.
+
+    Queries that serve as keys have their length taken out, and no token sees itself.
+    """
+    return 0 if options.shared_qk else options.chunk_size
+
+
 def cost(options: LshOptions, length: int, head_width: int) -> Cost:
     """Of one head of one row, forward; a round gathers queries, windows of keys and values."""
     chunk = min(options.chunk_size, length)

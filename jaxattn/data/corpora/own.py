@@ -9,14 +9,14 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from jaxattn.config import DataConfig
+from jaxattn.config import DataConfig, LshOptions
 from jaxattn.data.corpora.known import CORPORA
 from jaxattn.data.corpora.layout import Layout, find_layout
 from jaxattn.errors import InputError, listed
 from jaxattn.files import expanded
 
-SHORTEST_WITH_LSH = 128
-"""Shorter texts fit one or two chunks of LSH, which is exact attention at more cost there."""
+ONE_CHUNK = LshOptions().chunk_size
+"""In texts of one chunk LSH sees every token, as exact attention does, at more cost."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +78,9 @@ def look_at(place: str, given: Mapping[str, str], *, labelled: bool) -> Own:
         "data.max_length": str(length),
     }
     said = _said(layout, text, label, length)
-    if length < SHORTEST_WITH_LSH:
+    if length <= ONE_CHUNK:
         options["study.attentions"] = "sdpa,performer_favor"
-        said.append(f"reformer_lsh is left out: at {length} tokens it is exact attention")
+        said.append(f"reformer_lsh is left out: {length} tokens are one chunk, all seen")
     return Own(options, tuple(said))
 
 
