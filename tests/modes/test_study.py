@@ -45,7 +45,7 @@ def test_tapt_comes_between_where_it_is_asked_for() -> None:
 
 def test_cross_validation_is_a_study_for_each_fold() -> None:
     def calls(name: str) -> list[Call]:
-        return study_calls(name, StudyConfig(attentions=("sdpa",)))
+        return study_calls(name, StudyConfig(attentions=("sdpa",), baselines=("tfidf",)))
 
     assert of_all_folds(calls, "x", 0) == calls("x")
     assert [(call[1], call[-1]) for call in of_all_folds(calls, "x", 2)] == [
