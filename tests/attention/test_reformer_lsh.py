@@ -698,4 +698,5 @@ def test_texts_of_one_chunk_are_exact_with_keys_of_their_own(options: dict) -> N
         found = lsh.apply(q, k, v, key_mask=mask, key=jax.random.key(1), options=own)
         expected = ATTENTIONS["sdpa"].apply(q, k, v, key_mask=mask)
         apart = jnp.abs(found - expected)[mask].max()
-        assert bool(apart < 1e-5) == exact
+        # Two chunks see each other whole, but not across buckets.
+        assert apart < 1e-5 if exact or options.get("mask_within_chunks") is False else apart > 0.1
