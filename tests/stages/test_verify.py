@@ -51,7 +51,7 @@ def test_other_keys_and_another_machine_are_told(
     changed = json.loads(text)
     changed["versions"]["jax"] = "0.0.1"
     path.write_text(json.dumps(changed))
-    monkeypatch.setattr(steps, "dropout_key", lambda root, step: jax.random.fold_in(root, 99))
+    monkeypatch.setattr(steps, "dropout_key", lambda root, step, prng: jax.random.fold_in(root, 99))
     try:
         assert cli.run(["--mode=verify", f"--run={finished}", "--steps=8"]) == 1
     finally:
