@@ -17,6 +17,7 @@ class Job:
 
     Attributes:
       attention, length, implementation: of the configuration.
+      dropout_prng: of the configuration.
       deterministic: compiled as `train.deterministic` has it.
       default_options: XLA may use Triton for products.
       trace: its kernels are shown.
@@ -26,6 +27,7 @@ class Job:
     attention: str
     length: int
     implementation: str = "auto"
+    dropout_prng: str = "hash"
     deterministic: bool = False
     default_options: bool = False
     trace: bool = False
@@ -36,6 +38,7 @@ class Job:
         """Told in the results."""
         words = [str(self.length), self.attention]
         words += [self.implementation] if self.implementation != "auto" else []
+        words += [self.dropout_prng] if self.dropout_prng != "hash" else []
         words += ["deterministic"] if self.deterministic else []
         return " ".join(words + (["default options"] if self.default_options else []))
 
@@ -59,9 +62,11 @@ def groups(tiny: bool) -> list[list[Job]]:
     """Programs that are timed in turn; the most important first."""
     names = ("sdpa", "performer_favor", "reformer_lsh")
     if tiny:
-        return [[Job(name, 64, trace=True, repeat=True) for name in names[:1]]]
+        first = [Job(name, 64, trace=True, repeat=True) for name in names[:1]]
+        return [[*first, Job("sdpa", 64, dropout_prng="threefry")]]
+    ordinary = [Job(name, 512, trace=True, repeat=True) for name in names]
     return [
-        [Job(name, 512, trace=True, repeat=True) for name in names],
+        [*ordinary, Job("sdpa", 512, dropout_prng="threefry", trace=True)],
         [Job(name, 8192, trace=True) for name in names],
         [Job(name, 512, deterministic=True, repeat=True) for name in names],
         [Job("sdpa", 512, "xla")],
@@ -77,6 +82,7 @@ def config_of(job: Job, size: Size) -> Config:
     options: dict[str, Any] = architecture_options(size.architecture) | {
         "attention.type": job.attention,
         "train.precision": "bfloat16",
+        "train.dropout_prng": job.dropout_prng,
         "train.batch_size": rows,
         "model.max_seq_len": job.length,
         "data.max_length": job.length,

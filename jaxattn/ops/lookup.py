@@ -150,6 +150,7 @@ def _plus_backward(like: Array, cotangent: Array) -> tuple[Array, Array]:
 plus.defvjp(_plus_forward, _plus_backward)
 
 
+@jax.custom_vjp
 def times(x: Array, kernel: Array) -> Array:
     """x W in the type of `x`: [..., in] and [in, out] -> [..., out].
 
@@ -157,27 +158,25 @@ def times(x: Array, kernel: Array) -> Array:
     float32 whatever type is computed in; on a CPU XLA does from jax 0.12 on add it up in bfloat16
     where it fuses the product with what is before it (26 % off for 640 rows), so it is asked for.
     """
-    narrow = x.dtype in (jnp.bfloat16, jnp.float16)
-    return _times(x, kernel) if narrow and jax.default_backend() == "cpu" else _plain(x, kernel)
-
-
-def _plain(x: Array, kernel: Array) -> Array:
-    # With one axis of rows the gradient toward W is a product as it stands. With several XLA first
-    # writes a transposed copy of what is summed, on a CPU a third of a training step.
-    flat = x.reshape(-1, x.shape[-1])
-    return jnp.dot(flat, kernel.astype(x.dtype)).reshape(*x.shape[:-1], kernel.shape[-1])
-
-
-_times = jax.custom_vjp(_plain)
+    return jnp.dot(x, kernel.astype(x.dtype))
 
 
 def _times_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
     x, kernel = residuals
-    rows = tuple(range(x.ndim - 1))
-    change = jax.lax.dot_general(
-        x, cotangent, ((rows, rows), ((), ())), preferred_element_type=_sum_dtype(x)
+    on_cpu = jax.default_backend() == "cpu"
+    # With one axis of rows the product is one as it stands. With several XLA first writes a
+    # transposed copy of what is summed, on a CPU a third of a training step.
+    rows_TI, changes_TO = (y.reshape(-1, y.shape[-1]) for y in (x, cotangent))
+    sums = jax.lax.dot_general(
+        rows_TI,
+        changes_TO,
+        (((0,), (0,)), ((), ())),
+        preferred_element_type=_sum_dtype(x) if on_cpu else None,
     )
-    return jnp.dot(cotangent, kernel.astype(x.dtype).T), change.astype(kernel.dtype)
+    gradients = jnp.dot(cotangent, kernel.astype(x.dtype).T), sums.astype(kernel.dtype)
+    # Together: else a CPU's XLA leaves the gradients of kernels to the end, and keeps for them what
+    # remat has just computed again, of every block.
+    return jax.lax.optimization_barrier(gradients) if on_cpu else gradients
 
 
-_times.defvjp(lambda x, kernel: (_plain(x, kernel), (x, kernel)), _times_backward)
+times.defvjp(lambda x, kernel: (times(x, kernel), (x, kernel)), _times_backward)
