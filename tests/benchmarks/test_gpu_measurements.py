@@ -140,7 +140,7 @@ def test_the_script_runs_its_parts_and_refuses_others(tmp_path: Path) -> None:
 def test_every_step_and_every_attention_that_is_measured_can_be_configured() -> None:
     size = Size("bert_small", 30_522, 16_384)
     steps = [job for jobs in groups(tiny=False) for job in jobs]
-    assert len({job.name for job in steps}) == len(steps) == 17
+    assert len({job.name for job in steps}) == len(steps) == 18
     for job in steps:
         config = config_of(job, size)
         assert config.train.batch_size * config.data.max_length == size.tokens
