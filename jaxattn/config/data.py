@@ -155,7 +155,7 @@ class DataConfig(Checked, path="data."):
         "is the test split; 0: no cross-validation", low=0, high=1000,
     )  # fmt: skip
     fold: int = option(
-        0, "which of data.folds parts is the test split; --mode=study runs all",
+        0, "which of data.folds parts is the test split; --mode=study runs all unless it is given",
         low=0, scope=Scope.SEED,
     )  # fmt: skip
     max_examples: int = option(0, "use only this many examples a split; 0: all", low=0)
