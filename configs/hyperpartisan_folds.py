@@ -3,7 +3,7 @@
     python launch.py --mode=study --config=configs/hyperpartisan_folds.py \
         --config.data.path=<folder>
 
-Ten folds, each a study of its own (MLM, fine-tuning, TF-IDF) whose test texts are those of the
+Ten folds, each a study of its own (MLM, fine-tuning, baselines) whose test texts are those of the
 fold; the report puts the predictions of all folds together. Without --config.data.path the hub is
 read. --config.data.group_column=url keeps the articles of a publisher in one fold. Run time and
 result: of TF-IDF alone, in docs/results.md; of the encoders none yet.

@@ -13,33 +13,20 @@ recipe is written, not what TAPT is good for.
 
 from ml_collections import ConfigDict
 
-from jaxattn.config import defaults, inherit_architecture
-from jaxattn.config.presets import set_architecture
+from jaxattn.config.presets import quick_study
 
 
 def get_config(mode: str) -> ConfigDict:
     """Two blocks of width 128; asked once for every stage, as `mode`."""
-    config = defaults()
+    config = quick_study(
+        mode,
+        max_seq_len=128,
+        epochs={"pretrain": 1, "tapt": 1, "finetune": 2},
+        steps={"pretrain": 100, "tapt": 60, "finetune": 520},
+    )
     config.data.name = "pydocs"
     config.data.max_length = 128
     config.data.length_buckets = (64, 128)
-    config.train.batch_size = 32
-    config.train.eval_batch_size = 64
-    config.train.learning_rate = 1e-3
-    if mode == "finetune":
-        inherit_architecture(config)
-        config.train.epochs = 2
-        config.train.max_steps = 520
-        return config
-    config.train.epochs = 1
-    if mode == "tapt":
-        inherit_architecture(config)
-        config.train.learning_rate = 5e-4
-        config.train.max_steps = 60
-        return config
-    set_architecture(config, "quick")
-    config.model.max_seq_len = 128
-    config.attention.reformer_lsh.chunk_size = 32
-    config.attention.reformer_lsh.num_hashes = 2
-    config.train.max_steps = 100
+    if mode not in ("tapt", "finetune"):
+        config.attention.reformer_lsh.chunk_size = 32
     return config

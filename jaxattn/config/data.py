@@ -155,8 +155,9 @@ class DataConfig(Checked, path="data."):
         "is the test split; 0: no cross-validation", low=0, high=1000,
     )  # fmt: skip
     fold: int = option(
-        0, "which of data.folds parts is the test split; --mode=study runs all", low=0
-    )
+        0, "which of data.folds parts is the test split; --mode=study runs all unless it is given",
+        low=0, scope=Scope.SEED,
+    )  # fmt: skip
     max_examples: int = option(0, "use only this many examples a split; 0: all", low=0)
     max_length: int = option(
         512, "tokens per example, [CLS] and [SEP] included", low=3, high=MAX_SEQ_LEN

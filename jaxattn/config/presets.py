@@ -1,5 +1,6 @@
 """The published architectures and the pretraining recipe that files in configs/ begin with."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from jaxattn.config.editable import defaults, inherit_architecture
@@ -85,6 +86,33 @@ def quick_classification(
     config.model.max_seq_len = max_length
     config.attention.reformer_lsh.num_hashes = 2
     config.train.max_steps = 150
+    return config
+
+
+def quick_study(
+    mode: str, *, max_seq_len: int, epochs: Mapping[str, int], steps: Mapping[str, int]
+) -> "ConfigDict":
+    """Any corpus and an encoder that two CPU cores can train in minutes.
+
+    Args:
+        mode: the --mode; for TAPT and fine-tuning the architecture is inherited.
+        max_seq_len: the longest input of the encoder, tokens.
+        epochs: of "pretrain", "tapt" and "finetune".
+        steps: of each of them, at most.
+    """
+    config = defaults()
+    stage = mode if mode in ("tapt", "finetune") else "pretrain"
+    config.train.batch_size = 32
+    config.train.eval_batch_size = 64
+    config.train.learning_rate = 5e-4 if stage == "tapt" else 1e-3
+    config.train.epochs = epochs[stage]
+    config.train.max_steps = steps[stage]
+    if stage != "pretrain":
+        inherit_architecture(config)
+        return config
+    set_architecture(config, "quick")
+    config.model.max_seq_len = max_seq_len
+    config.attention.reformer_lsh.num_hashes = 2
     return config
 
 

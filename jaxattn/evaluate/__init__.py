@@ -1,1 +1,1 @@
-"""Metrics, predictions of trained models, and the TF-IDF baseline."""
+"""Metrics, their intervals, what scores hide, and predictions of trained models."""

@@ -34,6 +34,36 @@ def unpredicted(counts: Counts, names: Sequence[str]) -> str:
     return f"{len(never):,} classes are never predicted {of}: {which}"
 
 
+def unpredicted_in_runs(runs: Sequence[Predictions], share: str) -> str:
+    """As `unpredicted`; of several runs it says in how many of them, without numbers of texts.
+
+    `share` puts both numbers of runs into words, as "in {} of {} runs".
+    """
+    if len(runs) == 1:
+        return unpredicted(confusion_counts(runs[0]), runs[0].names)
+    only: list[str] = []
+    never: list[list[str]] = []
+    for run in runs:
+        labelled, predicted = np.unique(run.labels), np.unique(run.predicted)
+        missing = np.setdiff1d(labelled, predicted)
+        if len(run.labels) > 1 and len(predicted) == 1:
+            only.append(run.names[predicted[0]])
+        elif len(missing):
+            never.append([run.names[place] for place in missing])
+    said = []
+    if only:
+        classes = listed(list(dict.fromkeys(only)))
+        said.append(f"{share.format(len(only), len(runs))} it predicts one class only, {classes}")
+    if never:
+        names = list(dict.fromkeys(name for each in never for name in each))
+        which = f"class {listed(names)} is"
+        if len(names) > 1:
+            every = all(len(each) == len(names) for each in never)
+            which = f"{'' if every else 'some of '}the classes {listed(names)} are"
+        said.append(f"{share.format(len(never), len(runs))} {which} never predicted")
+    return "; ".join(said)
+
+
 def confusion_counts(predictions: Predictions) -> np.ndarray:
     """Texts by true class (row) and predicted class (column), int [c, c]."""
     size = len(predictions.names)

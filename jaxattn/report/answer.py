@@ -2,7 +2,7 @@
 
 import math
 
-from jaxattn.evaluate.class_notes import confusion_counts, unpredicted
+from jaxattn.evaluate.class_notes import unpredicted_in_runs
 from jaxattn.report.comparison import Group
 from jaxattn.report.setups import Setup, ratio
 
@@ -99,14 +99,8 @@ def _figures(setup: Setup) -> str:
 def _unpredicted(setup: Setup, form: str) -> str:
     """The classes that its runs never predict, as a sentence put into `form`; "" if none."""
     runs = [run.predictions for run in setup.finished if run.predictions is not None]
-    notes = [unpredicted(confusion_counts(each), each.names) for each in runs]
-    said = [note for note in notes if note]
-    if not said:
-        return ""
-    note = said[0]
-    if len(runs) > 1:
-        note = f"with {len(said)} of {len(runs)} seeds {note}"
-    return form.format(note[0].upper() + note[1:])
+    note = unpredicted_in_runs(runs, "with {} of {} seeds") if runs else ""
+    return form.format(note[0].upper() + note[1:]) if note else ""
 
 
 def _f1(setup: Setup) -> float:

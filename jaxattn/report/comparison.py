@@ -20,7 +20,6 @@ from jaxattn.report.setups import (
     validation_score,
     yardstick,
 )
-from jaxattn.runs.kinds import BASELINE_LABELS
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,9 +57,8 @@ class Group:
     def label(self, setup: Setup) -> str:
         """The attention, with the experiment where the group has it more than once."""
         attentions = [other.attention for other in (*self.setups, *self.baselines)]
-        column, *more = setup.attention.split(",", 1)
-        name = ",".join([BASELINE_LABELS.get(column, column), *more])
         once = attentions.count(setup.attention) == 1
+        name = setup.runs[0].label
         return name if once else f"{name} ({setup.runs[0].exp})"
 
     def exact(self, setup: Setup) -> Setup | None:
@@ -128,9 +126,7 @@ class Comparison:
         baselines: dict[str, list[Setup]] = {}
         for run in self.single:
             if run.kind == "baseline" and run.finished:
-                data, name = self.headings[run.folder], str(run.attention)
-                if words := run.config.get("baseline.words"):
-                    name += f", first {words} words"
+                data, name = self.headings[run.folder], f"{run.attention}{run.first_words}"
                 baselines.setdefault(data, []).append(Setup(data, name, (), (), (run,)))
         return baselines
 

@@ -8,8 +8,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from jaxattn.config import Scope, as_meant, scope_of
-from jaxattn.evaluate.class_notes import confusion_counts, unpredicted
+from jaxattn.evaluate.class_notes import unpredicted_in_runs
 from jaxattn.evaluate.intervals import (
     Interval,
     comparable,
@@ -18,10 +17,17 @@ from jaxattn.evaluate.intervals import (
     pooled_interval,
 )
 from jaxattn.report.record import RunRecord
-from jaxattn.runs.kinds import BASELINE_ATTENTION
+from jaxattn.report.setups import Key, group_setups, in_setup, options_key
 from jaxattn.runs.predictions import Predictions
 
-Key = tuple[object, ...]
+_TOKENS = frozenset(
+    f"data.{name}"
+    for name in (
+        "max_length", "length_buckets", "truncate", "mlm_splits", "mask_rate", "whole_words",
+        "packing",
+    )
+)  # fmt: skip
+"""Options of the data that do not decide which texts are in which fold."""
 
 
 def folds_of(run: RunRecord) -> int:
@@ -52,6 +58,11 @@ class Pooled:
         )
 
     @property
+    def is_exact(self) -> bool:
+        """Whether exact attention was cross-validated."""
+        return self.runs[0].attention == "sdpa"
+
+    @property
     def done(self) -> int:
         """Of how many folds a run has finished."""
         return len({_fold(run) for run in self.runs if run.finished})
@@ -60,9 +71,14 @@ class Pooled:
     def predictions(self) -> tuple[Predictions, ...]:
         """Those of all folds, one after the other, for each seed; empty where a fold is missing."""
         pooled = [_together([_saved(run) for run in runs]) for runs in self.by_seed]
-        whole = all(each is not None for each in pooled)
+        whole = all(each is not None for each in pooled) and len(self.hashes) == 1
         kept = [each for each in pooled if each is not None]
         return tuple(kept) if kept and whole and comparable(*kept) else ()
+
+    @property
+    def hashes(self) -> set[tuple[str | None, ...]]:
+        """Those of the data of each fold; more than one where the seeds had other data."""
+        return {tuple(run.data_hash for run in runs) for runs in self.by_seed}
 
     @property
     def texts(self) -> tuple[int, ...]:
@@ -99,9 +115,9 @@ class Pooled:
     def lead(self, other: "Pooled") -> Interval | None:
         """Pooled macro-F1 minus that of `other`, percentage points; None where they do not pair."""
         ours, theirs = self.predictions, other.predictions
-        if not ours or not theirs or self.texts != other.texts:
+        if not ours or not theirs or self.hashes != other.hashes:
             return None
-        if not comparable(*ours, *theirs):
+        if self.texts != other.texts or not comparable(*ours, *theirs):
             return None
         return pooled_difference(ours, theirs, self.texts).scaled(100)
 
@@ -141,37 +157,40 @@ class FoldedGroup:
         ]
         said += f"{': ' if listed else ''}{', '.join(listed)}."
         saved = [_saved(run) for runs in best.by_seed for run in runs]
-        notes = [unpredicted(confusion_counts(each), each.names) for each in saved]
-        if found := [note for note in notes if note]:
-            said += f" In {len(found)} of {len(saved)} runs {found[0]}."
-        return said
+        note = unpredicted_in_runs(saved, "in {} of {} runs")
+        return f"{said} {note[0].upper()}{note[1:]}." if note else said
 
     def rows(self) -> list[dict[str, object]]:
         """Heading -> value of every entry, in percent and percentage points."""
-        exact = next((e for e in self.entries if e.label == "sdpa" and e.predictions), None)
+        exact = next((e for e in self.entries if e.is_exact and e.predictions), None)
         return [_row(entry, exact) for entry in self.entries]
 
 
 def folded_groups(records: Sequence[RunRecord]) -> list[FoldedGroup]:
     """The cross-validated runs among `records`, by data and folds."""
-    groups: dict[tuple[str, int, Key], dict[Key, list[RunRecord]]] = {}
-    for run in records:
-        if (folds := folds_of(run)) and not run.is_mlm:
-            where = run.data or "unknown data", folds, _data_options(run)
-            groups.setdefault(where, {}).setdefault(_setting(run), []).append(run)
+    folded = [run for run in records if folds_of(run)]
+    # Setups, but for the fold; each fold has other data, and so its own hash.
+    headings = {run.folder: run.data or "unknown data" for run in folded}
+    settings = [setup.runs for setup in group_setups(folded, headings) if setup.kind == "finetune"]
+    baselines: dict[Key, list[RunRecord]] = {}
+    for run in folded:
+        if run.kind == "baseline":
+            # It reads nothing of the options of training.
+            own = options_key(run, lambda name: name.startswith("baseline."))
+            baselines.setdefault((_texts(run), run.label, own), []).append(run)
+    groups: dict[Key, list[tuple[RunRecord, ...]]] = {}
+    for runs in [*settings, *map(tuple, baselines.values())]:
+        groups.setdefault(_texts(runs[0]), []).append(runs)
     found = []
-    for (data, folds, _), settings in groups.items():
-        names = [_name(runs[0]) for runs in settings.values()]
+    for settings in groups.values():
+        names = [runs[0].label for runs in settings]
+        folds = folds_of(settings[0][0])
         entries = [
-            Pooled(
-                name if names.count(name) == 1 else f"{name} ({runs[0].exp})",
-                folds,
-                tuple(runs),
-            )
-            for name, runs in zip(names, settings.values(), strict=True)
+            Pooled(name if names.count(name) == 1 else f"{name} ({runs[0].exp})", folds, runs)
+            for name, runs in zip(names, settings, strict=True)
         ]
         entries.sort(key=_on_validation, reverse=True)
-        found.append(FoldedGroup(data, folds, tuple(entries)))
+        found.append(FoldedGroup(headings[settings[0][0].folder], folds, tuple(entries)))
     return sorted(found, key=lambda group: group.heading)
 
 
@@ -215,33 +234,13 @@ def _together(parts: Sequence[Predictions]) -> Predictions | None:
     return Predictions(parts[0].names, labels, predicted, probabilities)
 
 
-def _name(run: RunRecord) -> str:
-    name = str(run.attention).replace(BASELINE_ATTENTION, "TF-IDF + LogReg")
-    if run.kind == "baseline" and (words := run.config.get("baseline.words")):
-        name += f", first {words} words"
-    return name
-
-
-def _data_options(run: RunRecord) -> Key:
+def _texts(run: RunRecord) -> Key:
     """What decides which texts are in which fold."""
-    options = as_meant(run.config)
-    names = ("data.split_seed", "data.group_column", "data.max_examples", "data.clean")
-    return tuple(repr(options[name]) for name in names)
-
-
-def _setting(run: RunRecord) -> Key:
-    """What runs of one setting share; a baseline reads nothing of the options of training."""
 
     def kept(name: str) -> bool:
-        if run.kind == "baseline":
-            return name.startswith("baseline.")
-        bookkeeping = Scope.BOOKKEEPING | Scope.SEED | Scope.MACHINE
-        return "." in name and name != "data.fold" and not scope_of(name) & bookkeeping
+        return name.startswith("data.") and name not in _TOKENS and in_setup(name)
 
-    stage = (run.pretrain or "").rpartition("/")[0] if run.pretrain else None
-    options = ((name, repr(value)) for name, value in sorted(as_meant(run.config).items()))
-    device = None if run.kind == "baseline" else run.device
-    return run.kind, run.attention, device, stage, tuple(o for o in options if kept(o[0]))
+    return run.data, folds_of(run), options_key(run, kept)
 
 
 def _on_validation(entry: Pooled) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxattn.runs.kinds import KINDS
+from jaxattn.runs.kinds import BASELINE_LABELS, KINDS
 from jaxattn.runs.predictions import Predictions
 
 SETTINGS = {
@@ -121,6 +121,18 @@ class RunRecord:
     def distilled(self) -> bool:
         """Whether the run is a TAPT that gave the encoder back what an exchange had lost."""
         return distils(self.exchange)
+
+    @property
+    def first_words(self) -> str:
+        """ ", first 60 words" of a baseline that reads no more of a text; "" of others."""
+        words = self.config.get("baseline.words") if self.kind == "baseline" else 0
+        return f", first {words} words" if words else ""
+
+    @property
+    def label(self) -> str:
+        """The attention as reports call it, a baseline by its name."""
+        attention = self.attention or ""
+        return BASELINE_LABELS.get(attention, attention) + self.first_words
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -199,7 +199,7 @@ def _setup_key(record: RunRecord, headings: Mapping[Path, str], origin: object) 
         *_measured_on(record, headings),
         record.attention,
         origin,
-        _options(record, _in_setup),
+        options_key(record, in_setup),
         tuple(sorted((name, repr(value)) for name, value in record.attention_options.items())),
         _method(record),
     )
@@ -209,17 +209,17 @@ def _shape_key(
     record: RunRecord, headings: Mapping[Path, str], mlm: Mapping[str, RunRecord]
 ) -> Key:
     def kept(path: str) -> bool:
-        return _in_setup(path) and Scope.TUNED not in scope_of(path)
+        return in_setup(path) and Scope.TUNED not in scope_of(path)
 
     # A classifier that had TAPT is no yardstick for one that had none; distilling its own encoder
     # after an exchange of the attention told it nothing of the task.
     name = record.pretrain or ""
     origin = name.startswith("tapt/") and not (name in mlm and mlm[name].distilled)
-    return *_measured_on(record, headings), origin, _options(record, kept), _method(record)
+    return *_measured_on(record, headings), origin, options_key(record, kept), _method(record)
 
 
-def _in_setup(path: str) -> bool:
-    """Whether an option is part of what is measured."""
+def in_setup(path: str) -> bool:
+    """Whether an option is part of what is measured, as its scope says."""
     scope = scope_of(path)
     # The record tells those of the attention and of the method that were used.
     told = path.startswith(("attention.", "peft."))
@@ -242,7 +242,8 @@ def _method(record: RunRecord) -> Key:
     return record.peft, *((name, repr(value)) for name, value in record.peft_options.items())
 
 
-def _options(record: RunRecord, kept: Callable[[str], bool]) -> Key:
+def options_key(record: RunRecord, kept: Callable[[str], bool]) -> Key:
+    """The options of a run whose names are `kept`, also those that it was saved without."""
     # Names without a dot belong to the run (its name, its origin), not to its configuration.
     return tuple(
         (path, repr(value))

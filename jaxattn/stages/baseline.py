@@ -14,7 +14,9 @@ from jaxattn.runs.kinds import BASELINE_ATTENTIONS, BASELINE_LABELS
 from jaxattn.runs.predictions import NAME, write_predictions
 from jaxattn.runs.publish import write_results
 from jaxattn.runs.results import Cost, Results
-from jaxattn.stages import machine, ngrams
+from jaxattn.stages import machine
+from jaxattn.stages.ngram_fits import counted_texts
+from jaxattn.stages.ngrams import NgramModel
 
 
 def baseline(folder: RunFolder, config: Config) -> None:
@@ -29,13 +31,13 @@ def baseline(folder: RunFolder, config: Config) -> None:
         name = BASELINE_ATTENTIONS[config.baseline.kind]
         say(f"fitting {BASELINE_LABELS[name]} on {len(corpus.train.texts):,} texts")
         began = time.monotonic()
-        model, grid = best_of_grid(config, corpus)
+        model, validation, grid = best_of_grid(config, corpus)
         chosen = max(grid, key=lambda row: row["validation_macro_f1"])
         if config.baseline.kind == "svm":
-            model = model.scaled(corpus.validation.texts, corpus.validation.labels)
+            model = model.scaled(validation, corpus.validation.labels)
         probabilities = {
-            name: model.probabilities(examples.texts)
-            for name, examples in (("validation", corpus.validation), ("test", corpus.test))
+            "validation": model.of_counts(validation),
+            "test": model.probabilities(corpus.test.texts),
         }
         seconds = time.monotonic() - began
         metrics = {
@@ -89,27 +91,32 @@ def baseline(folder: RunFolder, config: Config) -> None:
 
 def best_of_grid(
     config: Config, corpus: LabelledCorpus
-) -> tuple[ngrams.NgramModel, list[dict[str, Any]]]:
-    """The model that is best on validation, and a row for each setting; of equals the first."""
-    best: ngrams.NgramModel | None = None
+) -> tuple[NgramModel, Any, list[dict[str, Any]]]:
+    """The model that is best on validation, of equals the first; what the grid took.
+
+    Returns:
+      The model; the validation texts as its `counts`; and a row for each setting.
+    """
+    best: tuple[NgramModel, Any] | None = None
     rows: list[dict[str, Any]] = []
     options = config.baseline
+    counted = counted_texts(
+        corpus.train.texts,
+        corpus.train.labels,
+        features=max(options.features),
+        num_classes=len(corpus.label_names),
+        words=options.words,
+        kind=options.kind,
+    )
+    validation = counted.count(corpus.validation.texts)
     for features in options.features:
-        models = ngrams.fits(
-            corpus.train.texts,
-            corpus.train.labels,
-            features=features,
-            strengths=options.strengths,
-            seed=config.train.seed,
-            num_classes=len(corpus.label_names),
-            words=options.words,
-            kind=options.kind,
-        )
+        counts = validation[:, counted.columns(features)]
+        models = counted.fits(features, options.strengths, config.train.seed)
         for strength, model in zip(options.strengths, models, strict=True):
-            found = model.probabilities(corpus.validation.texts)
+            found = model.of_counts(counts)
             score = classification_metrics(found, corpus.validation.labels)["macro_f1"]
             if best is None or score > max(row["validation_macro_f1"] for row in rows):
-                best = model
+                best = model, counts
             rows.append(
                 {
                     "features": features,
@@ -119,4 +126,4 @@ def best_of_grid(
                 }
             )
     assert best is not None
-    return best, rows
+    return *best, rows

@@ -1,4 +1,4 @@
-"""Baselines to beat: linear classifiers of counted words or characters, by scikit-learn.
+"""Baselines to beat: linear classifiers of counted words or characters.
 
 "tfidf", words and word pairs with logistic regression, is the yardstick of the criteria. The others
 are often better and as cheap: "chars" where words are not what white space separates, "nb" and
@@ -8,8 +8,7 @@ are often better and as cheap: "chars" where words are not what white space sepa
 import dataclasses
 import io
 import json
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +25,23 @@ on the IMDB test split is met with counts, 20,000 features and C = 1 (89.56); lo
 there (a tenth of the training split held out: 89.48 and 89.92).
 """
 
-VECTORIZERS: dict[str, dict[str, Any]] = {
+COUNTED: dict[str, dict[str, Any]] = {
     "tfidf": WORDS,
     "svm": WORDS,
     # Within words: a sequence across a gap tells little that the words do not.
-    "chars": {"ngram_range": (1, 4), "analyzer": "char_wb", "sublinear_tf": True},
+    "chars": {"ngram_range": (1, 4), "analyzer": "char_wb"},
     # Whether a word is there says more of an opinion than how often.
-    "nb": WORDS | {"binary": True, "use_idf": False, "norm": None},
+    "nb": WORDS | {"binary": True},
 }
-"""Kind of baseline -> how its features are counted, for scikit-learn's `TfidfVectorizer`."""
+"""Kind of baseline -> what is counted, for scikit-learn's `CountVectorizer`."""
 
-MAX_ITERATIONS = 1000
-"""Enough for L-BFGS to converge (it takes about 25)."""
+WEIGHTED: dict[str, dict[str, Any]] = {
+    "tfidf": {},
+    "svm": {},
+    "chars": {"sublinear_tf": True},
+    "nb": {"use_idf": False, "norm": None},
+}
+"""Kind of baseline -> what its counts are multiplied by, for scikit-learn's `TfidfTransformer`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,21 +73,32 @@ class NgramModel:
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """Class probabilities, float64 [len(texts), num_classes]; 0 for one never trained on."""
-        result = np.zeros((len(texts), self.num_classes))
-        if len(texts):
-            result[:, self.trained] = self._normalised(self.scale * self._logits(texts))
+        return self.of_counts(self.counts(texts))
+
+    def counts(self, texts: Sequence[str]) -> Any:
+        """How often each of `terms` is in each text, sparse float64 [len(texts), terms]."""
+        return count(self.kind, self.terms, first_words(texts, self.words))
+
+    def of_counts(self, counts: Any) -> np.ndarray:
+        """As `probabilities`, of texts that are counted; `counts` stay as they are."""
+        result = np.zeros((counts.shape[0], self.num_classes))
+        if len(result):
+            result[:, self.trained] = self._normalised(self.scale * self._logits(counts))
         return result
 
-    def scaled(self, texts: Sequence[str], labels: np.ndarray) -> "NgramModel":
-        """With the `scale` under which these labels, of held-out texts, are likeliest."""
+    def scaled(self, counts: Any, labels: np.ndarray) -> "NgramModel":
+        """With the `scale` under which these labels, of held-out texts, are likeliest.
+
+        Texts of a class that was never trained on say nothing of it and are left out.
+        """
         from scipy.optimize import minimize_scalar
 
-        place = np.searchsorted(self.trained, labels)
         known = np.isin(labels, self.trained)
         if not known.any():
             return self
-        logits = self._logits(texts)[known]
-        rows = np.arange(len(logits)), place[known]
+        place = np.searchsorted(self.trained, labels[known])
+        logits = self._logits(counts[known])
+        rows = np.arange(len(logits)), place
 
         def loss(log_scale: float) -> float:
             found = self._normalised(np.exp(log_scale) * logits)[rows]
@@ -92,15 +107,12 @@ class NgramModel:
         best = minimize_scalar(loss, bounds=(-3.0, 5.0), method="bounded")
         return dataclasses.replace(self, scale=float(np.exp(best.x)))
 
-    def _logits(self, texts: Sequence[str]) -> np.ndarray:
-        """[len(texts), rows of `weights`]."""
-        vectorizer = _vectorizer(self.kind, None)
-        vocabulary = {term: place for place, term in enumerate(self.terms)}
-        # Without them it says that it was never fitted; those of "nb" are ones.
-        vectorizer.set_params(vocabulary=vocabulary, use_idf=True)
-        vectorizer.idf_ = self.idf
-        table = vectorizer.transform(first_words(texts, self.words))
-        logits: np.ndarray = table @ self.weights.T + self.biases
+    def _logits(self, counts: Any) -> np.ndarray:
+        """[texts, rows of `weights`]."""
+        # `idf` of a kind without weights are ones.
+        weighting = weighter(self.kind, use_idf=True)
+        weighting.idf_ = self.idf
+        logits: np.ndarray = weighting.transform(counts) @ self.weights.T + self.biases
         return logits
 
     def _normalised(self, logits: np.ndarray) -> np.ndarray:
@@ -116,7 +128,10 @@ class NgramModel:
         return np.asarray(softmax(logits, axis=1))
 
     def save(self, folder: Path) -> None:
-        """Writes tfidf_terms.txt (a term a line), tfidf_model.npz and tfidf_model.json there."""
+        """Writes tfidf_terms.txt (a term a line), tfidf_model.npz and tfidf_model.json there.
+
+        The files of every kind are called so, as those of earlier versions.
+        """
         buffer = io.BytesIO()
         np.savez(buffer, idf=self.idf, weights=self.weights, biases=self.biases)
         temporary = folder / ".tfidf_model.npz.tmp"
@@ -147,13 +162,13 @@ def load(folder: Path) -> NgramModel:
         small = json.loads((folder / "tfidf_model.json").read_text(encoding="utf-8"))
         trained = np.array(small.pop("trained"), np.int64)
         model = NgramModel(tuple(terms), idf, weights, biases, trained, **small)
-        fits = model.kind in VECTORIZERS
+        fits = model.kind in COUNTED
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{folder}: no readable TF-IDF model ({error})") from None
+        raise InputError(f"{folder}: no readable baseline ({error})") from None
     rows = 1 if len(trained) == 2 else len(trained)
     fits &= idf.shape == (len(terms),) and weights.shape == (rows, len(terms))
     if not fits or biases.shape != (rows,):
-        raise InputError(f"{folder}: the files of the TF-IDF model do not fit each other")
+        raise InputError(f"{folder}: the files of the baseline do not fit each other")
     return model
 
 
@@ -164,142 +179,21 @@ def first_words(texts: Sequence[str], words: int) -> list[str]:
     return [" ".join(text.split(maxsplit=words)[:words]) for text in texts]
 
 
-def fit(
-    texts: Sequence[str],
-    labels: Sequence[int] | np.ndarray,
-    *,
-    features: int,
-    strength: float,
-    seed: int,
-    num_classes: int | None = None,
-    words: int = 0,
-    kind: str = "tfidf",
-) -> NgramModel:
-    """Fits one baseline; see `fits`."""
-    given: dict[str, Any] = {"seed": seed, "num_classes": num_classes, "words": words, "kind": kind}
-    return next(fits(texts, labels, features=features, strengths=(strength,), **given))
+def counter(kind: str, **options: Any) -> Any:
+    """Scikit-learn's counter of what a kind counts."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    return CountVectorizer(dtype=np.float64, **COUNTED[kind], **options)
 
 
-def fits(
-    texts: Sequence[str],
-    labels: Sequence[int] | np.ndarray,
-    *,
-    features: int,
-    strengths: Sequence[float],
-    seed: int,
-    num_classes: int | None = None,
-    words: int = 0,
-    kind: str = "tfidf",
-) -> Iterator[NgramModel]:
-    """Fits the baseline on `texts` with `labels`, integers from 0, once for each strength.
+def weighter(kind: str, **options: Any) -> Any:
+    """Scikit-learn's weights of what a kind counts."""
+    from sklearn.feature_extraction.text import TfidfTransformer
 
-    `features` n-grams are kept at most; a strength is C, the inverse regularisation; `num_classes`
-    is by default one more than the largest label. The solver of the logistic regressions (L-BFGS)
-    draws nothing at random; that of the SVM draws the order of the texts from `seed`.
-
-    Raises:
-      InputError: no training texts, fewer than two classes in them, or no word in any.
-      ValueError: texts and labels of different number, labels negative or beyond `num_classes`.
-    """
-    labels = np.asarray(labels)
-    count = _class_count(texts, labels, num_classes)
-    start = time.perf_counter()
-    vectorizer = _vectorizer(kind, features)
-    try:
-        table = vectorizer.fit_transform(first_words(texts, words))
-    except ValueError as error:
-        # scikit-learn's word for a corpus of nothing but spaces and punctuation
-        if "empty vocabulary" not in str(error):
-            raise
-        raise InputError(
-            f"the training texts hold no {'character' if kind == 'chars' else 'word'} to count "
-            "(words have two letters or more); expected text"
-        ) from None
-    terms = tuple(vectorizer.get_feature_names_out().tolist())
-    idf = vectorizer.idf_ if vectorizer.use_idf else np.ones(len(terms))
-    counted = time.perf_counter() - start
-    for strength in strengths:
-        start = time.perf_counter()
-        weights, biases = CLASSIFIERS[kind](table, labels, strength, seed)
-        yield NgramModel(
-            terms=terms,
-            idf=idf,
-            weights=weights,
-            biases=biases,
-            trained=np.unique(labels),
-            num_classes=count,
-            words=words,
-            fit_seconds=counted + time.perf_counter() - start,
-            kind=kind,
-        )
+    return TfidfTransformer(**WEIGHTED[kind] | options)
 
 
-Fitted = tuple[np.ndarray, np.ndarray]
-
-
-def _regression(table: Any, labels: np.ndarray, strength: float, seed: int) -> Fitted:
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS, random_state=seed)
-    model.fit(table, labels)
-    return model.coef_, model.intercept_
-
-
-def _svm(table: Any, labels: np.ndarray, strength: float, seed: int) -> Fitted:
-    from sklearn.svm import LinearSVC
-
-    model = LinearSVC(C=strength, max_iter=10 * MAX_ITERATIONS, random_state=seed)
-    model.fit(table, labels)
-    return model.coef_, model.intercept_
-
-
-def _weighted_by_naive_bayes(table: Any, labels: np.ndarray, strength: float, seed: int) -> Fitted:
-    """Each class against all others, on features times their log ratio of frequencies.
-
-    Wang and Manning 2012, equation 2 with alpha = 1, with logistic regression in place of the SVM
-    (Mesnil et al. 2014); the ratios are multiplied into the weights, which leaves a linear model.
-    """
-    classes = np.unique(labels)
-    weights, biases = [], []
-    for positive in classes[1:] if len(classes) == 2 else classes:
-        own = labels == positive
-        inside = 1.0 + np.asarray(table[own].sum(0)).ravel()
-        outside = 1.0 + np.asarray(table[~own].sum(0)).ravel()
-        ratio = np.log(inside / inside.sum()) - np.log(outside / outside.sum())
-        found, bias = _regression(table.multiply(ratio).tocsr(), own.astype(int), strength, seed)
-        weights.append(found[0] * ratio)
-        biases.append(bias[0])
-    return np.stack(weights), np.array(biases)
-
-
-CLASSIFIERS = {
-    "tfidf": _regression,
-    "chars": _regression,
-    "nb": _weighted_by_naive_bayes,
-    "svm": _svm,
-}
-"""Kind of baseline -> what is fitted on its features."""
-
-
-def _vectorizer(kind: str, features: int | None) -> Any:
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    return TfidfVectorizer(max_features=features, **VECTORIZERS[kind])
-
-
-def _class_count(texts: Sequence[str], labels: np.ndarray, num_classes: int | None) -> int:
-    """Number of classes of a checked training set."""
-    if len(texts) == 0:
-        raise InputError("found no training texts, expected at least one a class")
-    if labels.shape != (len(texts),):
-        raise ValueError(f"train_labels: shape {labels.shape}, expected ({len(texts)},)")
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
-        raise ValueError("train_labels: expected integers from 0")
-    found = int(labels.max()) + 1
-    if num_classes is not None and found > num_classes:
-        raise ValueError(f"train_labels: found {found - 1}, expected 0 to {num_classes - 1}")
-    if np.unique(labels).size < 2:
-        raise InputError(
-            f"found only class {labels[0]} in the training labels, expected two or more"
-        )
-    return num_classes or found
+def count(kind: str, terms: Sequence[str], texts: Sequence[str]) -> Any:
+    """How often each of `terms` is in each text, sparse float64 [len(texts), len(terms)]."""
+    vocabulary = {term: place for place, term in enumerate(terms)}
+    return counter(kind, vocabulary=vocabulary).transform(texts)

@@ -2,11 +2,12 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from jaxattn.attention import ATTENTIONS
 from jaxattn.config import Config, StudyConfig, flatten, replace, to_plain
 from jaxattn.console import say
+from jaxattn.errors import InputError
 from jaxattn.report.compare import compare
 from jaxattn.request import Request
 from jaxattn.stages.origin import pretrained_config
@@ -37,6 +38,10 @@ def study_calls(exp: str, study: StudyConfig) -> list[Call]:
     return calls + baseline_calls(exp, study)
 
 
+_IN_EXCHANGE = {"reformer_lsh": {"attention.reformer_lsh.shared_qk": False}}
+"""Attention -> its options where it takes the place of another: the published keys stay."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Start:
     """The encoder that a study begins with.
@@ -57,13 +62,13 @@ class Start:
         """The options by which a stage has this attention.
 
         What an attention cannot do is done by none of them: weights are dropped by exact attention
-        alone. Keys of their own stay, as LSH can have them: the published projections count.
+        alone.
         """
         if self.config is None:
             return {"attention.type": attention}
         options: dict[str, object] = {"attention.type": attention}
-        if attention == "reformer_lsh" != self.config.attention.type:
-            options["attention.reformer_lsh.shared_qk"] = False
+        if attention != self.config.attention.type:
+            options |= _IN_EXCHANGE.get(attention, {})
         options["model.attention_dropout"] = 0.0
         options = {name: value for name, value in options.items() if name not in self.given}
         before = flatten(to_plain(self.config))
@@ -110,34 +115,42 @@ def published_calls(exp: str, study: StudyConfig, start: Start) -> list[Call]:
 def calls_of(request: Request, config: Config, exp: str) -> list[Call]:
     """All stages of the study that is asked for; a published encoder is imported now.
 
+    Of a cross-validation those of all folds, or of the one that a flag names.
+
     Raises:
-      InputError: --pretrain names nothing to start from.
+      InputError: --pretrain names nothing to start from, or a flag gives what the study varies.
     """
+    if "baseline.kind" in request.given:
+        raise InputError(
+            "baseline.kind: a study fits each of study.baselines; give "
+            f"--config.study.baselines={config.baseline.kind} for this one alone"
+        )
+    folds = range(config.data.folds)
+    if "data.fold" in request.given and folds:
+        folds = range(config.data.fold, config.data.fold + 1)
     if not request.pretrain:
-        return of_all_folds(lambda name: study_calls(name, config.study), exp, config.data.folds)
+        return of_folds(lambda name: study_calls(name, config.study), exp, folds)
     request = request.started()
     inherited = pretrained_config(request.runs, request.pretrain)
     lossless = lossless_exchanges(config, request.given)
     start = Start(request.pretrain, inherited, request.given, lossless)
-    return of_all_folds(
-        lambda name: published_calls(name, config.study, start), exp, config.data.folds
-    )
+    return of_folds(lambda name: published_calls(name, config.study, start), exp, folds)
 
 
 def lossless_exchanges(config: Config, given: frozenset[str]) -> frozenset[str]:
     """The attentions that, as `Start.exchange` sets them, are exact for texts of this length."""
-    own_keys = {"attention.reformer_lsh.shared_qk": False}
-    options = replace(config, {n: v for n, v in own_keys.items() if n not in given}).attention
-    return frozenset(
-        name
-        for name, op in ATTENTIONS.items()
-        if op.exact_up_to is not None
-        and config.data.max_length <= op.exact_up_to(getattr(options, name))
-    )
+
+    def is_exact(name: str) -> bool:
+        own = {n: v for n, v in _IN_EXCHANGE.get(name, {}).items() if n not in given}
+        options = getattr(replace(config, own).attention, name)
+        exact_up_to = ATTENTIONS[name].exact_up_to
+        return exact_up_to is not None and config.data.max_length <= exact_up_to(options)
+
+    return frozenset(filter(is_exact, ATTENTIONS))
 
 
-def of_all_folds(calls: Callable[[str], list[Call]], exp: str, folds: int) -> list[Call]:
-    """The calls of a name; with cross-validation those of <name>_fold0, ..., fold by fold.
+def of_folds(calls: Callable[[str], list[Call]], exp: str, folds: Sequence[int]) -> list[Call]:
+    """The calls of <exp>_fold0, ..., fold by fold; without folds those of `exp`.
 
     Every fold has a pretraining of its own, which must not read the texts it is tested on.
     """
@@ -145,7 +158,7 @@ def of_all_folds(calls: Callable[[str], list[Call]], exp: str, folds: int) -> li
         return calls(exp)
     return [
         (*call, f"--config.data.fold={fold}")
-        for fold in range(folds)
+        for fold in folds
         for call in calls(f"{exp}_fold{fold}")
     ]
 
@@ -155,9 +168,8 @@ def run_study(request: Request) -> int:
     config = request.resolved()
     exp = request.exp_or(config.data.name, "data.name", what="study")
     calls = calls_of(request, config, exp)
-    # The study chooses the attention, which later stages inherit, and the kinds of baseline.
-    chosen = ("--config.attention.type", "--config.baseline.kind")
-    flags = [arg for arg in request.config_args if not arg.startswith(chosen)]
+    # The study chooses the attention, which later stages inherit.
+    flags = [arg for arg in request.config_args if not arg.startswith("--config.attention.type")]
     began = time.monotonic()
     code, failed = run_stages(calls, [*flags, *request.for_stages()])
     if code > 2:

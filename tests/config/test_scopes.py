@@ -8,7 +8,7 @@ from jaxattn.config import Config, Scope, of_scope, scope_of
 from jaxattn.config.checked import Checked, declared, option, section
 from jaxattn.config.editable import ARCHITECTURE
 from jaxattn.config.saved import binding_options
-from jaxattn.report.setups import _in_setup
+from jaxattn.report.setups import in_setup
 
 NAMES = tuple(declared(Config))
 
@@ -54,9 +54,9 @@ def test_what_exports_leave_out() -> None:
 
 def test_what_tells_setups_apart() -> None:
     """The list of old had forgotten `sweep` and `predict`, on which no result of a run depends."""
-    apart = {"train.seed", "data.path", "tokenizer.path"}
+    apart = {"train.seed", "data.fold", "data.path", "tokenizer.path"}
     elsewhere = sections("attention", "peft")
-    assert {name for name in NAMES if _in_setup(name)} == (
+    assert {name for name in NAMES if in_setup(name)} == (
         set(NAMES) - BOOKKEEPING - elsewhere - apart
     )
 

@@ -2,7 +2,12 @@
 
 import numpy as np
 
-from jaxattn.evaluate.class_notes import class_notes, confusion_counts, unpredicted
+from jaxattn.evaluate.class_notes import (
+    class_notes,
+    confusion_counts,
+    unpredicted,
+    unpredicted_in_runs,
+)
 from jaxattn.evaluate.metrics import confusion
 from jaxattn.runs.predictions import Predictions
 
@@ -42,3 +47,26 @@ def test_counts_of_predictions_are_the_confusion_matrix(guesses):
     some = guesses(0.7)
     assert confusion_counts(some).tolist() == confusion(some.probabilities, some.labels)
     assert isinstance(some, Predictions)
+
+
+def test_of_several_runs_it_is_said_in_how_many_which_classes_are_missing():
+    """No sentence of one run is told of another: they fail in other classes and numbers."""
+    labels = np.array([0, 0, 1, 1, 2])
+
+    def run(*predicted: int) -> Predictions:
+        return Predictions(("a", "b", "c"), labels, np.array(predicted), np.eye(3)[list(predicted)])
+
+    whole, blind, no_b, no_c = (
+        run(0, 0, 1, 1, 2), run(0, 0, 0, 0, 0), run(0, 0, 2, 2, 2), run(0, 1, 1, 1, 1),
+    )  # fmt: skip
+    share = "in {} of {} runs"
+    assert unpredicted_in_runs([whole, whole], share) == ""
+    assert unpredicted_in_runs([no_b], share) == "class 'b' is never predicted (2 of 5 texts)"
+    assert (
+        unpredicted_in_runs([no_b, whole, no_b], share)
+        == "in 2 of 3 runs class 'b' is never predicted"
+    )
+    assert unpredicted_in_runs([blind, no_b, whole, no_c], share) == (
+        "in 1 of 4 runs it predicts one class only, 'a'; "
+        "in 2 of 4 runs some of the classes 'b' and 'c' are never predicted"
+    )

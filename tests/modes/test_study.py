@@ -13,7 +13,7 @@ from jaxattn.sweeps.chain import Call
 from jaxattn.sweeps.study import (
     Start,
     lossless_exchanges,
-    of_all_folds,
+    of_folds,
     published_calls,
     study_calls,
 )
@@ -47,8 +47,8 @@ def test_cross_validation_is_a_study_for_each_fold() -> None:
     def calls(name: str) -> list[Call]:
         return study_calls(name, StudyConfig(attentions=("sdpa",), baselines=("tfidf",)))
 
-    assert of_all_folds(calls, "x", 0) == calls("x")
-    assert [(call[1], call[-1]) for call in of_all_folds(calls, "x", 2)] == [
+    assert of_folds(calls, "x", ()) == calls("x")
+    assert [(call[1], call[-1]) for call in of_folds(calls, "x", range(2))] == [
         ("--exp=x_fold0_sdpa", "--config.data.fold=0"),
         ("--exp=x_fold0_sdpa", "--config.data.fold=0"),
         ("--exp=x_fold0_tfidf", "--config.data.fold=0"),
@@ -56,6 +56,44 @@ def test_cross_validation_is_a_study_for_each_fold() -> None:
         ("--exp=x_fold1_sdpa", "--config.data.fold=1"),
         ("--exp=x_fold1_tfidf", "--config.data.fold=1"),
     ]
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Call]:
+    """The calls of studies, none of which is run."""
+    calls: list[Call] = []
+
+    def run_stages(given: list[Call], flags: list[str]) -> tuple[int, list[Call]]:
+        calls.extend(given)
+        return 2, []
+
+    monkeypatch.setattr("jaxattn.sweeps.study.run_stages", run_stages)
+    return calls
+
+
+def test_a_fold_that_a_flag_names_is_run_alone(called: list[Call], tmp_path: Path) -> None:
+    """As on several machines; without folds the flag means nothing."""
+    flags = ["--mode=study", "--config=configs/hyperpartisan_folds.py", f"--runs={tmp_path}"]
+    flags += ["--config.study.attentions=sdpa", "--config.study.baselines=svm,tfidf"]
+    cli.run([*flags, "--config.data.fold=3"])
+    name = "--exp=hyperpartisan_fold3"
+    assert [call[1] for call in called] == [f"{name}_{k}" for k in ("sdpa", "sdpa", "svm", "tfidf")]
+    assert {call[-1] for call in called} == {"--config.data.fold=3"}
+    called.clear()
+    cli.run(flags)
+    assert {call[-1] for call in called} == {f"--config.data.fold={fold}" for fold in range(10)}
+    called.clear()
+    cli.run([*flags, "--config.data.folds=0", "--config.data.fold=0"])
+    assert called[0][1] == "--exp=hyperpartisan_sdpa"
+
+
+def test_the_kind_of_baseline_is_what_a_study_varies(
+    called: list[Call], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was left out without a word."""
+    flags = ["--mode=study", "--config=configs/sst5.py", f"--runs={tmp_path}"]
+    assert cli.run([*flags, "--config.baseline.kind=nb"]) == 2
+    assert "give --config.study.baselines=nb" in capsys.readouterr().err and not called
 
 
 BERT = replace(

@@ -89,3 +89,65 @@ def test_other_folds_are_not_compared_and_a_blind_fold_is_said(folded, record, g
     )  # fmt: skip
     (group,) = Comparison(three).folded
     assert group.answer.endswith("In 1 of 3 runs it predicts one class only, 'neg'.")
+
+
+def test_encoders_and_pretrainings_are_not_mixed(folded):
+    """What fine-tuning began with is part of the setting: a published encoder, or longer MLMs."""
+    one = folded("a", "sdpa", (0.9, 0.7, 0.8), pretrain="minilm")
+    two = folded("b", "sdpa", (0.6, 0.5, 0.7), pretrain="bert")
+    (group,) = Comparison([*one, *two]).folded
+    assert {entry.label: entry.macro_f1 for entry in group.entries} == {
+        "sdpa (a0)": Comparison(one).folded[0].entries[0].macro_f1,
+        "sdpa (b0)": Comparison(two).folded[0].entries[0].macro_f1,
+    }
+    # The better of them on validation is what the others are set against.
+    assert group.rows()[1]["against sdpa, pp"] is not None
+
+    def after(name, steps):
+        runs = folded(name, "sdpa", (0.9, 0.7))
+        mlms = folded(f"{name}_mlm", "sdpa", (0.0, 0.0), kind="pretrain")
+        for fold, mlm in enumerate(mlms):
+            mlms[fold] = dataclasses.replace(
+                mlm, predictions=None, config={**mlm.config, "train.max_steps": steps}
+            )
+            runs[fold] = dataclasses.replace(runs[fold], pretrain=mlm.exp)
+        return [*mlms, *runs]
+
+    (group,) = Comparison([*after("a", 10), *after("b", 20), *after("c", 10)]).folded
+    assert [(entry.done, len(entry.runs)) for entry in group.entries] == [(2, 4), (2, 2)]
+
+
+def test_folds_of_other_texts_are_apart(folded):
+    """Another column or selection gives other folds, even where their labels are alike."""
+    one, two = folded("a", "sdpa", (0.9, 0.7)), folded("b", "sdpa", (0.6, 0.5))
+    other = [
+        dataclasses.replace(run, config={**run.config, "data.text_column": "title"}) for run in two
+    ]
+    assert len(Comparison([*one, *other]).folded) == 2
+    # Files that changed under the same options: nothing is paired.
+    edited = [dataclasses.replace(run, data_hash="new", attention="performer_favor") for run in two]
+    (group,) = Comparison([*one, *edited]).folded
+    assert group.entries[0].lead(group.entries[1]) is None
+    assert group.rows()[1]["against sdpa, pp"] is None
+    seeds = [dataclasses.replace(run, data_hash="new", seed=1) for run in two]
+    (group,) = Comparison([*one, *seeds]).folded
+    assert group.entries[0].predictions == ()
+
+
+def test_every_baseline_has_its_name(folded):
+    """As in the tables of runs that are no folds."""
+    kinds = ("tfidf+logreg", "chars+logreg", "nb+logreg", "tfidf+svm")
+    runs = [
+        run
+        for kind in kinds
+        for run in folded(kind[:2], kind, (0.9, 0.7), kind="baseline")
+    ]  # fmt: skip
+    few = [
+        dataclasses.replace(run, config={**run.config, "baseline.words": 60})
+        for run in folded("few", "tfidf+logreg", (0.6, 0.7), kind="baseline")
+    ]
+    (group,) = Comparison([*runs, *few]).folded
+    assert sorted(entry.label for entry in group.entries) == [
+        "NB-weighted words + LogReg", "TF-IDF + LogReg", "TF-IDF + LogReg, first 60 words",
+        "TF-IDF + SVM", "characters + LogReg",
+    ]  # fmt: skip

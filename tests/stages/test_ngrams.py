@@ -6,12 +6,23 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from jaxattn.config import BaselineConfig, Config
+from jaxattn.data.corpora.splits import Examples, LabelledCorpus
 from jaxattn.errors import InputError
-from jaxattn.stages.ngrams import VECTORIZERS, first_words, fit, load
+from jaxattn.stages.baseline import best_of_grid
+from jaxattn.stages.ngram_fits import counted_texts
+from jaxattn.stages.ngrams import COUNTED, WEIGHTED, NgramModel, first_words, load
 
 TEXTS = ["good fine film", "good great film", "bad poor film", "bad awful film"] * 3
 LABELS = [1, 1, 0, 0] * 3
 SETTING = {"features": 20_000, "strength": 1.0, "seed": 0}
+
+
+def fit(texts, labels, *, features, strength, seed, num_classes=None, **given) -> NgramModel:
+    """One baseline, by default of as many classes as there are labels."""
+    num_classes = num_classes or max(labels, default=0) + 1
+    counted = counted_texts(texts, labels, features=features, num_classes=num_classes, **given)
+    return next(counted.fits(features, (strength,), seed))
 
 
 def test_a_separable_corpus_is_separated():
@@ -100,7 +111,7 @@ def test_labels_that_do_not_fit_are_refused(labels):
         fit(["good", "bad"], labels, num_classes=2, **SETTING)
 
 
-KINDS = tuple(VECTORIZERS)
+KINDS = tuple(COUNTED)
 
 THREE = [0, 1, 2, 2] * 3
 
@@ -110,7 +121,7 @@ THREE = [0, 1, 2, 2] * 3
 def test_every_kind_learns_and_is_the_same_from_its_files(kind, labels, tmp_path):
     """Probabilities that add up to one, two classes and three."""
     model = fit(TEXTS, labels, kind=kind, **SETTING)
-    model = model.scaled(TEXTS, np.array(labels))
+    model = model.scaled(model.counts(TEXTS), np.array(labels))
     model.save(tmp_path)
     found = model.probabilities(TEXTS)
     np.testing.assert_array_equal(load(tmp_path).probabilities(TEXTS), found)
@@ -147,10 +158,69 @@ def test_weights_by_naive_bayes_are_those_of_the_scaled_features():
 def test_the_scale_of_an_svm_is_that_of_the_likeliest_labels():
     """More doubt where held-out labels contradict it; the order of classes stays."""
     model = fit(TEXTS, THREE, kind="svm", **SETTING)
-    sure = model.scaled(TEXTS, np.array(THREE))
-    unsure = model.scaled(TEXTS, np.array([1, 2, 0, 1] * 3))
+    counts = model.counts(TEXTS)
+    sure = model.scaled(counts, np.array(THREE))
+    unsure = model.scaled(counts, np.array([1, 2, 0, 1] * 3))
     assert sure.scale > unsure.scale
     np.testing.assert_array_equal(
         sure.probabilities(TEXTS).argmax(1), unsure.probabilities(TEXTS).argmax(1)
     )
-    assert model.scaled([], np.array([], int)) is model
+    assert model.scaled(model.counts([]), np.array([], int)) is model
+
+
+def test_held_out_texts_of_a_class_never_trained_on_do_not_change_the_scale():
+    """The model gives that class probability 0 whatever the scale."""
+    model = fit(TEXTS, LABELS, kind="svm", **SETTING, num_classes=4)
+    labels = np.array([1, 0, 0, 1] * 3)
+    known = model.scaled(model.counts(TEXTS), labels)
+    more = model.scaled(model.counts([*TEXTS, "good film"]), np.append(labels, 3))
+    assert more.scale == known.scale != 1.0
+    assert model.scaled(model.counts(TEXTS), np.full(12, 3)) is model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_number_of_features_is_what_scikit_learn_keeps(kind):
+    """Of one count for all, bit for bit: with many n-grams that are equally frequent."""
+    rng = np.random.default_rng(5)
+    words = [f"w{number}" for number in range(40)]
+    texts = [" ".join(rng.choice(words, 8)) for _ in range(60)]
+    labels, others = rng.integers(3, size=60), [*texts[:5], "w1 nothing w1", ""]
+    counted = counted_texts(texts, labels, features=200, num_classes=3, kind=kind)
+    held_out = counted.count(others)
+    for features in (7, 200, 31, 10_000):
+        # More than were counted are those that were counted.
+        kept = min(features, 200)
+        reference = TfidfVectorizer(max_features=kept, **COUNTED[kind], **WEIGHTED[kind])
+        table = reference.fit_transform(texts)
+        model = next(counted.fits(features, (1.0,), 0))
+        assert list(model.terms) == reference.get_feature_names_out().tolist()
+        if kind == "tfidf":
+            weights = LogisticRegression(C=1.0, max_iter=1000, random_state=0).fit(table, labels)
+            np.testing.assert_array_equal(model.weights, weights.coef_)
+        np.testing.assert_array_equal(
+            model.of_counts(held_out[:, counted.columns(features)]), model.probabilities(others)
+        )
+
+
+def test_a_grid_counts_the_texts_once(monkeypatch):
+    """Training and validation texts: not for every setting again."""
+    read: list[int] = []
+    for name in ("fit_transform", "transform"):
+        whole = getattr(CountVectorizer, name)
+
+        def counting(self, texts, *more, whole=whole):
+            read.append(len(texts))
+            return whole(self, texts, *more)
+
+        monkeypatch.setattr(CountVectorizer, name, counting)
+    splits = [Examples(TEXTS[:n], np.array(LABELS[:n])) for n in (12, 8, 4)]
+    corpus = LabelledCorpus(*splits, ("bad", "good"))
+    options = BaselineConfig(features=(5, 9, 12), strengths=(1.0, 2.0))
+    model, validation, rows = best_of_grid(Config(baseline=options), corpus)
+    assert read == [12, 8]
+    assert [(row["features"], row["strength"]) for row in rows] == [
+        (n, c) for n in (5, 9, 12) for c in (1.0, 2.0)
+    ]
+    np.testing.assert_array_equal(
+        model.of_counts(validation), model.probabilities(corpus.validation.texts)
+    )
