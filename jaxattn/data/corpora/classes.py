@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Set
 import numpy as np
 
 from jaxattn.config import DataConfig
-from jaxattn.data.read.rows import Label, Rows, as_integer, logger
+from jaxattn.data.read.columns import Label, as_integer
+from jaxattn.data.read.rows import Rows, logger
 from jaxattn.errors import InputError, did_you_mean, listed, quoted
 
 _SHOWN = 20

@@ -76,6 +76,12 @@ class Source:
             raise InputError(f"{option}: split {split!r} of {self.name} holds no text")
         return rows
 
+    def validation(self, data: DataConfig) -> Rows | None:
+        """The validation split; one with a name of its own must be there."""
+        if synonyms := validation_synonyms(data):
+            return self.read(data.validation_split, synonyms)
+        return self.required(data.validation_split, "data.validation_split")
+
 
 def validation_synonyms(data: DataConfig) -> tuple[str, ...]:
     """Other names of the validation split; none where it has a name of its own."""
