@@ -23,7 +23,7 @@ from jaxattn.data.read.formats import FORMATS, refuse_format
 from jaxattn.data.read.lines import ending_of
 from jaxattn.data.read.rows import Rows, joined, logger, read_file
 from jaxattn.data.read.tables import require_column
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, listed
 
 MAX_MLM_VALIDATION = 2000
 
@@ -116,7 +116,7 @@ def load_labelled_file(file: Path, data: DataConfig, names: tuple[str, ...]) -> 
     """
     if ending_of(file) not in (*FORMATS, ".txt"):
         refuse_format(file, "", ".txt (lines 'label ||| text' or '__label__x text')")
-    rows = settled(read_file(file, data), names, data)
+    rows = settled(read_file(file, data), names, data, set(names))
     if rows.label_columns is not None:
         require_column(
             data.label_column, rows.label_columns, str(file), "data.label_column", rows.hint
@@ -126,7 +126,10 @@ def load_labelled_file(file: Path, data: DataConfig, names: tuple[str, ...]) -> 
         raise InputError(f"{file}: none of {len(rows)} rows has a label in {data.label_column!r}")
     if len(labelled) < len(rows):
         logger.warning("%s: %d rows without a label left out", file, len(rows) - len(labelled))
-    classes = Classes.known(names, list(labelled.labels), data.first_label)
+    classes = Classes.known(names, labelled.labels, data.first_label)
+    # The options say what numbers mean, or nothing does.
+    if names != data.label_names and classes.shown() != list(names):
+        logger.warning("%s: its labels are numbers, taken as %s", file, listed(classes.shown()))
     return Examples(labelled.texts, classes.indices(labelled))
 
 

@@ -89,13 +89,13 @@ def label_of(row: Row, column: str, no_label: Collection[str]) -> Label:
     return label
 
 
-_INTEGER = re.compile(r"[+-]?(?:0|[1-9][0-9]*)(?:\.0*)?")
+_INTEGER = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,99})(?:\.0*)?")
 
 
 def as_integer(label: Label) -> int | None:
     """The whole number that a label stands for, however it is written: 1, "1", "1.0", "+1"."""
     if isinstance(label, str):
-        return int(float(label)) if _INTEGER.fullmatch(label) and len(label) < 16 else None
+        return int(label.partition(".")[0]) if _INTEGER.fullmatch(label) else None
     return label
 
 
