@@ -9,7 +9,8 @@ import numpy as np
 from jaxattn.config import DataConfig
 from jaxattn.data.corpora.known import CORPORA
 from jaxattn.data.read.columns import Label, as_integer
-from jaxattn.data.read.rows import Rows, logger
+from jaxattn.data.read.rows import Rows
+from jaxattn.data.told import logger
 from jaxattn.errors import InputError, did_you_mean, listed, quoted
 
 _SHOWN = 20

@@ -13,7 +13,8 @@ from jaxattn.data.corpora.classes import settled, with_one_spelling
 from jaxattn.data.corpora.folds import folds_of
 from jaxattn.data.corpora.holdout import apart, group_names
 from jaxattn.data.corpora.source import Source
-from jaxattn.data.read.rows import Rows, logger
+from jaxattn.data.read.rows import Rows
+from jaxattn.data.told import logger
 
 TEST_FRACTION = 0.1
 

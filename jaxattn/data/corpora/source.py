@@ -7,7 +7,8 @@ from pathlib import Path
 from jaxattn.config import DataConfig
 from jaxattn.data.corpora.files import VALIDATION_NAMES
 from jaxattn.data.read.formats import FORMATS
-from jaxattn.data.read.rows import Rows, tell_once
+from jaxattn.data.read.rows import Rows
+from jaxattn.data.told import tell_once
 from jaxattn.errors import InputError, did_you_mean, listed
 
 

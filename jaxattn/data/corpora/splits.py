@@ -21,8 +21,9 @@ from jaxattn.data.corpora.parts import held_out_of, is_labelled, parts_of
 from jaxattn.data.corpora.sources import open_source
 from jaxattn.data.read.formats import FORMATS, refuse_format
 from jaxattn.data.read.lines import ending_of
-from jaxattn.data.read.rows import Rows, joined, logger, read_file
+from jaxattn.data.read.rows import Rows, joined, read_file
 from jaxattn.data.read.tables import require_column
+from jaxattn.data.told import logger
 from jaxattn.errors import InputError, listed
 
 MAX_MLM_VALIDATION = 2000

@@ -1,8 +1,6 @@
 """Texts and labels of a table as `DataConfig` wants them, each with the place it came from."""
 
 import dataclasses
-import functools
-import logging
 from array import array
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -10,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from jaxattn.config import DataConfig
-from jaxattn.console import say
 from jaxattn.data.read.columns import (
     CLEANERS,
     COURSE_LABEL,
@@ -30,9 +27,8 @@ from jaxattn.data.read.separated import separated_table
 from jaxattn.data.read.tables import Table
 from jaxattn.data.read.text_files import kind_of_text, labelled_lines
 from jaxattn.data.texts import Indexed, Texts, TextsWriter
+from jaxattn.data.told import logger, tell_once
 from jaxattn.errors import InputError
-
-logger = logging.getLogger("jaxattn.data")
 
 
 class Places(Indexed[tuple[str, int]]):
@@ -238,12 +234,6 @@ def open_file(file: Path, data: DataConfig) -> tuple[Table, bool]:
     table = lines_of_text(file, data.encoding, f"{file} line")
     hint = "; lines with labels are 'label ||| text' or '__label__x text'"
     return dataclasses.replace(table, form=("one text a line",), hint=hint), True
-
-
-@functools.cache
-def tell_once(line: str) -> None:
-    """Says what was found out about the data: a corpus is read several times in a run."""
-    say(line)
 
 
 def texts_and_labels(data: DataConfig) -> DataConfig:

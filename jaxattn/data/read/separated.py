@@ -6,7 +6,6 @@ guessing ("NA" stays a text, a column of years stays strings).
 
 import csv
 import itertools
-import logging
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -23,9 +22,8 @@ from jaxattn.data.read.form import (
 from jaxattn.data.read.lines import Line, Lines
 from jaxattn.data.read.tables import Row, Table, repeated_names, unique_names
 from jaxattn.data.read.tabs import Cells, tab_cells
+from jaxattn.data.told import logger
 from jaxattn.errors import InputError, listed, quoted
-
-logger = logging.getLogger("jaxattn.data")
 
 _LONGEST_CELL = 2**24
 """Characters of a cell where bad rows are told: what an unclosed quote can swallow."""
