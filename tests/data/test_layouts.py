@@ -223,8 +223,7 @@ def test_json_over_lines_and_by_columns(tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas")
     some = objects(40)
     for form in ("index", "columns", "split", "records", "table"):
-        if form != "index":
-            write(tmp_path / f"{form}.json", pandas.DataFrame(some).to_json(orient=form))
+        write(tmp_path / f"{form}.json", pandas.DataFrame(some).to_json(orient=form))
     write(tmp_path / "indented.json", json.dumps({"rows": some}, indent=2))
     write(tmp_path / "lists.json", json.dumps({name: [row[name] for row in some]
                                                for name in ("text", "label")}))  # fmt: skip

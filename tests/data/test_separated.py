@@ -130,6 +130,21 @@ def test_without_a_header(tmp_path: Path) -> None:
     assert read(tmp_path / "c.csv", "0,1\na b c,1\nd,0\ne,1\n", text_column="0").texts[0] == "a b c"
 
 
+def test_files_that_were_put_together(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    part = "review,sentiment\n" + "".join(f"kettle {i},{'pn'[i % 2]}\n" for i in range(30))
+    rows = read(tmp_path / "all.csv", part * 3, text_column="review", label_column="sentiment")
+    assert len(rows) == 90 and set(rows.labels) == {"p", "n"}
+    assert "2 rows in which the header stands again are left out" in caplog.text
+    # It is found out without the names of the columns, too.
+    assert Records(str(tmp_path / "all.csv"), "review").columns == ("review", "sentiment")
+    # A first text that is sent twice is no header.
+    sent = "ok\tham\n" + "".join(f"see you at {i}\t{['ham', 'spam'][i % 2]}\n" for i in range(9))
+    rows = read(tmp_path / "sms.tsv", sent + sent)
+    assert len(rows) == 20 and rows.texts[0] == "ok"
+    # The only column may hold the word that it is called by.
+    assert read(tmp_path / "one.csv", "text\nword\ntext\nend\n").texts == ["word", "text", "end"]
+
+
 def test_names_that_stand_twice(tmp_path: Path) -> None:
     rows = read(tmp_path / "a.csv", "v1,v2,,,\nham,one,,,\nspam,two,x,y,z\n", text_column="v2",
                 label_column="v1")  # fmt: skip

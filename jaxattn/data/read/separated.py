@@ -94,8 +94,11 @@ def separated_table(lines: Lines, ending: str, form: Form, *, strict: bool) -> T
         found.insert(0, f"separated by {mark}s")
     if not has_header:
         found.append(f"no header (columns {listed(names)})")
+    # One column of texts may well hold the word that it is called by.
+    header = written if len(written) > 1 else None
     return Table(
-        lines.name, tuple(names), lambda _: _rows(lines.name, names, rows, advice),
+        lines.name, tuple(names),
+        lambda _: _rows(lines.name, names, rows, header, advice, strict=strict),
         repeated=repeated_names(written), tabs=separator == "\t", form=tuple(found), hint=hint,
         share=lines.share,
     )  # fmt: skip
@@ -104,10 +107,24 @@ def separated_table(lines: Lines, ending: str, form: Form, *, strict: bool) -> T
 _NO_ROW: Cells = ((1, "", ""), [])
 
 
-def _rows(name: str, names: Sequence[str], rows: Iterator[Cells], advice: str) -> Iterator[Row]:
-    unit, width = f"{name} line", len(names)
+def _rows(
+    name: str,
+    names: Sequence[str],
+    rows: Iterator[Cells],
+    header: list[str] | None,
+    advice: str,
+    *,
+    strict: bool,
+) -> Iterator[Row]:
+    """The rows; one in which the header stands again is bad, or where `strict` left out."""
+    unit, width, repeated = f"{name} line", len(names), 0
     for (number, raw, error), cells in rows:
-        if len(cells) == width:
+        if cells == header:
+            repeated += 1
+            if not strict:
+                told = "the header of the file stands here again; take the line out"
+                yield Row(unit, number, dict(zip(names, cells, strict=True)), told)
+        elif len(cells) == width:
             yield Row(unit, number, dict(zip(names, cells)), error)  # noqa: B905  # slower
         elif cells:
             left_over = f"; left over: {quoted(cells[width:])}" if cells[width:] else ""
@@ -118,6 +135,11 @@ def _rows(name: str, names: Sequence[str], rows: Iterator[Cells], advice: str) -
             yield Row(unit, number, dict(padded), error)
         elif error:
             yield Row(unit, number, {}, error, raw)
+    if repeated and strict:
+        logger.warning(
+            "%s: %d rows in which the header stands again are left out, as where files were put "
+            "together", name, repeated,
+        )  # fmt: skip
 
 
 def _plain_cells(lines: Iterator[Line], separator: str) -> Iterator[Cells]:
