@@ -74,6 +74,7 @@ def load_labelled(data: DataConfig) -> LabelledCorpus:
         require_column(
             data.label_column, rows.label_columns, source.name, "data.label_column", rows.hint
         )
+    _require_other_column(data)
     parts = parts_of(source, rows, data)
     train = parts.train.take(is_labelled(parts.train))
     if len(train) < len(parts.train):
@@ -93,6 +94,15 @@ def load_labelled(data: DataConfig) -> LabelledCorpus:
         chosen = _sampled(part, data.max_examples or len(part), data, purpose)
         splits.append(Examples(part.take(chosen).texts, labels[chosen]))
     return LabelledCorpus(splits[0], splits[1], splits[2], classes.names)
+
+
+def _require_other_column(data: DataConfig) -> None:
+    """InputError where the text holds the column of the label: it would be read off."""
+    if data.label_column in (data.text_column, *data.text_column.split("+")):
+        raise InputError(
+            f"data.text_column: found {data.text_column!r}, which holds data.label_column = "
+            f"{data.label_column!r}: the text would tell its class; name other columns"
+        )
 
 
 def _mend(name: str, train: Rows) -> str:
