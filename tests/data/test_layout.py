@@ -112,3 +112,11 @@ def test_what_is_uncertain_is_said(tmp_path: Path) -> None:
     assert "'Score', which has 60 different values in 60 rows" in sentence
     with pytest.raises(InputError, match="no file or folder"):
         find_layout(str(tmp_path / "absent"))
+
+
+def test_books_are_not_all_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jaxattn.data.corpora.layout._CHARACTERS", 1000)
+    file = tmp_path / "books.csv"
+    file.write_text("text,label\n" + "".join(f"{'word ' * 50} {i},{i % 2}\n" for i in range(60)))
+    layout = find_layout(str(file))
+    assert len(layout.texts) == 4 and layout.label_column == "label"

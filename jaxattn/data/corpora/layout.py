@@ -36,6 +36,9 @@ _TOGETHER = ("title", "description")
 _ROWS = 20_000
 """From the beginning of the training split; it may be sorted by label."""
 
+_CHARACTERS = 50_000_000
+"""After which no further row is looked at: 20,000 books are more than the memory holds."""
+
 _TEXTS = 2000
 
 _MOST_CLASSES = 200
@@ -90,11 +93,14 @@ def find_layout(path: str, data: DataConfig | None = None) -> Layout:
     source = open_source(given)
     splits = source.files_of_splits(given)
     table, named = _first_table(source, splits, given)
-    rows = []
+    rows, characters = [], 0
     for row in itertools.islice(table.rows(()), _ROWS):
         if row.error:
             raise InputError(f"{row.place}: {row.error}")
         rows.append(row.cells)
+        characters += sum(len(cell) for cell in row.cells.values() if isinstance(cell, str))
+        if characters > _CHARACTERS:
+            break
     columns = tuple(table.columns)
     if not rows:
         raise InputError(f"{table.name} holds no rows")
