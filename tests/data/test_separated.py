@@ -109,6 +109,14 @@ def test_commas_in_texts_do_not_mislead(tmp_path: Path) -> None:
     assert read(tmp_path / "b.csv", "sep=;\ntext;label\nx;1\n").texts == ["x"]
 
 
+def test_semicolons_of_a_single_column(tmp_path: Path) -> None:
+    texts = "text; as it begins\n" + "".join(f"one{'; or more' * (i % 3)} {i}\n" for i in range(9))
+    with pytest.raises(InputError, match="where semicolons are text, give data.separator=comma"):
+        read(tmp_path / "one.csv", texts, text_column="text")
+    rows = read(tmp_path / "one.csv", texts, text_column="text; as it begins", separator="comma")
+    assert len(rows) == 9
+
+
 def test_blanks_after_separators(tmp_path: Path) -> None:
     rows = read(tmp_path / "a.csv", 'label, text\n1, "one, two"\n0, three\n')
     assert rows.texts == ["one, two", "three"] and rows.labels == ["1", "0"]

@@ -47,7 +47,7 @@ class Classes:
         numbers = {number for label in labels if (number := as_integer(label)) is not None}
         integers = all(as_integer(label) is not None for label in labels)
         names = data.label_names or (train.class_names if integers else ())
-        found: Sequence[Label] = sorted(numbers) if integers else sorted(map(str, labels))
+        found: Sequence[Label] = sorted(numbers) if integers else sorted({*map(str, labels)})
         if len(found) < 2:
             raise InputError(
                 f"data.label_column: all {len(train)} training labels in {data.label_column!r} are "

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxattn.config import DataConfig
-from jaxattn.data.corpora.holdout import group_names, text_keys
+from jaxattn.data.corpora.holdout import (
+    group_names,
+    labels_of_groups,
+    most_frequent,
+    text_keys,
+)
 from jaxattn.data.read.rows import Rows
 from jaxattn.errors import InputError
 
@@ -55,16 +60,14 @@ def group_fold_numbers(
     A group belongs to its most frequent label; it goes to the fold with the fewest rows of groups
     of that label, of equals to the one with the fewest rows, of equals to the first.
     """
-    counts: dict[str, Counter[object]] = {}
-    for group, label in zip(groups, labels, strict=True):
-        counts.setdefault(group, Counter())[label] += 1
+    counts = labels_of_groups(groups, labels)
     names = list(counts)
     key = dict(zip(names, text_keys(names, seed, "folds").tolist(), strict=True))
     rows, of_label = [0] * folds, Counter[tuple[object, int]]()
     fold: dict[str, int] = {}
     for name in sorted(names, key=lambda name: (-counts[name].total(), key[name], name)):
         found = counts[name]
-        label = min(found, key=lambda value: (-found[value], str(value)))
+        label = most_frequent(found)
         best = min(range(folds), key=lambda at: (of_label[label, at], rows[at], at))
         fold[name] = best
         rows[best] += found.total()

@@ -92,13 +92,10 @@ def hold_out_groups(
     Returns:
         bool [n].
     """
-    counts: dict[str, Counter[object]] = {}
-    for group, label in zip(groups, labels, strict=True):
-        counts.setdefault(group, Counter())[label] += 1
+    counts = labels_of_groups(groups, labels)
     members: dict[object, list[str]] = {}
     for group, found in counts.items():
-        label = min(found, key=lambda value: (-found[value], str(value)))
-        members.setdefault(label, []).append(group)
+        members.setdefault(most_frequent(found), []).append(group)
     held: set[str] = set()
     for names in members.values():
         if len(names) < 2:
@@ -113,6 +110,19 @@ def hold_out_groups(
                 room -= size[name]
         held |= fitting or {min(names, key=lambda name: (size[name], key[name], name))}
     return np.array([group in held for group in groups], bool)
+
+
+def labels_of_groups(groups: Sequence[str], labels: Sequence[object]) -> dict[str, Counter[object]]:
+    """Group -> how many of its rows have each label, in the order of the rows."""
+    counts: dict[str, Counter[object]] = {}
+    for group, label in zip(groups, labels, strict=True):
+        counts.setdefault(group, Counter())[label] += 1
+    return counts
+
+
+def most_frequent(counts: Counter[object]) -> object:
+    """The label of a group: its most frequent one, of equals the first by name."""
+    return min(counts, key=lambda value: (-counts[value], str(value)))
 
 
 def group_names(rows: Rows) -> list[str]:

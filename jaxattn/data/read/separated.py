@@ -87,8 +87,15 @@ def separated_table(lines: Lines, ending: str, form: Form, *, strict: bool) -> T
                 "; its first line looks like a row, so that the columns have no names of their "
                 f"own: give them as in data.text_column={names[-1]}, or data.header=yes"
             )
-    mark = next(name for name, mark in SEPARATORS.items() if mark == separator)
-    advice = f"a cell that holds a {mark} needs quotes"
+    mark_of = {mark: name for name, mark in SEPARATORS.items()}
+    mark = mark_of[separator]
+    otherwise = ""
+    if separator != usual and not form.separator:
+        otherwise = f"; where {mark}s are text, give data.separator={mark_of[usual]}"
+    advice = (
+        f"a cell that holds a {mark} needs quotes{otherwise}",
+        f"the row may be cut{otherwise}",
+    )
     found = list(lines.form)
     if separator != usual:
         found.insert(0, f"separated by {mark}s")
@@ -112,11 +119,14 @@ def _rows(
     names: Sequence[str],
     rows: Iterator[Cells],
     header: list[str] | None,
-    advice: str,
+    advice: tuple[str, str],
     *,
     strict: bool,
 ) -> Iterator[Row]:
-    """The rows; one in which the header stands again is bad, or where `strict` left out."""
+    """The rows; one in which the header stands again is bad, or where `strict` left out.
+
+    `advice` is for rows of too many and of too few cells.
+    """
     unit, width, repeated = f"{name} line", len(names), 0
     for (number, raw, error), cells in rows:
         if cells == header:
@@ -129,7 +139,7 @@ def _rows(
         elif cells:
             left_over = f"; left over: {quoted(cells[width:])}" if cells[width:] else ""
             count = f"{len(cells)} cell{'s' if len(cells) > 1 else ''}"
-            mend = advice if cells[width:] else "the row may be cut"
+            mend = advice[0] if cells[width:] else advice[1]
             error = error or f"{count}, the header has {width}{left_over}; {mend}"
             padded = itertools.zip_longest(names, cells[:width], fillvalue="")
             yield Row(unit, number, dict(padded), error)
