@@ -23,6 +23,7 @@ from jaxattn.config import Config, declared
 from jaxattn.config.flags import config_dict
 from jaxattn.console import say
 from jaxattn.data.corpora.own import look_at
+from jaxattn.data.told import forget
 from jaxattn.disk import sentence
 from jaxattn.errors import InputError, did_you_mean
 from jaxattn.processes import STOPPING
@@ -67,6 +68,7 @@ def main() -> None:
 def run(argv: Sequence[str]) -> int:
     """Runs one command line; the exit code is 2 after an error the user can mend."""
     _WARNED.clear()
+    forget()
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # reads two of six arguments
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from jaxattn.console import print_table, shown
-from jaxattn.plan.survey import SPLITS, ClassRow, Survey
+from jaxattn.data.corpora.class_checks import SPLITS
+from jaxattn.plan.survey import ClassRow, Survey
 
 
 def print_survey(report: Survey) -> None:

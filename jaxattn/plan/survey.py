@@ -1,12 +1,10 @@
 """What a run would read: splits, classes, lengths, duplicates."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from jaxattn.config import Config, flatten, to_plain
-from jaxattn.data.corpora.class_checks import class_warnings, order_warnings
+from jaxattn.data.corpora.class_checks import SPLITS, class_counts, class_warnings, order_warnings
 from jaxattn.data.corpora.splits import LabelledCorpus, load_labelled, load_texts
 from jaxattn.data.survey import Lengths, contradictions, duplicates, markup, measure_lengths
 from jaxattn.data.tokens.encode import UNKNOWN_LIMIT, unknown_advice
@@ -36,10 +34,6 @@ MLM_TEXTS = 200
 TRUNCATION_LIMIT = 0.2
 
 MARKUP_LIMIT = 0.01
-
-
-SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
-"""Of a labelled corpus."""
 
 
 class SplitRow(TypedDict):
@@ -176,14 +170,10 @@ def _tokenizer(
 
 def _classes(labelled: LabelledCorpus) -> list[ClassRow]:
     """Texts of each class in each split."""
-    names = labelled.label_names
-    train, validation, test = (
-        np.bincount(getattr(labelled, split).labels, minlength=len(names)).tolist()
-        for split in SPLITS
-    )
+    counts = class_counts(labelled).tolist()
     return [
-        {"class": name, "train": a, "validation": b, "test": c}
-        for name, a, b, c in zip(names, train, validation, test, strict=True)
+        {"class": name, "train": train, "validation": validation, "test": test}
+        for name, (train, validation, test) in zip(labelled.label_names, counts, strict=True)
     ]
 
 

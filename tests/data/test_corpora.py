@@ -241,3 +241,10 @@ def test_what_a_user_can_get_wrong(folder, tmp_path):
     empty.mkdir()
     expect(r"has no split 'train' \(found: nothing\)", config(empty))
     expect("data.hub: cannot load", DataConfig(name="mine", hub=str(empty)))
+
+
+def test_the_label_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"t {i},{i % 2}\n" for i in range(40)))
+    for text in ("label", "text+label"):
+        with pytest.raises(InputError, match=f"found '{text.replace('+', '.')}', which holds"):
+            load_labelled(DataConfig("mine", path=str(tmp_path), text_column=text))

@@ -9,6 +9,7 @@ from jaxattn.config import DataConfig
 from jaxattn.data.corpora.sources import open_source
 from jaxattn.data.corpora.splits import load_texts
 from jaxattn.data.read.columns import Keywords, group_of, without_breaks, without_html
+from jaxattn.data.read.tables import Row
 from jaxattn.errors import InputError
 
 
@@ -40,8 +41,9 @@ def test_keywords_are_whole_words_in_any_case_in_the_beginning():
 
 
 def test_a_web_address_stands_for_its_host():
-    assert group_of("https://www.Example.com/a/b?c") == "example.com"
-    assert group_of(" Emma ") == "Emma" and group_of(7) == "7" and group_of(" ") is None
+    cells = ("https://www.Example.com/a/b?c", " Emma ", 7, 7.0, " ", None)
+    groups = [group_of(Row("line", 1, {"group": cell}), "group") for cell in cells]
+    assert groups == ["example.com", "Emma", "7", "7", None, None]
 
 
 ROWS = [

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxattn.config import DataConfig
-from jaxattn.data.corpora.holdout import fold_numbers, group_fold_numbers, text_keys
+from jaxattn.data.corpora.folds import fold_numbers, group_fold_numbers
+from jaxattn.data.corpora.holdout import text_keys
 from jaxattn.data.corpora.splits import load_labelled, load_texts
 from jaxattn.errors import InputError
 

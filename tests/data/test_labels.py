@@ -150,3 +150,53 @@ def test_classes_numbered_from_one(tmp_path: Path) -> None:
                                 "data.path": "x"})  # fmt: skip
     assert filled_in(config, ()).data.first_label == 1
     assert filled_in(replace(config, {"data.label_column": "label"}), ()).data.first_label == 0
+
+
+@pytest.mark.parametrize(
+    ("train", "file", "expected"),
+    [
+        # The position of 2 is the class "1.5", and that of 1 the class "2".
+        (["0.5", "1", "1.5", "2"], [1, 2, "2.0"], [1, 3, 3]),
+        (["1", "2", "n/a"], [1, 2], [0, 1]),
+        ([10**17, 10**17 + 1], [str(10**17 + 1), str(10**17)], [1, 0]),
+        # -1 alone in a file, or in a split, is no label that was kept back.
+        (["-1", "0", "1"], [-1, -1], [0, 0]),
+    ],
+)
+def test_numbers_among_the_names_are_themselves(
+    tmp_path: Path, train: list[object], file: list[object], expected: list[int]
+) -> None:
+    write(tmp_path / "train.jsonl", train * 20)
+    write(tmp_path / "test.jsonl", file)
+    corpus = load(tmp_path)
+    assert corpus.test.labels.tolist() == expected
+    found = load_labelled_file(tmp_path / "test.jsonl", DataConfig("mine"), corpus.label_names)
+    assert found.labels.tolist() == expected
+
+
+def test_a_file_of_minus_one_counted_from_it(tmp_path: Path) -> None:
+    write(tmp_path / "bad.jsonl", [-1, -1])
+    names, data = ("bad", "so", "good"), DataConfig("mine", first_label=-1)
+    assert load_labelled_file(tmp_path / "bad.jsonl", data, names).labels.tolist() == [0, 0]
+
+
+def test_numbers_taken_for_words_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path / "some.jsonl", [1, 0])
+    file, names = tmp_path / "some.jsonl", ("ham", "spam")
+    told = DataConfig("mine", label_names=names)
+    assert load_labelled_file(file, told, names).labels.tolist() == [1, 0] and not caplog.text
+    load_labelled_file(file, DataConfig("mine", label_names=("neg", "pos")), names)
+    assert "its labels are numbers, taken as 0 = ham, 1 = spam" in caplog.text
+    load_labelled_file(file, DataConfig("mine"), ("0", "1"))
+    assert len(caplog.records) == 1
+
+
+def test_names_that_no_label_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path / "train.jsonl", ["ham", "spam"] * 20)
+    assert load(tmp_path, label_names=("neg", "pos")).label_names == ("ham", "spam")
+    assert "none of data.label_names (neg, pos); these are not used" in caplog.text
+    with pytest.raises(InputError, match="none of data.label_names.*Hamm.*as the labels are wri"):
+        load(tmp_path, label_names=("Hamm", "Spam"))
+    # Words for true and false are the same whatever their case.
+    write(tmp_path / "train.jsonl", ["true", "false"] * 20)
+    assert load(tmp_path, label_names=("True", "False")).label_names == ("True", "False")

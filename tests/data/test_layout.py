@@ -43,7 +43,8 @@ def test_columns_of_text_and_label(tmp_path: Path, header: str) -> None:
     assert (layout.text_column, layout.label_column) == TABLES[header]
     assert layout.splits == {"train": ("mine.csv",)} and not layout.unread and not layout.form
     assert layout.uncertain == {}
-    corpus = load_labelled(DataConfig("mine", **layout.options))
+    text, label = layout.text_column, layout.label_column
+    corpus = load_labelled(DataConfig("mine", str(file), text_column=text, label_column=label))
     assert len(corpus.label_names) == 3
     assert sum(len(part.texts) for part in (corpus.train, corpus.validation, corpus.test)) == 60
 
@@ -83,7 +84,8 @@ def test_what_is_uncertain_is_said(tmp_path: Path) -> None:
     assert layout.label_column == "source"
     assert layout.uncertain == {
         "data.label_column": (
-            "the label is taken from 'source'; it might be 'shape': data.label_column=shape"
+            "the label is taken from 'source'; it might be 'shape'; give "
+            "--config.data.label_column=shape or --config.data.label_column=source"
         )
     }
     rows = "".join(f"T {i},{WORDS * 2} {i},{'xy'[i % 2]}\n" for i in range(60))
@@ -91,11 +93,30 @@ def test_what_is_uncertain_is_said(tmp_path: Path) -> None:
     layout = find_layout(str(file))
     assert layout.text_column == "title"
     (sentence,) = layout.uncertain.values()
-    assert sentence.endswith("'plot' is longer: data.text_column=plot reads that")
+    assert sentence.endswith(
+        "'plot' is longer; give --config.data.text_column=plot or --config.data.text_column=title"
+    )
     file.write_text("one,two,label\n" + f"{WORDS},{WORDS} again,1\n{WORDS} too,no {WORDS},0\n" * 9)
     (sentence,) = find_layout(str(file)).uncertain.values()
-    assert sentence.endswith("data.text_column=one, or two+one for both")
+    assert "; give --config.data.text_column=one+two or --config.data.text_column=one" in sentence
     file.write_text("n,label\n" + "".join(f"{i},1\n" for i in range(60)))
     assert find_layout(str(file), DataConfig(text_column="n")).text_column == "n"
+    file.write_text("n,label\n" + "".join(f"{i % 3},{WORDS} {i}\n" for i in range(60)))
+    assert find_layout(str(file), DataConfig(text_column="label")).label_column == "n"
+    # Scores are told before a hold-out fails for want of two texts of a class.
+    file.write_text("text,my score\n" + "".join(f"{WORDS} {i},0.{i:02}\n" for i in range(60)))
+    given = {"text_column": "text", "label_column": "my score"}
+    assert find_layout(str(file), DataConfig(**given)).uncertain == {}
+    file.write_text(file.read_text().replace("my score", "Score"))
+    (sentence,) = find_layout(str(file)).uncertain.values()
+    assert "'Score', which has 60 different values in 60 rows" in sentence
     with pytest.raises(InputError, match="no file or folder"):
         find_layout(str(tmp_path / "absent"))
+
+
+def test_books_are_not_all_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jaxattn.data.corpora.layout._CHARACTERS", 1000)
+    file = tmp_path / "books.csv"
+    file.write_text("text,label\n" + "".join(f"{'word ' * 50} {i},{i % 2}\n" for i in range(60)))
+    layout = find_layout(str(file))
+    assert len(layout.texts) == 4 and layout.label_column == "label"

@@ -8,14 +8,14 @@ import pytest
 
 from jaxattn.config import DataConfig
 from jaxattn.data.corpora.splits import LabelledCorpus, load_labelled, load_texts
-from jaxattn.data.read import rows
+from jaxattn.data.told import forget
 from jaxattn.errors import InputError
 
 
 @pytest.fixture(autouse=True)
 def say_again() -> None:
     """What was said in another test is said again."""
-    rows.tell_once.cache_clear()
+    forget()
 
 
 def csv(count: int, word: str = "text") -> str:
@@ -223,8 +223,7 @@ def test_json_over_lines_and_by_columns(tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas")
     some = objects(40)
     for form in ("index", "columns", "split", "records", "table"):
-        if form != "index":
-            write(tmp_path / f"{form}.json", pandas.DataFrame(some).to_json(orient=form))
+        write(tmp_path / f"{form}.json", pandas.DataFrame(some).to_json(orient=form))
     write(tmp_path / "indented.json", json.dumps({"rows": some}, indent=2))
     write(tmp_path / "lists.json", json.dumps({name: [row[name] for row in some]
                                                for name in ("text", "label")}))  # fmt: skip
@@ -235,3 +234,20 @@ def test_json_over_lines_and_by_columns(tmp_path: Path) -> None:
     write(tmp_path / "both.json", json.dumps({"train": some, "test": some}))
     with pytest.raises(InputError, match="holds rows in 'train', 'test'; write each of them into"):
         load(tmp_path / "both.json")
+
+
+def test_what_two_tasks_read_is_warned_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "one.csv"
+    write(file, csv(40) + ",1\n")
+    data = DataConfig("mine", path=str(file))
+    load_labelled(data)
+    load_texts(data)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{file}: 1 empty texts left out",
+        f"{file} has no labelled test split: 4 training texts are held out instead",
+    ]
+    forget()
+    load_texts(data)
+    assert len(caplog.records) == 4

@@ -1,6 +1,7 @@
 """--data: what is found out about a person's own texts, and the flags it stands for."""
 
 import csv
+import shlex
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,46 @@ def test_flags_settle_what_is_uncertain(tmp_path: Path) -> None:
     own = look_at(file, {"data.text_column": "two", "data.max_length": "256"}, labelled=True)
     assert own.options["data.label_column"] == "kind"
     assert "study.attentions" not in own.options
+
+
+def test_no_labels_is_an_answer(tmp_path: Path) -> None:
+    file = str(write(tmp_path / "r.csv", ["id", "text"], [row[:2] for row in ROWS]))
+    with pytest.raises(InputError, match=r"looks like a label .*data\.label_column= for"):
+        look_at(file, {}, labelled=True)
+    own = look_at(file, {"data.label_column": ""}, labelled=True)
+    assert own.options["data.label_column"] == "" and own.options["data.text_column"] == "text"
+
+
+def test_other_data_beside_it_are_refused(tmp_path: Path) -> None:
+    file = str(write(tmp_path / "r.csv", ["text", "label"], [row[1:] for row in ROWS]))
+    for option in ("data.path", "data.hub"):
+        with pytest.raises(InputError, match=f"--config.{option}=other: give one of them"):
+            look_at(file, {option: "other"}, labelled=True)
+    # What was printed may be given again beside it.
+    assert look_at(file, {"data.path": file}, labelled=True).options["data.path"] == file
+
+
+@pytest.mark.parametrize("name", ["a b.csv", "it's.csv", 'a,"b" $x;.csv', "(1, 2).csv"])
+def test_the_printed_flags_can_be_typed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / name, ["the text, as sent", "my label"], [row[1:] for row in ROWS])
+    column = "--config.data.label_column=my label"
+    assert cli.run(["data", f"--data={name}", column, "--config=imdb", "--dry_run"]) == 0
+    printed = capsys.readouterr().err.rpartition("stands for: ")[2]
+    request = cli.parse(["data", "--config=imdb", column, *shlex.split(printed)])
+    assert request is not None
+    data = request.resolved().data
+    assert data.path == name and data.text_column == "the text, as sent"
+    # The lengths of the file's buckets do not end with the one that was found.
+    assert data.max_length == 32 and data.length_buckets == ()
+    # A study hands them on as they are.
+    again = cli.parse(["data", *request.config_args])
+    assert again is not None and again.resolved().data == data
 
 
 def test_a_name_that_is_known_brings_no_classes_along(tmp_path: Path) -> None:

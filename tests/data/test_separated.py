@@ -109,6 +109,14 @@ def test_commas_in_texts_do_not_mislead(tmp_path: Path) -> None:
     assert read(tmp_path / "b.csv", "sep=;\ntext;label\nx;1\n").texts == ["x"]
 
 
+def test_semicolons_of_a_single_column(tmp_path: Path) -> None:
+    texts = "text; as it begins\n" + "".join(f"one{'; or more' * (i % 3)} {i}\n" for i in range(9))
+    with pytest.raises(InputError, match="where semicolons are text, give data.separator=comma"):
+        read(tmp_path / "one.csv", texts, text_column="text")
+    rows = read(tmp_path / "one.csv", texts, text_column="text; as it begins", separator="comma")
+    assert len(rows) == 9
+
+
 def test_blanks_after_separators(tmp_path: Path) -> None:
     rows = read(tmp_path / "a.csv", 'label, text\n1, "one, two"\n0, three\n')
     assert rows.texts == ["one, two", "three"] and rows.labels == ["1", "0"]
@@ -128,6 +136,21 @@ def test_without_a_header(tmp_path: Path) -> None:
         read(tmp_path / "b.csv", news, header="yes")
     # Names that are numbers, as pandas counts columns, are a header all the same.
     assert read(tmp_path / "c.csv", "0,1\na b c,1\nd,0\ne,1\n", text_column="0").texts[0] == "a b c"
+
+
+def test_files_that_were_put_together(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    part = "review,sentiment\n" + "".join(f"kettle {i},{'pn'[i % 2]}\n" for i in range(30))
+    rows = read(tmp_path / "all.csv", part * 3, text_column="review", label_column="sentiment")
+    assert len(rows) == 90 and set(rows.labels) == {"p", "n"}
+    assert "2 rows in which the header stands again are left out" in caplog.text
+    # It is found out without the names of the columns, too.
+    assert Records(str(tmp_path / "all.csv"), "review").columns == ("review", "sentiment")
+    # A first text that is sent twice is no header.
+    sent = "ok\tham\n" + "".join(f"see you at {i}\t{['ham', 'spam'][i % 2]}\n" for i in range(9))
+    rows = read(tmp_path / "sms.tsv", sent + sent)
+    assert len(rows) == 20 and rows.texts[0] == "ok"
+    # The only column may hold the word that it is called by.
+    assert read(tmp_path / "one.csv", "text\nword\ntext\nend\n").texts == ["word", "text", "end"]
 
 
 def test_names_that_stand_twice(tmp_path: Path) -> None:

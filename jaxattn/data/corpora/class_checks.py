@@ -1,6 +1,7 @@
 """What the classes of a corpus will do to a classifier: told before it is trained."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -19,12 +20,13 @@ _MANY_SCORES, _MANY_FRACTIONS = 20, 10
 
 _FEW_OF_A_SCORE = 5
 
-SPLITS = ("train", "validation", "test")
+SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
+"""Of a labelled corpus."""
 
 
 def class_warnings(corpus: LabelledCorpus) -> list[str]:
     """Sentences on absent, rare and dominating classes, and on labels that are no classes."""
-    names, counts = corpus.label_names, _counts(corpus)
+    names, counts = corpus.label_names, class_counts(corpus)
     train = counts[:, 0]
     return [
         *_absent(names, counts),
@@ -62,7 +64,7 @@ def copy_warnings(corpus: LabelledCorpus) -> list[str]:
     return warnings
 
 
-def _counts(corpus: LabelledCorpus) -> np.ndarray:
+def class_counts(corpus: LabelledCorpus) -> np.ndarray:
     """Texts of each class in each of `SPLITS`, int [classes, 3]."""
     size = len(corpus.label_names)
     splits = (corpus.train, corpus.validation, corpus.test)

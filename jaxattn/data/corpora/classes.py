@@ -2,12 +2,15 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 
 import numpy as np
 
 from jaxattn.config import DataConfig
-from jaxattn.data.read.rows import Label, Rows, as_integer, logger
+from jaxattn.data.corpora.known import CORPORA
+from jaxattn.data.read.columns import Label, as_integer
+from jaxattn.data.read.rows import Rows
+from jaxattn.data.told import logger
 from jaxattn.errors import InputError, did_you_mean, listed, quoted
 
 _SHOWN = 20
@@ -21,60 +24,69 @@ class Classes:
 
     Attributes:
         names: one per class.
-        number: label as written -> class number.
-        integers: labels are integers ("3" and "3.0" in a CSV file are one); otherwise all are
-            strings.
+        number: label -> class number; the labels are all integers, as which "3" and "3.0" of a CSV
+            file are one, or all strings.
     """
 
     names: tuple[str, ...]
     number: dict[Label, int]
-    integers: bool
 
     @classmethod
     def of(cls, train: Rows, data: DataConfig) -> "Classes":
         """The classes of the labelled training rows.
 
         With `data.label_names` (or names the hub knows), integer labels are positions in them,
-        counted from `data.first_label`, and string labels are members; names of which no label is
-        one are not used. Without, integers and strings become classes in sorted order.
+        counted from `data.first_label`, and string labels are members. Names of a published corpus
+        of which no label is one are not used: somebody's own texts are read with its settings.
+        Without names, integers and strings become classes in sorted order.
 
         Raises:
-            InputError: there is only one class.
+            InputError: there is only one class, or no label is one of the names.
         """
-        integers = all(as_integer(label) is not None for label in set(train.labels))
+        labels = set(train.labels)
+        numbers = {number for label in labels if (number := as_integer(label)) is not None}
+        integers = all(as_integer(label) is not None for label in labels)
         names = data.label_names or (train.class_names if integers else ())
-        found = sorted({_as(label, integers) for label in set(train.labels)})  # type: ignore[type-var]
+        found: Sequence[Label] = sorted(numbers) if integers else sorted({*map(str, labels)})
         if len(found) < 2:
             raise InputError(
                 f"data.label_column: all {len(train)} training labels in {data.label_column!r} are "
                 f"{quoted(found[0])}; a classifier needs two classes or more"
             )
-        if names and not integers and not set(found) & set(names):
-            # Of the corpus whose settings were taken for a file of one's own, most likely.
-            logger.warning(
-                "%s: the labels are %s, none of data.label_names (%s); these are not used",
-                train.place(0), listed(found, 5), listed(names, 5),
-            )  # fmt: skip
+        if names and not integers and not any(map(cls.known(names).holds, labels)):
+            _require_published(train, found, names)
             names = ()
-        values: list[Label] = list(found)
+        values: Sequence[Label] = found
         if names:
-            values = _values(names, data.first_label) if integers else list(names)
-            _require_positions(train, found, values, names)
+            values = _values(names, data.first_label) if integers else names
+            if isinstance(values[0], int):
+                _require_positions(train, found, values, names)
         names = names or tuple(map(str, found))
-        return cls(names, {value: i for i, value in enumerate(values)}, integers)
+        return cls(names, {value: i for i, value in enumerate(values)})
 
     @classmethod
-    def known(cls, names: tuple[str, ...], labels: list[Label], first: int = 0) -> "Classes":
+    def known(
+        cls, names: tuple[str, ...], labels: Collection[Label] = (), first: int = 0
+    ) -> "Classes":
         """The classes of a finished classifier, for `labels` as another file has them.
 
-        Integers are the names themselves where these are integers, else positions in the names,
-        counted from `first`.
+        Integers are the names themselves where one of these is an integer, else positions in the
+        names, counted from `first`.
         """
         integers = bool(labels) and all(as_integer(label) is not None for label in set(labels))
-        values: list[Label] = list(names)
-        if integers:
-            values = _values(names, first)
-        return cls(names, {value: i for i, value in enumerate(values)}, integers)
+        values: Sequence[Label] = _values(names, first) if integers else names
+        return cls(names, {value: i for i, value in enumerate(values)})
+
+    def shown(self) -> list[str]:
+        """The labels and, where they are called otherwise, their names: "0 = neg"."""
+        return [
+            name if name == str(value) else f"{value} = {name}"
+            for value, name in zip(self.number, self.names, strict=True)
+        ]
+
+    def holds(self, label: Label) -> bool:
+        """Whether a label is one of the classes, however it is written."""
+        return self._number(label) is not None
 
     def indices(self, rows: Rows) -> np.ndarray:
         """Class numbers of labelled rows, int32 [n].
@@ -86,17 +98,13 @@ class Classes:
         unknown = {label for label, number in numbers.items() if number is None}
         if unknown:
             row = next(row for row, label in enumerate(rows.labels) if label in unknown)
-            known_labels = [
-                name if name == str(value) else f"{value} = {name}"
-                for value, name in zip(self.number, self.names, strict=True)
-            ]
             label = rows.labels[row]
             hint = did_you_mean(str(label), self.names)
             if as_integer(label) == -1:
                 hint = "; data.no_label=-1 leaves rows with it out"
             raise InputError(
                 f"{rows.place(row)}: unknown label {quoted(label)}{hint} (known, from training or "
-                f"data.label_names: {listed(known_labels, _SHOWN)})"
+                f"data.label_names: {listed(self.shown(), _SHOWN)})"
             )
         return np.array([numbers[label] for label in rows.labels], np.int32)
 
@@ -105,14 +113,36 @@ class Classes:
         word = str(label).lower()
         if word in _WORDS and _truth(set(self.names)):
             return [name.lower() for name in self.names].index(word)
-        spellings = _spellings(label, set(self.number), integers=self.integers)
+        integers = isinstance(next(iter(self.number)), int)
+        spellings = _spellings(label, set(self.number), integers=integers)
         return next((self.number[one] for one in spellings if one in self.number), None)
 
 
-def _values(names: tuple[str, ...], first: int) -> list[Label]:
-    """The integer labels of classes: their names where these are integers, else positions."""
+def _values(names: tuple[str, ...], first: int) -> Sequence[Label]:
+    """What integer labels of classes with these names are.
+
+    Their names where all of these are integers; `names` as they stand where some are ("0.5", "1",
+    "1.5"), in which a position would be taken for another class; else positions.
+    """
     own: list[Label] = [as_integer(name) for name in names]
-    return _positions(names, first) if None in own else own
+    if None not in own:
+        return own
+    return _positions(names, first) if set(own) == {None} else names
+
+
+def _require_published(train: Rows, found: Sequence[Label], names: tuple[str, ...]) -> None:
+    """A warning that names are not used; InputError where they are no published corpus's.
+
+    None of them is a label: those of a person are misspelt, or meant for numbers.
+    """
+    told = f"the labels are {listed(found, 5)}, none of data.label_names ({listed(names, 5)})"
+    published = (part for corpus in CORPORA.values() for part in (corpus.options, corpus.hub))
+    if names not in (part.get("label_names") for part in published):
+        raise InputError(
+            f"{train.place(0)}: {told}; give the names as the labels are written, or "
+            "data.label_names= to take the labels themselves"
+        )
+    logger.warning("%s: %s; these are not used", train.place(0), told)
 
 
 def _positions(names: tuple[str, ...], first: int) -> list[Label]:
@@ -120,7 +150,7 @@ def _positions(names: tuple[str, ...], first: int) -> list[Label]:
 
 
 def _require_positions(
-    train: Rows, found: list[Label], values: list[Label], names: tuple[str, ...]
+    train: Rows, found: Sequence[Label], values: Sequence[Label], names: tuple[str, ...]
 ) -> None:
     """InputError where as many integers as names are counted from another number than the first."""
     first = found[0]
@@ -128,7 +158,7 @@ def _require_positions(
         isinstance(first, int)
         and first != values[0]
         and first in (-1, 0, 1)
-        and found == _positions(names, first)
+        and list(found) == _positions(names, first)
     ):
         raise InputError(
             f"{train.place(train.labels.index(_written(train, first)))}: the labels are {first} to "
@@ -205,12 +235,13 @@ def settled(
         rows: of a split.
         names: `data.label_names`, or those of a classifier.
         data: the options.
-        known: labels of the training split, where the rows are of another one.
+        known: labels of the training split, or names of a classifier, where the rows are of
+            another split or file.
     """
     labels = set(rows.labels) - {None}
     changes: dict[Label, Label] = {}
     minus = {label for label in labels if as_integer(label) == -1}
-    if minus and not any(as_integer(label) == -1 for label in known):
+    if minus and data.first_label != -1 and not any(as_integer(one) == -1 for one in known):
         others = {as_integer(label) for label in labels - minus}
         positions = bool(names) and others <= set(range(len(names))) and data.first_label == 0
         # -1, 0 and 1 with three names are classes; so they are where -1 is the name of one.

@@ -7,8 +7,8 @@ from pathlib import Path
 from jaxattn.config import DataConfig
 from jaxattn.data.read.formats import FORMATS
 from jaxattn.data.read.lines import ending_of, stem_of
-from jaxattn.data.read.rows import logger
 from jaxattn.data.read.text_files import TEXT
+from jaxattn.data.told import logger
 from jaxattn.errors import InputError, listed
 
 VALIDATION_NAMES = ("validation", "valid", "val", "dev", "eval", "evaluation")

@@ -21,7 +21,6 @@ from jaxattn.data.read.rows import (
     joined,
     read_file,
     read_rows,
-    tell_once,
     texts_and_labels,
 )
 from jaxattn.data.read.text_files import (
@@ -35,6 +34,7 @@ from jaxattn.data.read.text_files import (
     whole_files,
     without_ending,
 )
+from jaxattn.data.told import tell_once
 from jaxattn.errors import InputError, listed
 
 

@@ -44,51 +44,6 @@ def hold_out(keys: np.ndarray, strata: Sequence[object], fraction: float) -> np.
     return held
 
 
-def fold_numbers(keys: np.ndarray, strata: Sequence[object], folds: int) -> np.ndarray:
-    """The fold of each row for cross-validation, int [n], 0..folds-1: stratified.
-
-    The different keys of a stratum are dealt out one by one, in their order; the next stratum goes
-    on where the one before has stopped. Rows of one key (copies of a text) are in one fold, and
-    nothing depends on the order of the rows.
-
-    Args:
-        keys: uint64 [n].
-        strata: n hashable values, such as labels.
-        folds: how many.
-    """
-    first: dict[int, str] = {}
-    for key, stratum in zip(keys.tolist(), map(str, strata), strict=True):
-        first[key] = min(stratum, first.get(key, stratum))
-    dealt = sorted(first, key=lambda key: (first[key], key))
-    fold = {key: place % folds for place, key in enumerate(dealt)}
-    return np.array([fold[key] for key in keys.tolist()], int)
-
-
-def group_fold_numbers(
-    groups: Sequence[str], labels: Sequence[object], seed: int, folds: int
-) -> np.ndarray:
-    """As `fold_numbers`, in whole groups: largest first, each into the fold that lacks it most.
-
-    A group belongs to its most frequent label; it goes to the fold with the fewest rows of groups
-    of that label, of equals to the one with the fewest rows, of equals to the first.
-    """
-    counts: dict[str, Counter[object]] = {}
-    for group, label in zip(groups, labels, strict=True):
-        counts.setdefault(group, Counter())[label] += 1
-    names = list(counts)
-    key = dict(zip(names, text_keys(names, seed, "folds").tolist(), strict=True))
-    rows, of_label = [0] * folds, Counter[tuple[object, int]]()
-    fold: dict[str, int] = {}
-    for name in sorted(names, key=lambda name: (-counts[name].total(), key[name], name)):
-        found = counts[name]
-        label = min(found, key=lambda value: (-found[value], str(value)))
-        best = min(range(folds), key=lambda at: (of_label[label, at], rows[at], at))
-        fold[name] = best
-        rows[best] += found.total()
-        of_label[label, best] += found.total()
-    return np.array([fold[group] for group in groups], int)
-
-
 def nothing_to_hold_out(rows: Rows, column: str) -> str:
     """Why no text of `rows` can be held out: each class has a single one; "" if that is not so."""
     text_of: dict[object, str] = {}
@@ -137,13 +92,10 @@ def hold_out_groups(
     Returns:
         bool [n].
     """
-    counts: dict[str, Counter[object]] = {}
-    for group, label in zip(groups, labels, strict=True):
-        counts.setdefault(group, Counter())[label] += 1
+    counts = labels_of_groups(groups, labels)
     members: dict[object, list[str]] = {}
     for group, found in counts.items():
-        label = min(found, key=lambda value: (-found[value], str(value)))
-        members.setdefault(label, []).append(group)
+        members.setdefault(most_frequent(found), []).append(group)
     held: set[str] = set()
     for names in members.values():
         if len(names) < 2:
@@ -158,6 +110,19 @@ def hold_out_groups(
                 room -= size[name]
         held |= fitting or {min(names, key=lambda name: (size[name], key[name], name))}
     return np.array([group in held for group in groups], bool)
+
+
+def labels_of_groups(groups: Sequence[str], labels: Sequence[object]) -> dict[str, Counter[object]]:
+    """Group -> how many of its rows have each label, in the order of the rows."""
+    counts: dict[str, Counter[object]] = {}
+    for group, label in zip(groups, labels, strict=True):
+        counts.setdefault(group, Counter())[label] += 1
+    return counts
+
+
+def most_frequent(counts: Counter[object]) -> object:
+    """The label of a group: its most frequent one, of equals the first by name."""
+    return min(counts, key=lambda value: (-counts[value], str(value)))
 
 
 def group_names(rows: Rows) -> list[str]:

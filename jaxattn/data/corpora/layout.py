@@ -2,10 +2,10 @@
 
 import dataclasses
 import itertools
+import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from jaxattn.config import DataConfig
 from jaxattn.data.corpora.folders import tables_in
@@ -36,9 +36,15 @@ _TOGETHER = ("title", "description")
 _ROWS = 20_000
 """From the beginning of the training split; it may be sorted by label."""
 
+_CHARACTERS = 50_000_000
+"""After which no further row is looked at: 20,000 books are more than the memory holds."""
+
 _TEXTS = 2000
 
 _MOST_CLASSES = 200
+
+_FEW_ROWS = 20
+"""Below which every text may have a label of its own in a trial."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,15 +76,6 @@ class Layout:
     uncertain: Mapping[str, str] = dataclasses.field(default_factory=dict)
     texts: tuple[str, ...] = ()
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """What `DataConfig` needs to read it: field -> value."""
-        return {
-            "path": self.path,
-            "text_column": self.text_column,
-            "label_column": self.label_column,
-        }
-
 
 def find_layout(path: str, data: DataConfig | None = None) -> Layout:
     """What the file or folder is, from names and from the first rows of its training split.
@@ -96,11 +93,14 @@ def find_layout(path: str, data: DataConfig | None = None) -> Layout:
     source = open_source(given)
     splits = source.files_of_splits(given)
     table, named = _first_table(source, splits, given)
-    rows = []
+    rows, characters = [], 0
     for row in itertools.islice(table.rows(()), _ROWS):
         if row.error:
             raise InputError(f"{row.place}: {row.error}")
         rows.append(row.cells)
+        characters += sum(len(cell) for cell in row.cells.values() if isinstance(cell, str))
+        if characters > _CHARACTERS:
+            break
     columns = tuple(table.columns)
     if not rows:
         raise InputError(f"{table.name} holds no rows")
@@ -112,7 +112,8 @@ def find_layout(path: str, data: DataConfig | None = None) -> Layout:
         if text == default.text_column and text not in columns:
             text = found.text(uncertain)
         label = given.label_column
-        if label == default.label_column and label not in columns:
+        taken = text_columns(text, columns)
+        if label == default.label_column and (label not in columns or label in taken):
             label = found.label(text, uncertain)
     used = {file for files in splits.values() for file in files}
     return Layout(
@@ -184,15 +185,16 @@ class _Columns:
         chosen = named[0] if named else longest
         if length[longest] > 3 * length[chosen]:
             uncertain["data.text_column"] = (
-                f"the text is taken from {quoted(chosen)}, but {quoted(longest)} is longer: "
-                f"data.text_column={longest} reads that"
+                f"the text is taken from {quoted(chosen)}, but {quoted(longest)} is longer; "
+                f"{_flags('text', longest, chosen)}"
             )
         rivals = [c for c in length if c != chosen and 2 * length[c] > length[chosen]]
         if not named and rivals:
+            first, second = sorted((chosen, rivals[0]), key=list(self._columns).index)
             uncertain["data.text_column"] = (
                 f"the text is taken from {quoted(chosen)}; it might be "
-                f"{listed([quoted(column) for column in rivals], 5)}: "
-                f"data.text_column={rivals[0]}, or {chosen}+{rivals[0]} for both"
+                f"{listed([quoted(column) for column in rivals], 5)}; "
+                f"{_flags('text', f'{first}+{second}', rivals[0], chosen)}"
             )
         return chosen
 
@@ -201,7 +203,7 @@ class _Columns:
         count = len(next(iter(self._columns.values())))
         values: dict[str, int] = {}
         for column, cells in self._columns.items():
-            if column in text.split("+") or column == text:
+            if column in text_columns(text, self._columns):
                 continue
             plain = [v[0] if isinstance(v, list) and len(v) == 1 else v for v in cells]
             filled = [str(v) for v in plain if v is not None and str(v).strip()]
@@ -220,6 +222,19 @@ class _Columns:
         if others and (likely[0] not in named or set(others) & set(named)):
             uncertain["data.label_column"] = (
                 f"the label is taken from {quoted(likely[0])}; it might be "
-                f"{listed([quoted(column) for column in others], 5)}: data.label_column={others[0]}"
+                f"{listed([quoted(column) for column in others], 5)}; "
+                f"{_flags('label', others[0], likely[0])}"
+            )
+        elif count >= _FEW_ROWS and 2 * values[likely[0]] > count:
+            uncertain["data.label_column"] = (
+                f"the label is taken from {quoted(likely[0])}, which has {values[likely[0]]:,} "
+                f"different values in {count:,} rows: put them together into a few classes, or "
+                f"{_flags('label', '<column>', likely[0])}"
             )
         return likely[0]
+
+
+def _flags(what: str, *columns: str) -> str:
+    """How the column of the text or the label is settled, to be copied."""
+    flags = (shlex.quote(f"--config.data.{what}_column={column}") for column in columns)
+    return f"give {' or '.join(flags)}"

@@ -8,6 +8,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from jaxattn.config import DataConfig, LshOptions
 from jaxattn.data.corpora.known import CORPORA
@@ -43,12 +44,18 @@ def look_at(place: str, given: Mapping[str, str], *, labelled: bool) -> Own:
 
     Args:
       place: a path, or the id of a data set.
-      given: the options that flags name; what they settle is not asked.
+      given: option -> value for those that flags name, and "--config" -> file; what they settle
+        is not asked.
       labelled: whether labels are needed.
 
     Raises:
-      InputError: nothing is there, or what the columns are is uncertain.
+      InputError: nothing is there, flags name other data, or what the columns are is uncertain.
     """
+    for option in ("data.path", "data.hub"):
+        if given.get(option, place) != place:
+            raise InputError(
+                f"--data={place} and --config.{option}={given[option]}: give one of them"
+            )
     path = expanded(place)
     if not path.exists():
         if re.fullmatch(r"[\w.-]+/[\w.-]+", place) and not path.suffix:
@@ -61,13 +68,14 @@ def look_at(place: str, given: Mapping[str, str], *, labelled: bool) -> Own:
     layout = find_layout(place, _settled(given))
     for option, sentence in layout.uncertain.items():
         if option not in given and (labelled or option != "data.label_column"):
-            raise InputError(f"{place}: {sentence}; settle it by --config.{option}=<column>")
+            raise InputError(f"{place}: {sentence}")
     text = given.get("data.text_column", layout.text_column)
     label = given.get("data.label_column", layout.label_column)
-    if labelled and not label:
+    if labelled and not label and "data.label_column" not in given:
         raise InputError(
             f"{place}: no column looks like a label (columns: {listed(layout.columns)}); name it "
-            "by --config.data.label_column; without labels only --mode=pretrain can be run"
+            "by --config.data.label_column=<column>, or where there is none by "
+            "--config.data.label_column= for what needs no labels (pretrain, data)"
         )
     length = int(given.get("data.max_length", guess_length(layout.texts)))
     options = {
@@ -77,6 +85,9 @@ def look_at(place: str, given: Mapping[str, str], *, labelled: bool) -> Own:
         "data.label_column": label,
         "data.max_length": str(length),
     }
+    if "--config" in given:
+        # Those of the file end with a length of its own.
+        options["data.length_buckets"] = ""
     said = _said(layout, text, label, length)
     if length <= ONE_CHUNK:
         options["study.attentions"] = "sdpa,performer_favor"
@@ -107,12 +118,12 @@ def _tokens(text: str) -> int:
 def _settled(given: Mapping[str, str]) -> DataConfig:
     """What the flags settle of the data, as texts; lists and numbers say nothing of the layout."""
     fields = {field.name: field.default for field in dataclasses.fields(DataConfig)}
-    named = {
+    named: dict[str, Any] = {
         name: value
         for name, value in ((n.removeprefix("data."), v) for n, v in given.items())
-        if isinstance(fields.get(name), str) and name != "path"
+        if isinstance(fields.get(name), str)
     }
-    return DataConfig(**named)  # type: ignore[arg-type]  # all of them are texts
+    return DataConfig(**named)
 
 
 def _said(layout: Layout, text: str, label: str, length: int) -> list[str]:

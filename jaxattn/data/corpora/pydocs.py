@@ -12,8 +12,9 @@ from pathlib import Path
 
 from jaxattn.config import DataConfig
 from jaxattn.data.corpora.installed import SPLITS, documents, parsed, sources_of, split_of
-from jaxattn.data.read.rows import Rows, logger, read_rows
+from jaxattn.data.read.rows import Rows, read_rows
 from jaxattn.data.read.tables import table_of_texts
+from jaxattn.data.told import logger
 from jaxattn.errors import InputError
 
 PACKAGES = (

@@ -7,7 +7,8 @@ from pathlib import Path
 from jaxattn.config import DataConfig
 from jaxattn.data.corpora.files import VALIDATION_NAMES
 from jaxattn.data.read.formats import FORMATS
-from jaxattn.data.read.rows import Rows, tell_once
+from jaxattn.data.read.rows import Rows
+from jaxattn.data.told import tell_once
 from jaxattn.errors import InputError, did_you_mean, listed
 
 
@@ -75,6 +76,12 @@ class Source:
         if not len(rows):
             raise InputError(f"{option}: split {split!r} of {self.name} holds no text")
         return rows
+
+    def validation(self, data: DataConfig) -> Rows | None:
+        """The validation split; one with a name of its own must be there."""
+        if synonyms := validation_synonyms(data):
+            return self.read(data.validation_split, synonyms)
+        return self.required(data.validation_split, "data.validation_split")
 
 
 def validation_synonyms(data: DataConfig) -> tuple[str, ...]:

@@ -15,18 +15,16 @@ import numpy as np
 
 from jaxattn.config import DataConfig
 from jaxattn.data.corpora import holdout
-from jaxattn.data.corpora.classes import Classes, settled, with_one_spelling
-from jaxattn.data.corpora.files import VALIDATION_NAMES
-from jaxattn.data.corpora.holdout import apart, group_names, nothing_to_hold_out
-from jaxattn.data.corpora.source import Source
+from jaxattn.data.corpora.classes import Classes, settled
+from jaxattn.data.corpora.holdout import apart, nothing_to_hold_out
+from jaxattn.data.corpora.parts import held_out_of, is_labelled, parts_of
 from jaxattn.data.corpora.sources import open_source
 from jaxattn.data.read.formats import FORMATS, refuse_format
 from jaxattn.data.read.lines import ending_of
-from jaxattn.data.read.rows import Rows, joined, logger, read_file
+from jaxattn.data.read.rows import Rows, joined, read_file
 from jaxattn.data.read.tables import require_column
-from jaxattn.errors import InputError
-
-TEST_FRACTION = 0.1
+from jaxattn.data.told import logger
+from jaxattn.errors import InputError, listed
 
 MAX_MLM_VALIDATION = 2000
 
@@ -57,21 +55,6 @@ class TextCorpus:
     validation: Sequence[str]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Parts:
-    """The training split, taken apart once for both tasks.
-
-    Attributes:
-        train: what is left to learn from, rows without a label among it.
-        validation: labelled rows, given or held out.
-        test: labelled rows, given or held out.
-    """
-
-    train: Rows
-    validation: Rows
-    test: Rows
-
-
 def load_labelled(data: DataConfig) -> LabelledCorpus:
     """The corpus for classification.
 
@@ -91,8 +74,9 @@ def load_labelled(data: DataConfig) -> LabelledCorpus:
         require_column(
             data.label_column, rows.label_columns, source.name, "data.label_column", rows.hint
         )
-    parts = _parts(source, rows, data)
-    train = parts.train.take(_is_labelled(parts.train))
+    _require_other_column(data)
+    parts = parts_of(source, rows, data)
+    train = parts.train.take(is_labelled(parts.train))
     if len(train) < len(parts.train):
         logger.warning(
             "%s: %d training rows without a label left out",
@@ -110,6 +94,15 @@ def load_labelled(data: DataConfig) -> LabelledCorpus:
         chosen = _sampled(part, data.max_examples or len(part), data, purpose)
         splits.append(Examples(part.take(chosen).texts, labels[chosen]))
     return LabelledCorpus(splits[0], splits[1], splits[2], classes.names)
+
+
+def _require_other_column(data: DataConfig) -> None:
+    """InputError where the text holds the column of the label: it would be read off."""
+    if data.label_column in (data.text_column, *data.text_column.split("+")):
+        raise InputError(
+            f"data.text_column: found {data.text_column!r}, which holds data.label_column = "
+            f"{data.label_column!r}: the text would tell its class; name other columns"
+        )
 
 
 def _mend(name: str, train: Rows) -> str:
@@ -134,17 +127,20 @@ def load_labelled_file(file: Path, data: DataConfig, names: tuple[str, ...]) -> 
     """
     if ending_of(file) not in (*FORMATS, ".txt"):
         refuse_format(file, "", ".txt (lines 'label ||| text' or '__label__x text')")
-    rows = settled(read_file(file, data), names, data)
+    rows = settled(read_file(file, data), names, data, set(names))
     if rows.label_columns is not None:
         require_column(
             data.label_column, rows.label_columns, str(file), "data.label_column", rows.hint
         )
-    labelled = rows.take(_is_labelled(rows))
+    labelled = rows.take(is_labelled(rows))
     if not len(labelled):
         raise InputError(f"{file}: none of {len(rows)} rows has a label in {data.label_column!r}")
     if len(labelled) < len(rows):
         logger.warning("%s: %d rows without a label left out", file, len(rows) - len(labelled))
-    classes = Classes.known(names, list(labelled.labels), data.first_label)
+    classes = Classes.known(names, labelled.labels, data.first_label)
+    # The options say what numbers mean, or nothing does.
+    if names != data.label_names and classes.shown() != list(names):
+        logger.warning("%s: its labels are numbers, taken as %s", file, listed(classes.shown()))
     return Examples(labelled.texts, classes.indices(labelled))
 
 
@@ -168,12 +164,12 @@ def load_texts(data: DataConfig) -> TextCorpus:
     held_out: list[Rows] = []
     labelled = splits.get(data.train_split) or source.found(data.train_split)
     if labelled is not None:
-        parts = _parts(source, labelled, data)
+        parts = parts_of(source, labelled, data)
         held_out.append(parts.validation)
         if data.train_split in splits:
             splits[data.train_split] = parts.train
     kept_apart = list(held_out)
-    validation = _validation_split(source, data)
+    validation = source.validation(data)
     if not validation:
         if data.train_split in splits and len(held_out[0]):
             validation, count = held_out[0], len(held_out[0])
@@ -204,7 +200,7 @@ def _share_to_validate_on(splits: dict[str, Rows], data: DataConfig) -> tuple[Ro
     count = max(1, round(data.validation_fraction * len(rows)))
     if rows.groups:
         alike = dataclasses.replace(rows, labels=[None] * len(rows))
-        rows = rows.take(_held_out(alike, data, "validation", data.validation_fraction))
+        rows = rows.take(held_out_of(alike, data, "validation", data.validation_fraction))
     return rows, count
 
 
@@ -214,97 +210,11 @@ def _mlm_splits(data: DataConfig) -> tuple[str, ...]:
     return (data.train_split,) if data.mlm_splits == default else data.mlm_splits
 
 
-def _is_labelled(rows: Rows) -> np.ndarray:
-    return np.array([label is not None for label in rows.labels], bool)
-
-
 def _sampled(rows: Rows, count: int, data: DataConfig, purpose: str) -> np.ndarray:
     """Indices of `count` rows chosen by `data.split_seed`, int64 [<= count]."""
     if count >= len(rows):
         return np.arange(len(rows))
     return holdout.sample(holdout.text_keys(rows.texts, data.split_seed, purpose), count)
-
-
-def _parts(source: Source, rows: Rows, data: DataConfig) -> _Parts:
-    """The given labelled splits, and those that are missing taken out of the training rows."""
-    source.tell(data)
-    rows = settled(with_one_spelling(rows), data.label_names, data)
-    known = set(rows.labels)
-    # Of cross-validation a part of the training split is the test split, whatever else there is.
-    test = None if data.folds else source.read(data.test_split, ())
-    if test is None and not data.folds and data.test_split != "test":
-        test = source.required(data.test_split, "data.test_split")
-    validation = _validation_split(source, data)
-    free = _is_labelled(rows)
-    given: list[Rows] = []
-    for part, purpose, fraction in (
-        (test, "test", TEST_FRACTION), (validation, "validation", data.validation_fraction),
-    ):  # fmt: skip
-        if part is not None:
-            part = settled(part, data.label_names, data, known)
-        labelled = None if part is None else part.take(_is_labelled(part))
-        if labelled:
-            labelled = labelled.take(apart(labelled, given))
-            given.append(labelled)
-            shared = ~apart(rows, [labelled])
-            if shared.any():
-                logger.warning(
-                    "%s: %d training rows left out whose %r is in the %s split too",
-                    source.name, shared.sum(), data.group_column, purpose,
-                )  # fmt: skip
-            free &= ~shared
-            continue
-        candidates = np.flatnonzero(free)
-        chosen = candidates[_held_out(rows.take(candidates), data, purpose, fraction)]
-        free[chosen] = False
-        given.append(rows.take(chosen))
-        if purpose == "test" and data.folds:
-            continue
-        if len(chosen) and (purpose == "test" or part is not None):
-            logger.warning(
-                "%s has no labelled %s split: %d training texts are held out instead",
-                source.name, purpose, len(chosen),
-            )  # fmt: skip
-    kept = (free | ~_is_labelled(rows)) & apart(rows, given)
-    return _Parts(rows.take(kept), given[1], given[0])
-
-
-def _held_out(rows: Rows, data: DataConfig, purpose: str, fraction: float) -> np.ndarray:
-    """Marks rows to hold out: of each label its share, in whole groups where there are groups."""
-    if purpose == "test" and data.folds:
-        chosen: np.ndarray = _folds(rows, data) == data.fold
-        return chosen
-    if rows.groups:
-        return holdout.hold_out_groups(
-            group_names(rows), rows.labels, data.split_seed, purpose, fraction
-        )
-    keys = holdout.text_keys(rows.texts, data.split_seed, purpose)
-    return holdout.hold_out(keys, rows.labels, fraction)
-
-
-def _folds(rows: Rows, data: DataConfig) -> np.ndarray:
-    """The fold of each row, int [n]; raises InputError where one would be empty."""
-    if rows.groups:
-        numbers = holdout.group_fold_numbers(
-            group_names(rows), rows.labels, data.split_seed, data.folds
-        )
-    else:
-        keys = holdout.text_keys(rows.texts, data.split_seed, "folds")
-        numbers = holdout.fold_numbers(keys, rows.labels, data.folds)
-    if len(np.unique(numbers)) < data.folds:
-        what = "groups" if rows.groups else "different texts"
-        raise InputError(
-            f"data.folds: found {data.folds}, but the {len(rows):,} labelled training rows have "
-            f"fewer {what}; take fewer folds"
-        )
-    return numbers
-
-
-def _validation_split(source: Source, data: DataConfig) -> Rows | None:
-    name = data.validation_split
-    if name in VALIDATION_NAMES:
-        return source.read(name, VALIDATION_NAMES)
-    return source.required(name, "data.validation_split")
 
 
 def data_hash(corpus: LabelledCorpus) -> str:

@@ -1,15 +1,18 @@
-"""What options make of the cells of a row: joined columns, groups, keywords, mark-up taken out."""
+"""What options make of the cells of a row: text, label, group, keywords, mark-up taken out."""
 
 import html
+import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from jaxattn.data.read.tables import kind_of
-from jaxattn.errors import quoted
+from jaxattn.data.read.tables import Row, kind_of
+from jaxattn.errors import InputError, quoted
 
 # Text and label in the tab-separated tables of the minBERT course, whatever options call them.
 COURSE_TEXT, COURSE_LABEL = "sentence", "sentiment"
+
+Label = int | str | None
 
 
 def text_columns(
@@ -56,8 +59,68 @@ def text_of(cells: Mapping[str, object], names: Sequence[str]) -> tuple[str, str
     return text, ""
 
 
-def group_of(value: str | int) -> str | None:
-    """The group a cell stands for: itself, or the host of a web address; None if it is blank."""
+def label_of(row: Row, column: str, no_label: Collection[str]) -> Label:
+    """The label of a row; None where its cell is empty, or one of `no_label` in any spelling.
+
+    Raises:
+        InputError: the cell cannot be a label; the row is named.
+    """
+    label = row.cells.get(column)
+    if isinstance(label, list) and len(label) < 2:
+        label = label[0] if label else None
+    if isinstance(label, str):
+        label = label.strip()
+    elif isinstance(label, bool):
+        label = str(label)
+    # A column of integers with gaps is read as floats, its gaps as NaN.
+    elif isinstance(label, float):
+        label = None if math.isnan(label) else _integer(label)
+    if label is None or label == "":
+        return None
+    if not isinstance(label, str | int):
+        told = "classes are words or whole numbers: round it, or make it a word"
+        if isinstance(label, list):
+            told = "a text has one label here: leave one in each row"
+        raise InputError(
+            f"{row.place}: {quoted(column)} is {quoted(label)}, {kind_of(label)}; {told}"
+        )
+    if no_label and (str(label) in no_label or str(as_integer(label)) in no_label):
+        return None
+    return label
+
+
+_INTEGER = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,99})(?:\.0*)?")
+
+
+def as_integer(label: Label) -> int | None:
+    """The whole number that a label stands for, however it is written: 1, "1", "1.0", "+1"."""
+    if isinstance(label, str):
+        return int(label.partition(".")[0]) if _INTEGER.fullmatch(label) else None
+    return label
+
+
+def group_of(row: Row, column: str) -> str | None:
+    """The group of a row: its cell, or the host of a web address; None where it is blank.
+
+    Raises:
+        InputError: the cell is neither a text nor a whole number; the row is named.
+    """
+    group = row.cells.get(column)
+    if isinstance(group, float):
+        group = _integer(group)
+    if group is not None and not isinstance(group, str | int):
+        raise InputError(
+            f"{row.place}: {quoted(column)} is {quoted(group)} ({kind_of(group)}), expected a text "
+            "or a whole number"
+        )
+    return None if group is None else _host(group)
+
+
+def _integer(number: float) -> float | int:
+    return int(number) if number.is_integer() else number
+
+
+def _host(value: str | int) -> str | None:
     text = str(value).strip()
     if text.startswith(("http://", "https://")):
         return (urlsplit(text).hostname or text).removeprefix("www.")

@@ -94,13 +94,15 @@ def is_header(first: Sequence[str], rows: Sequence[Sequence[str]], known: Sequen
     """Whether the first row of a table names its columns.
 
     It does not where one of its cells stands again below it, in a column of few values (a label),
-    or where a cell is a number and so are all below it.
+    or where a cell is a number and so are all below it. Copies of the whole row prove nothing: a
+    header stands again where files were put together.
 
     Args:
         first: cells of the first row.
         rows: cells of the rows after it.
         known: names that make it a header.
     """
+    rows = [row for row in rows if list(row) != list(first)]
     given = [cell for cell in first if cell]
     counted = given == [str(number) for number in range(len(given))]  # as pandas does
     if len(rows) < 2 or counted or any(cell.strip() in known for cell in first):

@@ -126,7 +126,8 @@ def _rows_inside(piece: Any, name: str = "") -> tuple[list[Any], str] | None:
     """The rows that an object holds, and where; None if it is a row itself.
 
     Read are {"data": [{...}, ...]} whatever the name, and what pandas writes: columns of lists or
-    of numbered cells, and {"columns": [...], "data": [[...], ...]}.
+    of numbered cells, rows under names that are more than the columns, and
+    {"columns": [...], "data": [[...], ...]}.
 
     Raises:
         InputError: there are several such lists, and `name` of a file is given.
@@ -155,6 +156,8 @@ def _rows_inside(piece: Any, name: str = "") -> tuple[list[Any], str] | None:
             return [dict(zip(piece, row, strict=True)) for row in zip(*values, strict=True)], _BY
         if all(isinstance(value, dict) and value.keys() == values[0].keys() for value in values):
             keys = values[0].keys()
+            if len(piece) > len(keys):
+                return values, "an object with a row under each name"
             return [{column: piece[column][key] for column in piece} for key in keys], _BY
     return None
 

@@ -13,9 +13,9 @@ import lzma
 import re
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from jaxattn.errors import InputError
 
@@ -87,15 +87,15 @@ class Lines:
         """
         try:
             with contextlib.ExitStack() as stack:
-                stream: BinaryIO = sys.stdin.buffer  # not ours to close
-                head = b""
-                if self._source != "-":
+                if self._source == "-":
+                    yield from self._decoded(sys.stdin.buffer, b"")  # not ours to close
+                else:
                     path = Path(self._source)
-                    raw = stack.enter_context(path.open("rb", _BUFFER))
+                    file = io.FileIO(path)
+                    raw = stack.enter_context(io.BufferedReader(file, _BUFFER))
                     self._size = path.stat().st_size
                     stream = self._unpacked(raw)
-                    head = stream.peek(_BUFFER)  # type: ignore[attr-defined]
-                yield from self._decoded(stream, head)
+                    yield from self._decoded(stream, stream.peek(_BUFFER))
             if self._packed is not None:
                 self._read = self._size
         except _DAMAGED as error:
@@ -106,8 +106,8 @@ class Lines:
         except OSError as error:
             raise InputError(f"cannot read {self.name}: {error.strerror or error}") from None
 
-    def _unpacked(self, raw: BinaryIO) -> BinaryIO:
-        head = raw.peek(16)  # type: ignore[attr-defined]
+    def _unpacked(self, raw: "io.BufferedReader[Any]") -> "io.BufferedReader[Any]":
+        head = raw.peek(16)
         kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "")
         if kind == "bzip2" and head[4:10] != _BZIP2_BLOCK:
             kind = ""
@@ -115,18 +115,16 @@ class Lines:
             return raw
         self._packed = raw
         self.form.append(f"{kind}-compressed")
-        unpacked: io.RawIOBase
         if kind == "gzip":
-            unpacked = gzip.GzipFile(fileobj=raw)  # type: ignore[assignment]
-        elif kind == "bzip2":
-            unpacked = bz2.BZ2File(raw)  # type: ignore[assignment]
-        elif kind == "xz":
-            unpacked = lzma.LZMAFile(raw)  # type: ignore[assignment]  # noqa: SIM115
-        else:
-            import pyarrow
+            return io.BufferedReader(gzip.GzipFile(fileobj=raw), _BUFFER)
+        if kind == "bzip2":
+            return io.BufferedReader(bz2.BZ2File(raw), _BUFFER)
+        if kind == "xz":
+            return io.BufferedReader(lzma.LZMAFile(raw), _BUFFER)
+        import pyarrow
 
-            unpacked = pyarrow.CompressedInputStream(pyarrow.PythonFile(raw, "r"), "zstd")
-        return io.BufferedReader(unpacked, _BUFFER)
+        packed = pyarrow.PythonFile(raw, "r")
+        return io.BufferedReader(pyarrow.CompressedInputStream(packed, "zstd"), _BUFFER)
 
     def _decoded(self, stream: BinaryIO, head: bytes) -> Iterator[Line]:
         encoding = codecs.lookup(self._encoding).name if self._encoding else "utf-8"
@@ -137,14 +135,15 @@ class Lines:
         if encoding.startswith(("utf-16", "utf-32")):
             yield from self._wide(stream, encoding)
             return
+        lines: Iterable[bytes] = stream
         if _ends_as_old_macs_did(head):
             self.form.append("line ends of old Macs")
-            stream = _old_mac_lines(stream)  # type: ignore[assignment]
+            lines = _old_mac_lines(stream)
         told = encoding.upper() if encoding == "utf-8" else encoding
         mend = "save the file in UTF-8"
         if not self._encoding:
             mend += ", or say what it is in, as data.encoding=cp1252"
-        for number, raw in enumerate(stream, 1):
+        for number, raw in enumerate(lines, 1):
             self._read += len(raw)
             code = "utf-8-sig" if number == 1 and encoding == "utf-8" else encoding
             try:

@@ -1,10 +1,6 @@
 """Texts and labels of a table as `DataConfig` wants them, each with the place it came from."""
 
 import dataclasses
-import functools
-import logging
-import math
-import re
 from array import array
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -12,14 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from jaxattn.config import DataConfig
-from jaxattn.console import say
 from jaxattn.data.read.columns import (
     CLEANERS,
     COURSE_LABEL,
     COURSE_TEXT,
     EMPTY,
     Keywords,
+    Label,
     group_of,
+    label_of,
     text_columns,
     text_of,
 )
@@ -27,14 +24,11 @@ from jaxattn.data.read.form import Form
 from jaxattn.data.read.formats import FORMATS, lines_of_text, open_table
 from jaxattn.data.read.lines import Lines, ending_of
 from jaxattn.data.read.separated import separated_table
-from jaxattn.data.read.tables import Row, Table, kind_of
+from jaxattn.data.read.tables import Table
 from jaxattn.data.read.text_files import kind_of_text, labelled_lines
 from jaxattn.data.texts import Indexed, Texts, TextsWriter
-from jaxattn.errors import InputError, quoted
-
-logger = logging.getLogger("jaxattn.data")
-
-Label = int | str | None
+from jaxattn.data.told import logger, tell_once
+from jaxattn.errors import InputError
 
 
 class Places(Indexed[tuple[str, int]]):
@@ -188,10 +182,10 @@ def read_rows(table: Table, data: DataConfig, most: int = 0) -> Rows:
             if not keywords.in_text(searched):
                 continue
         texts.append(clean(text) if clean else text)
-        label = _label(row, label_column, no_label)
+        label = label_of(row, label_column, no_label)
         labels.append(known.setdefault(label, label))
         if data.group_column:
-            groups.append(_group(row, data.group_column))
+            groups.append(group_of(row, data.group_column))
         which.append(units.setdefault(row.unit, len(units)))
         numbers.append(row.number)
         if len(labels) == most:
@@ -209,57 +203,6 @@ def read_rows(table: Table, data: DataConfig, most: int = 0) -> Rows:
         class_names,
         groups,
     )
-
-
-def _label(row: Row, column: str, no_label: Collection[str]) -> Label:
-    label = row.cells.get(column)
-    if isinstance(label, list) and len(label) < 2:
-        label = label[0] if label else None
-    if isinstance(label, str):
-        label = label.strip()
-    elif isinstance(label, bool):
-        label = str(label)
-    # A column of integers with gaps is read as floats, its gaps as NaN.
-    elif isinstance(label, float):
-        label = None if math.isnan(label) else _integer(label)
-    if label is None or label == "":
-        return None
-    if not isinstance(label, str | int):
-        told = "classes are words or whole numbers: round it, or make it a word"
-        if isinstance(label, list):
-            told = "a text has one label here: leave one in each row"
-        raise InputError(
-            f"{row.place}: {quoted(column)} is {quoted(label)}, {kind_of(label)}; {told}"
-        )
-    if no_label and (str(label) in no_label or str(as_integer(label)) in no_label):
-        return None
-    return label
-
-
-_INTEGER = re.compile(r"[+-]?(?:0|[1-9][0-9]*)(?:\.0*)?")
-
-
-def as_integer(label: Label) -> int | None:
-    """The whole number that a label stands for, however it is written: 1, "1", "1.0", "+1"."""
-    if isinstance(label, str):
-        return int(float(label)) if _INTEGER.fullmatch(label) and len(label) < 16 else None
-    return label
-
-
-def _group(row: Row, column: str) -> str | None:
-    group = row.cells.get(column)
-    if isinstance(group, float):
-        group = _integer(group)
-    if group is not None and not isinstance(group, str | int):
-        raise InputError(
-            f"{row.place}: {quoted(column)} is {quoted(group)} ({kind_of(group)}), expected a text "
-            "or a whole number"
-        )
-    return None if group is None else group_of(group)
-
-
-def _integer(number: float) -> float | int:
-    return int(number) if number.is_integer() else number
 
 
 def read_file(file: Path, data: DataConfig) -> Rows:
@@ -291,12 +234,6 @@ def open_file(file: Path, data: DataConfig) -> tuple[Table, bool]:
     table = lines_of_text(file, data.encoding, f"{file} line")
     hint = "; lines with labels are 'label ||| text' or '__label__x text'"
     return dataclasses.replace(table, form=("one text a line",), hint=hint), True
-
-
-@functools.cache
-def tell_once(line: str) -> None:
-    """Says what was found out about the data: a corpus is read several times in a run."""
-    say(line)
 
 
 def texts_and_labels(data: DataConfig) -> DataConfig:

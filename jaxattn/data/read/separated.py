@@ -6,7 +6,6 @@ guessing ("NA" stays a text, a column of years stays strings).
 
 import csv
 import itertools
-import logging
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -23,9 +22,8 @@ from jaxattn.data.read.form import (
 from jaxattn.data.read.lines import Line, Lines
 from jaxattn.data.read.tables import Row, Table, repeated_names, unique_names
 from jaxattn.data.read.tabs import Cells, tab_cells
+from jaxattn.data.told import logger
 from jaxattn.errors import InputError, listed, quoted
-
-logger = logging.getLogger("jaxattn.data")
 
 _LONGEST_CELL = 2**24
 """Characters of a cell where bad rows are told: what an unclosed quote can swallow."""
@@ -89,15 +87,25 @@ def separated_table(lines: Lines, ending: str, form: Form, *, strict: bool) -> T
                 "; its first line looks like a row, so that the columns have no names of their "
                 f"own: give them as in data.text_column={names[-1]}, or data.header=yes"
             )
-    mark = next(name for name, mark in SEPARATORS.items() if mark == separator)
-    advice = f"a cell that holds a {mark} needs quotes"
+    mark_of = {mark: name for name, mark in SEPARATORS.items()}
+    mark = mark_of[separator]
+    otherwise = ""
+    if separator != usual and not form.separator:
+        otherwise = f"; where {mark}s are text, give data.separator={mark_of[usual]}"
+    advice = (
+        f"a cell that holds a {mark} needs quotes{otherwise}",
+        f"the row may be cut{otherwise}",
+    )
     found = list(lines.form)
     if separator != usual:
         found.insert(0, f"separated by {mark}s")
     if not has_header:
         found.append(f"no header (columns {listed(names)})")
+    # One column of texts may well hold the word that it is called by.
+    header = written if len(written) > 1 else None
     return Table(
-        lines.name, tuple(names), lambda _: _rows(lines.name, names, rows, advice),
+        lines.name, tuple(names),
+        lambda _: _rows(lines.name, names, rows, header, advice, strict=strict),
         repeated=repeated_names(written), tabs=separator == "\t", form=tuple(found), hint=hint,
         share=lines.share,
     )  # fmt: skip
@@ -106,20 +114,42 @@ def separated_table(lines: Lines, ending: str, form: Form, *, strict: bool) -> T
 _NO_ROW: Cells = ((1, "", ""), [])
 
 
-def _rows(name: str, names: Sequence[str], rows: Iterator[Cells], advice: str) -> Iterator[Row]:
-    unit, width = f"{name} line", len(names)
+def _rows(
+    name: str,
+    names: Sequence[str],
+    rows: Iterator[Cells],
+    header: list[str] | None,
+    advice: tuple[str, str],
+    *,
+    strict: bool,
+) -> Iterator[Row]:
+    """The rows; one in which the header stands again is bad, or where `strict` left out.
+
+    `advice` is for rows of too many and of too few cells.
+    """
+    unit, width, repeated = f"{name} line", len(names), 0
     for (number, raw, error), cells in rows:
-        if len(cells) == width:
+        if cells == header:
+            repeated += 1
+            if not strict:
+                told = "the header of the file stands here again; take the line out"
+                yield Row(unit, number, dict(zip(names, cells, strict=True)), told)
+        elif len(cells) == width:
             yield Row(unit, number, dict(zip(names, cells)), error)  # noqa: B905  # slower
         elif cells:
             left_over = f"; left over: {quoted(cells[width:])}" if cells[width:] else ""
             count = f"{len(cells)} cell{'s' if len(cells) > 1 else ''}"
-            mend = advice if cells[width:] else "the row may be cut"
+            mend = advice[0] if cells[width:] else advice[1]
             error = error or f"{count}, the header has {width}{left_over}; {mend}"
             padded = itertools.zip_longest(names, cells[:width], fillvalue="")
             yield Row(unit, number, dict(padded), error)
         elif error:
             yield Row(unit, number, {}, error, raw)
+    if repeated and strict:
+        logger.warning(
+            "%s: %d rows in which the header stands again are left out, as where files were put "
+            "together", name, repeated,
+        )  # fmt: skip
 
 
 def _plain_cells(lines: Iterator[Line], separator: str) -> Iterator[Cells]:
