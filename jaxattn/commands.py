@@ -38,7 +38,7 @@ FLAGS = {
     "run": Flag("FOLDER", "the folder of a run"),
     "data": Flag(
         "TEXTS", "a file, folder or hub id of your own texts: columns, lengths and settings are "
-        "found out and said; no --config is needed",
+        "found out and said; no --config or --exp is needed",
     ),
     "input": Flag("FILE", "what is read"),
     "revision": Flag("REVISION", "branch, tag or commit of a hub id; default: the newest commit"),

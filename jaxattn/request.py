@@ -168,6 +168,12 @@ class Request:
             raise InputError(f"--mode={mode} needs --{flag}, for example --{flag}={example}")
         return value
 
+    def run_name(self, example: str) -> str:
+        """--exp, or with --data the name of the data; InputError where neither is given."""
+        if self.exp or self.config is None or not self.data:
+            return self.needed("exp", example)
+        return self.exp_or(self.config.data.name, "data.name")
+
     def started(self) -> "Request":
         """Itself, with the run that --pretrain means; a published encoder is imported first.
 
@@ -210,7 +216,7 @@ class Request:
 
 def run_folder_of(request: Request) -> RunFolder:
     """The folder of the pretraining that --exp names; InputError for a name it cannot have."""
-    exp = request.needed("exp", "wiki_lsh")
+    exp = request.run_name("wiki_lsh")
     if exp == SCRATCH:
         raise InputError(
             f"--exp={SCRATCH}: this name means 'not pretrained' in --pretrain={SCRATCH}"

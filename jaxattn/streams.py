@@ -27,17 +27,35 @@ def settle_streams() -> None:
     On output an error stays an error, since it is what a command was called for.
     """
     codecs.register_error(ERRORS, _shown)
-    if sys.stdout is None:
-        # As in `jaxattn ... >&-`: what is printed has nowhere to go.
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the process ends
+    _fill_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors=ERRORS)
-    if os.name == "posix" and sys.stderr is not None:
+    if os.name == "posix":
         with contextlib.suppress(OSError, ValueError):
             raw = io.BufferedWriter(_Unheard(sys.stderr.fileno(), "w", closefd=False))
             sys.stderr = io.TextIOWrapper(raw, "utf-8", ERRORS, line_buffering=True)
     elif isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(encoding="utf-8", errors=ERRORS)
+
+
+def _fill_closed() -> None:
+    """A stream that is closed, as in `jaxattn ... 2>&-`, goes nowhere.
+
+    Without an error stream Python prints messages among the output; and the next file that is
+    opened would get its number, with all that libraries in C write there.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # It is given the lowest number that is free.
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_WRONLY)
+            # `settle_streams` may write to the number, of which this object must not be the owner.
+            nowhere = open(number, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, nowhere)
 
 
 def forget_output() -> None:

@@ -70,6 +70,21 @@ def test_a_file_that_is_written_whole_is_named_itself(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_read_only_disk_has_the_name_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux says EROFS of a file that is not there, too."""
+
+    def read_only(path: Path, *_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "write_text", read_only)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    with pytest.raises(OSError, match="Read-only") as caught:
+        write_text(tmp_path / "results.json", "{}")
+    assert caught.value.filename == str(tmp_path / "results.json")
+
+
 def test_a_checkpoint_that_does_not_fit_leaves_its_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,15 +47,9 @@ def test_there_are_commands_to_try() -> None:
 
 @pytest.mark.parametrize(("page", "call"), CALLS, ids=[f"{p}: {' '.join(c)}" for p, c in CALLS])
 def test_a_command_is_understood(
-    page: str, call: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: str, call: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    if any(part.startswith("--data") for part in call):
-        # It is looked at as soon as the command is parsed.
-        monkeypatch.chdir(tmp_path)
-        (tmp_path / "my_folder").mkdir()
-        for file in ("reviews.csv", "my_folder/train.csv"):
-            (tmp_path / file).write_text("text,label\n" + "so it is,1\nit is not,0\n" * 9)
     cli.parse(call)
 
 

@@ -16,6 +16,7 @@ PACKAGE = ROOT / "jaxattn"
 FLOORS = [
     {"__main__"},
     {"cli", "api"},
+    {"commandline"},
     {"modes", "commands"},
     {"sweeps"},
     {"plan"},

@@ -44,6 +44,31 @@ def test_arguments_are_utf8_whatever_the_locale(tmp_path: Path) -> None:
     assert "--rank_by: found 'été'" in done.stderr.decode("utf-8")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes streams")
+@pytest.mark.parametrize(
+    ("closed", "expected"),
+    [("2>&-", "said\n"), (">&-", ""), (">&- 2>&-", ""), ("<&- 2>&-", "said\n")],
+)
+def test_a_closed_stream_is_no_other_file(closed: str, expected: str, tmp_path: Path) -> None:
+    """Messages stay out of the output, and what is written to the number of a stream is lost."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys\n"
+        "from jaxattn.streams import settle_streams\n"
+        "settle_streams()\n"
+        "file = open(sys.argv[1], 'w')\n"
+        "print('said', flush=True)\n"
+        "print('a message', file=sys.stderr)\n"
+        "os.write(2, b'of a library in C')\n"
+        "file.write('whole')\n"
+    )
+    command = f"{sys.executable} {script} {tmp_path / 'file'} {closed}"
+    done = subprocess.run(
+        command, shell=True, env=settled(), capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, (tmp_path / "file").read_text()) == (expected, "whole")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="a pipe without a reader is one of POSIX")
 @pytest.mark.parametrize("flags", [["--help"], ["--mode=nonsense"]])
 def test_a_pipe_that_nobody_reads_is_no_error(flags: list[str]) -> None:

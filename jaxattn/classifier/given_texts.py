@@ -1,16 +1,11 @@
 """The texts that Python code hands to a classifier: any sequence of strings, in chunks."""
 
 import itertools
-import reprlib
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from jaxattn.classifier.classifier import CHUNK
-from jaxattn.errors import InputError
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 60
-_SHORT.maxlist = _SHORT.maxdict = 2
-"""How a value is shown that is no text: it may be large."""
+from jaxattn.errors import InputError, listed, quoted
 
 
 def chunks(texts: Iterable[str], column: str) -> Iterator[list[str]]:
@@ -19,13 +14,20 @@ def chunks(texts: Iterable[str], column: str) -> Iterator[list[str]]:
     Lists, generators, arrays, and single columns of pandas, polars and pyarrow give their texts.
 
     Raises:
-      InputError: a single text, a whole table, or, when it comes to that, something that is no
-        string.
+      InputError: a single text, a whole table, a set, or, when it comes to that, something that is
+        no string.
     """
-    if names := _columns(texts):
+    names = _columns(texts)
+    if names is not None:
         raise InputError(
-            f"texts: found a {type(texts).__name__} with the columns {_listed(names)}, expected "
-            f"the texts of one: {_one_of(names, column)}"
+            f"texts: found a {type(texts).__name__} with the columns "
+            f"{listed([quoted(name) for name in names], 8) or '(none)'}, expected the texts of "
+            f"one: {_one_of(names, column)}"
+        )
+    if isinstance(texts, set | frozenset):
+        raise InputError(
+            f"texts: found a {type(texts).__name__}, which has no order that the result could "
+            "have; expected a list of texts"
         )
     # A column of pyarrow gives scalars of its own.
     if hasattr(texts, "to_pylist"):
@@ -44,34 +46,29 @@ def chunks(texts: Iterable[str], column: str) -> Iterator[list[str]]:
     return _checked(texts)
 
 
-def _columns(texts: object) -> list[str]:
-    """Names of the columns of a table or dict of columns; [] for anything else.
+def _columns(texts: object) -> list[Any] | None:
+    """Names of the columns of a table or dict of columns; None for anything else.
 
     Tables are known by their attributes: pandas and polars have `columns`, pyarrow and Hugging Face
     data sets `column_names`. None of these libraries is imported.
     """
     if isinstance(texts, Mapping):
-        of_columns = not any(isinstance(value, str) for value in texts.values())
-        return [str(name) for name in texts] if of_columns else []
+        of_columns = texts and not any(isinstance(value, str) for value in texts.values())
+        return list(texts) if of_columns else None
     for attribute in ("column_names", "columns"):
         names = getattr(texts, attribute, None)
         if names is not None and not callable(names) and isinstance(names, Iterable):
-            return [str(name) for name in names] or ["(none)"]
-    return []
+            return list(names)
+    return None
 
 
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(repr(name[:40]) for name in names[:8])
-    return f"{shown}, ..." if len(names) > 8 else shown
-
-
-def _one_of(names: list[str], column: str) -> str:
+def _one_of(names: list[Any], column: str) -> str:
     """The call that was meant, as far as can be told."""
     parts = column.split("+")
     if all(part in names for part in parts):
         meant = ' + " " + '.join(f"texts[{part!r}]" for part in parts)
         return f"predict({meant})"
-    return f"predict(texts[{names[0][:40]!r}])" if len(names) == 1 else "predict(texts[<column>])"
+    return f"predict(texts[{quoted(names[0])}])" if len(names) == 1 else "predict(texts[<column>])"
 
 
 def _checked(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -80,7 +77,7 @@ def _checked(texts: Iterable[str]) -> Iterator[list[str]]:
         for index, text in enumerate(chunk, start):
             if not isinstance(text, str):
                 raise InputError(
-                    f"texts[{index}]: found {_SHORT.repr(text)} ({type(text).__name__}), expected "
+                    f"texts[{index}]: found {quoted(text)} ({type(text).__name__}), expected "
                     "a string"
                 )
             if not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):

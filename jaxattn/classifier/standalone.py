@@ -40,7 +40,9 @@ PROGRAMS: dict[str, Callable[..., jax.Array]] = {}
 
 def logits(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """float32 [rows, classes] of ids int32 [rows, length] and mask bool, True = real token."""
-    length = ids.shape[1]
+    rows, length = ids.shape
+    if not rows:
+        return np.zeros((0, len(ABOUT["classes"])), np.float32)
     if length > ABOUT["max_length"]:
         raise ValueError(f"{length} tokens are more than {ABOUT['max_length']}")
     fits = [each for each in ABOUT["programs"] if each["length"] in (None, length)]
@@ -68,8 +70,8 @@ def read(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """ids and mask of texts; a long one is cut at its end. Mark-up is not taken out of them."""
     import tokenizers
 
-    table = next((name for name in ("columns", "column_names") if hasattr(texts, name)), "")
-    if table or isinstance(texts, str | bytes | dict):
+    is_table = hasattr(texts, "columns") or hasattr(texts, "column_names")
+    if is_table or isinstance(texts, str | bytes | dict):
         raise TypeError(
             f"texts: found one {type(texts).__name__}, expected a list of texts: [text], or of a "
             "table its column of texts"
@@ -80,14 +82,20 @@ def read(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     tokenizer.no_padding()
     room = ABOUT["max_length"] - 2
     rows = []
-    for text in texts:
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"texts[{index}]: found {type(text).__name__}, expected a string")
         row = tokenizer.encode(text, add_special_tokens=False).ids
         # A special token that the text spells out is none.
         row = [ABOUT["unk_id"] if each in ABOUT["special_ids"] else each for each in row]
         rows.append([ABOUT["cls_id"], *row[:room], ABOUT["sep_id"]])
-    longest = max(map(len, rows))
-    ids = np.array([row + [ABOUT["pad_id"]] * (longest - len(row)) for row in rows], np.int32)
-    return ids, np.arange(longest) < np.array([[len(row)] for row in rows])
+    longest = max(map(len, rows), default=0)
+    ids = np.full((len(rows), longest), ABOUT["pad_id"], np.int32)
+    mask = np.zeros(ids.shape, bool)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = row
+        mask[index, : len(row)] = True
+    return ids, mask
 
 
 if __name__ == "__main__":

@@ -25,19 +25,17 @@ def read_vocabulary(folder: Path) -> tuple["Tokenizer", bool]:
 
     BERT's own default is to lower-case.
     """
-    lowercase = True
+    lowercase, strip = True, "auto"
     path = folder / "tokenizer_config.json"
     if path.is_file():
         document = read_document(path)
         lowercase = bool(document.get("do_lower_case", True))
-        other = [
-            name
-            for name, usual in (("strip_accents", None), ("tokenize_chinese_chars", True))
-            if document.get(name, usual) != usual
-        ]
-        if other and not (folder / "tokenizer.json").is_file():
+        if (given := document.get("strip_accents")) is not None:
+            strip = "true" if given else "false"
+        apart = document.get("tokenize_chinese_chars", True)
+        if not apart and not (folder / "tokenizer.json").is_file():
             raise InputError(
-                f"{path}: {other[0]}: found {document[other[0]]!r}, which a vocab.txt alone cannot "
+                f"{path}: tokenize_chinese_chars: found {apart!r}, which a vocab.txt alone cannot "
                 "have here; save the tokenizer with its tokenizer.json"
             )
     known = ("tokenizer.json", "vocab.txt", VOCAB)
@@ -50,7 +48,7 @@ def read_vocabulary(folder: Path) -> tuple["Tokenizer", bool]:
                 ".save_pretrained('<new folder>')\", and copy it beside the others"
             )
         raise InputError(problem)
-    tokenizer = load_tokenizer(folder, lowercase)
+    tokenizer = load_tokenizer(folder, lowercase, strip)
     _refuse_other_frame(tokenizer, folder)
     parts = json.loads(tokenizer.to_str())
     if parts["model"]["type"] != "WordPiece":

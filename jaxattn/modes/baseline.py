@@ -9,7 +9,7 @@ from jaxattn.stages.baseline import baseline
 
 def run(request: Request) -> None:
     """Fits and tests the baseline into runs/baseline/<exp>/."""
-    folder = RunFolder(request.runs, "baseline", request.needed("exp", "imdb_tfidf"))
+    folder = RunFolder(request.runs, "baseline", request.run_name("imdb_tfidf"))
 
     def new() -> Config:
         config = request.resolved()

@@ -8,8 +8,7 @@ from jaxattn.stages.finetune import finetune
 
 def run(request: Request) -> None:
     """Fine-tunes into runs/finetune/<exp>/ and reports on the test split."""
-    exp = request.needed("exp", "imdb_lsh")
-    folder = RunFolder(request.runs, "finetune", exp)
+    folder = RunFolder(request.runs, "finetune", request.run_name("imdb_lsh"))
     example = "wiki_lsh (or none, to start from random weights)"
     begun = begun_or_new_from(request, folder, example)
     if begun is not None:

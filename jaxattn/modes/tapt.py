@@ -14,7 +14,7 @@ from jaxattn.stages.mlm import tapt
 
 def run(request: Request) -> None:
     """Goes on with the MLM in runs/tapt/<exp>/."""
-    folder = RunFolder(request.runs, "tapt", request.needed("exp", "imdb_lsh"))
+    folder = RunFolder(request.runs, "tapt", request.run_name("imdb_lsh"))
     if request.pretrain == SCRATCH:
         raise InputError(
             f"--pretrain={SCRATCH}: TAPT starts from a pretrained run; --mode=pretrain trains "

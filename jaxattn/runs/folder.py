@@ -1,8 +1,6 @@
 """The folder of one run: its name, its state, and the small files in it."""
 
 import contextlib
-import dataclasses
-import json
 import os
 import re
 import shutil
@@ -24,14 +22,20 @@ from jaxattn.config import (
     to_plain,
     write_yaml,
 )
-from jaxattn.disk import disk_error, sentence
 from jaxattn.errors import InputError
 from jaxattn.files import entry, read_json, read_object, write_json, write_text
-from jaxattn.processes import live_process, this_process
 from jaxattn.runs.formats import ENTRY, FORMAT, check_format
 from jaxattn.runs.kinds import KINDS
 from jaxattn.runs.results import Results
-from jaxattn.runs.values import text, whole
+from jaxattn.runs.status import (
+    Status,
+    marked_running,
+    noted,
+    read_status,
+    write_status,
+    writer_of,
+)
+from jaxattn.runs.values import text
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 
@@ -40,8 +44,6 @@ NAMES = "a letter or digit, then up to 63 letters, digits, '_', '.', '-'"
 
 MERGED = "merged.json"
 """Says of a run that it was not trained but folded from another, which stands for both."""
-
-STATES = ("running", "finished", "failed", "interrupted")
 
 MARKS = (
     "status.json", "results.json", "environment.json",
@@ -85,15 +87,6 @@ def given_run(flag: str) -> "RunFolder":
     return folder
 
 
-@dataclasses.dataclass(frozen=True)
-class Status:
-    """What became of a run, and why it is not finished; `pid`: the process that wrote this."""
-
-    state: str
-    reason: str
-    pid: int | None
-
-
 class RunFolder:
     """runs/<kind>/<exp>/."""
 
@@ -127,6 +120,7 @@ class RunFolder:
         self.config_path = path / KINDS[kind].config_file
         self.results_path = path / "results.json"
         self.tokenizer_path = path / "tokenizer.json"
+        self._status_path = path / "status.json"
         self._was_drafted = False
 
     @property
@@ -134,47 +128,24 @@ class RunFolder:
         """Whether anything in the folder says that it is one."""
         return any((self.path / mark).is_file() for mark in MARKS)
 
-    def _status(self) -> dict[str, Any]:
-        path = self.path / "status.json"
-        status = read_object(path)
-        check_format(status, path)
-        return status
-
     @property
     def state(self) -> str:
         """running, finished, failed, interrupted, as the run wrote it; "" before it has begun."""
-        path = self.path / "status.json"
-        return entry(self._status(), "state", str, path) if path.exists() else ""
+        return noted(self._status_path, "state")
 
     @property
     def reason(self) -> str:
         """Why the run is not finished, as far as it is known."""
-        path = self.path / "status.json"
-        return entry(self._status(), "reason", str, path) if path.exists() else ""
+        return noted(self._status_path, "reason")
 
     @property
     def writer(self) -> int | None:
         """The process that is running it; None where the run is not running, or that has died."""
-        path = self.path / "status.json"
-        return live_process(self._status(), path) if self.state == "running" else None
+        return writer_of(self._status_path)
 
     def status(self) -> Status:
-        """What became of the run; one whose process has died without a word was interrupted.
-
-        Raises:
-          InputError: there is no status.json, or it is not what it has to be.
-        """
-        path, status = self.path / "status.json", self._status()
-        try:
-            state, reason = text(status, "state"), text(status, "reason") or ""
-            pid = whole(status, "pid")
-            if state not in STATES:
-                raise InputError(f"state is {state!r}, expected {', '.join(STATES)}")
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
-        if state == "running" and pid is not None and live_process(status, path) is None:
-            return Status("interrupted", f"process {pid} ended without a word", pid)
-        return Status(state, " ".join(reason.split()), pid)
+        """What became of the run; raises InputError as `read_status` does."""
+        return read_status(self._status_path)
 
     @property
     def drafted(self) -> bool:
@@ -352,8 +323,7 @@ class RunFolder:
 
     def set_state(self, state: str, reason: str = "") -> None:
         """Writes status.json."""
-        status = {ENTRY: FORMAT, "state": state, "reason": reason} | this_process()
-        write_json(self.path / "status.json", status)
+        write_status(self._status_path, state, reason)
 
     def fail(self, reason: str) -> None:
         """Notes why the run came to nothing, where its process could not do it."""
@@ -366,35 +336,13 @@ class RunFolder:
 
         Bad input that shows before anything was saved leaves no folder, or a draft as it was.
         """
-        self.set_state("running")
         try:
-            yield
-        except InputError as error:
-            if (self.path / "checkpoints").exists():
-                self.set_state("failed", str(error))
-            else:
+            with marked_running(self._status_path):
+                yield
+        except InputError:
+            if not (self.path / "checkpoints").exists():
                 self._clear()
             raise
-        except KeyboardInterrupt:
-            self.set_state("interrupted", "interrupted by the user")
-            raise
-        except BaseException as error:
-            state = "interrupted" if type(error).__name__ == "InterruptedRun" else "failed"
-            self._end(state, _reason(error)[:500])
-            raise
-        self.set_state("finished")
-
-    def _end(self, state: str, reason: str) -> None:
-        """Writes status.json of a run that came to nothing, on a full disk too."""
-        try:
-            self.set_state(state, reason)
-        except OSError:
-            # The file that says "running" has a block of its own.
-            path = self.path / "status.json"
-            status = {ENTRY: FORMAT, "state": state, "reason": reason} | this_process()
-            with contextlib.suppress(OSError), open(path, "r+", encoding="utf-8") as file:
-                file.write(json.dumps(status, ensure_ascii=False) + "\n")
-                file.truncate()
 
     def _clear(self) -> None:
         """Takes the folder away, or everything that was added to a draft."""
@@ -406,15 +354,6 @@ class RunFolder:
                 shutil.rmtree(path)
             elif path != self.config_path:
                 path.unlink()
-
-
-def _reason(error: BaseException) -> str:
-    """Why a run failed, in one line."""
-    if isinstance(error, OSError) and disk_error(error) and (told := sentence(error)):
-        return told
-    reason = " ".join(str(error).split()) or type(error).__name__
-    of_memory = "RESOURCE_EXHAUSTED" in reason and disk_error(error) is None
-    return f"out of memory: {reason}" if of_memory or isinstance(error, MemoryError) else reason
 
 
 def _guessed_kind(folder: Path) -> str:

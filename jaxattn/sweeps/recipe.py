@@ -58,7 +58,7 @@ def run_recipe(request: Request) -> tuple[int, list[dict[str, Any]]]:
     Raises:
       InputError: the recipe cannot be, or a result is not that of what is asked for now.
     """
-    exp, request = request.needed("exp", "imdb"), request.started()
+    exp, request = request.run_name("imdb"), request.started()
     recipe = request.resolved().recipe
     calls = recipe_calls(exp, recipe.stages, request.pretrain, recipe.pretrain_path)
     stands = functools.partial(result_stands, request)

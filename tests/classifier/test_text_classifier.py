@@ -107,6 +107,9 @@ def test_a_stream_is_read_no_further_than_it_must(model: TextClassifier) -> None
         ({"text": ["b"], "id": [1]}, r"found a dict with the columns 'text', 'id', .*\['text'\]\)"),
         (pd.DataFrame({"text": ["a"], "n": [1]}), r"a DataFrame .* predict\(texts\['text'\]\)$"),
         (pd.DataFrame({"body": ["a"]}), r"columns 'body', .* predict\(texts\['body'\]\)$"),
+        (pd.DataFrame({7: ["a"]}), r"columns 7, .* predict\(texts\[7\]\)$"),
+        (pd.DataFrame(), r"columns \(none\), .* predict\(texts\[<column>\]\)$"),
+        ({"a", "b"}, "a set, which has no order"),
         (pd.DataFrame({"a": ["a"], "b": ["b"]}), r"predict\(texts\[<column>\]\)$"),
         (pyarrow.table({"text": ["a"], "n": [1]}), r"a Table .* predict\(texts\['text'\]\)$"),
         (pd.Series(["a", None], dtype=object), r"texts\[1\]: found None"),
@@ -184,6 +187,13 @@ for table in ("one text", {"text": ["a"]}, type("Table", (), {"columns": ["text"
         assert "expected a list of texts" in str(error)
     else:
         raise AssertionError(table)
+try:
+    classify.read(["a text", None])
+except TypeError as error:
+    assert str(error) == "texts[1]: found NoneType, expected a string"
+else:
+    raise AssertionError
+assert classify.probabilities(*classify.read([])).shape == (0, len(classify.ABOUT["classes"]))
 ids, mask = classify.read(json.loads(sys.argv[2]))
 found = classify.probabilities(ids, mask)
 one = classify.probabilities(ids[:1, :30], mask[:1, :30])

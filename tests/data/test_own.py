@@ -124,6 +124,42 @@ def test_what_it_stands_for_is_said(
     assert "give --data" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--dry_run=true"], "stands for"),
+        (["--dry_run", "--config.data.max_length=long"], "--config.data.max_length=long: "),
+        (["--dry_run", "--config.train.sed=1"], "did you mean 'train.seed'?"),
+        (["--dry_run", "--config.train.learning_rate=-3"], "train.learning_rate: found -3.0"),
+        (["--dry_run", "--data="], "--data: found '', allowed: a file, folder or hub id"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_mode_would(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "reviews.csv", ["review", "sentiment"], [row[1:] for row in ROWS])
+    assert cli.run(["study", "--data=reviews.csv", *flags]) == (0 if "stands" in words else 2)
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_line_is_parsed_without_a_look_at_the_texts() -> None:
+    request = cli.parse(["finetune", "--data=nothing.csv", "--nodry_run", "--pretrain=a/b"])
+    assert request is not None
+    assert request.config_args == ("--config=published",)
+    assert cli.run(["finetune", "--dry_run=false"]) == 2
+
+
+def test_the_whole_run_is_not_of_other_texts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["plan", "--run=runs/finetune/x", "--data=reviews.csv"]) == 2
+    assert "--run and --data: give one of them" in capsys.readouterr().err
+
+
 def test_the_data_are_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,8 +173,8 @@ def test_the_data_are_shown(
 def test_a_baseline_needs_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "reviews.csv", ["review", "sentiment"], [row[1:] for row in ROWS])
-    assert cli.run(["baseline", "--data=reviews.csv", "--exp=words"]) == 0
-    saved = (tmp_path / "runs/baseline/words/config.yaml").read_text()
+    assert cli.run(["baseline", "--data=reviews.csv"]) == 0
+    saved = (tmp_path / "runs/baseline/reviews/config.yaml").read_text()
     assert "text_column: review" in saved and "path: reviews.csv" in saved
 
 

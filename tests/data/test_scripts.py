@@ -71,6 +71,13 @@ def test_accents_are_kept_where_they_tell_words_apart(texts, tmp_path, capsys):
     assert strips(trained(texts, min_frequency=1, strip_accents="true")) is True
 
 
+def test_how_an_emoji_is_drawn_is_no_sign():
+    """A heart in colour is a heart and a mark that takes no room."""
+    hearts = ["I \u2764\ufe0f this film", "葛\U000e0100城", "1\ufe0f\u20e3"] * 10
+    assert stripping(hearts) == (0, 0)
+    assert strips(trained(hearts)) is None
+
+
 def test_words_that_accents_alone_tell_apart():
     tones = ["ma ma ma", "má má má"] * 10
     assert stripping(tones).lost == 0.5

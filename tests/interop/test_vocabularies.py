@@ -169,6 +169,25 @@ def test_pairs_of_files_are_read_as_transformers_reads_them(
         )
 
 
+@pytest.mark.parametrize("lowercase", [False, True])
+@pytest.mark.parametrize("strip", [None, False, True])
+def test_a_list_of_words_strips_accents_as_its_options_say(
+    lowercase: bool, strip: bool | None, tmp_path: Path
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Mà", "Ma", "mà", "ma"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    options = {"do_lower_case": lowercase, "strip_accents": strip}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(options))
+    theirs = transformers.BertTokenizer(str(tmp_path / "vocab.txt"), **options)
+    tokenizer, lowercases = read_vocabulary(tmp_path)
+    assert lowercases == lowercase
+    text = "Mà Ma mà ma"
+    assert tokenizer.encode(text).ids == theirs(text)["input_ids"]
+    is_stripped = lowercase if strip is None else strip
+    assert len(set(tokenizer.encode(text).ids)) - 2 == 4 // (1 + lowercase) // (1 + is_stripped)
+
+
 def refused(folder: Path, *words: str) -> None:
     with pytest.raises(InputError) as error:
         read_vocabulary(folder)

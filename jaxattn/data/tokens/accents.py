@@ -18,8 +18,9 @@ MOST_LOST = 0.01
 MOST_SIGNS = 0.001
 """Share of the letters that may lose a sign that is no accent of Latin, Greek or Cyrillic."""
 
-_ACCENTS = range(0x300, 0x370)
-"""Unicode's block of accents that letters of several scripts bear."""
+_NO_SIGNS = (range(0x300, 0x370), range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
+"""Accents that letters of several scripts bear, and how a character is drawn, an emoji in colour:
+Unicode's blocks of combining marks and of variation selectors."""
 
 
 class Stripping(NamedTuple):
@@ -74,8 +75,8 @@ def chunk_is_plain(texts: Sequence[str]) -> bool:
 
 
 def _stripped(word: str) -> tuple[str, int]:
-    """The word as BERT strips it of marks that take no room, and how many were no accents."""
+    """The word as BERT strips it of marks that take no room, and how many were signs."""
     decomposed = unicodedata.normalize("NFD", word)
     marks = [letter for letter in decomposed if unicodedata.category(letter) == "Mn"]
     bare = "".join(letter for letter in decomposed if unicodedata.category(letter) != "Mn")
-    return bare, sum(ord(mark) not in _ACCENTS for mark in marks)
+    return bare, sum(not any(ord(mark) in block for block in _NO_SIGNS) for mark in marks)

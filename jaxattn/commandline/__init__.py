@@ -1,0 +1,1 @@
+"""What a command line says: its parts, its request, its help."""
