@@ -39,8 +39,8 @@ def folded_section(group: FoldedGroup) -> Markup:
     repeated = group.repeats > 1
     each = " in each repeat, which is another cut into folds" if repeated else ""
     means = (
-        " All three are means over the repeats, which are no new texts: an interval is as wide as "
-        "that of one."
+        " Macro-F1, intervals and differences are means over the repeats, which are no new texts: "
+        "an interval is as wide as that of one repeat."
         if repeated
         else ""
     )
