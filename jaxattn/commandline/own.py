@@ -1,8 +1,10 @@
 """--data: what a person's own texts stand for, said and added to the flags."""
 
 import dataclasses
+import os
 import shlex
 
+from jaxattn.commandline.encoder import fitting_file
 from jaxattn.commandline.parse import OWN_FILES, configured
 from jaxattn.config import flatten
 from jaxattn.console import say
@@ -25,5 +27,9 @@ def with_own_texts(request: Request) -> Request:
     flags = [file, *own.flags(given)]
     for line in own.said:
         say(line)
+    fitting, why = fitting_file(request.mode, os.environ)
+    # Of a file that was given and is another one the reason is not true.
+    if why and not request.pretrain and request.config_file == fitting:
+        say(why)
     say(f"--data={request.data} stands for: {' '.join(map(shlex.quote, flags))}")
     return configured(dataclasses.replace(request, config_args=(*flags, *others)))

@@ -1,10 +1,12 @@
-"""The request of a command line, without a look at anything but the configuration file."""
+"""The request of a command line, without a look at the texts."""
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxattn.commandline.encoder import ON_CPU, ON_GPU, fitting_file
 from jaxattn.commandline.help import help_of, overview, version
 from jaxattn.commandline.line import DEFAULTS, taken_apart
 from jaxattn.commands import FLAGS, MODES
@@ -13,7 +15,9 @@ from jaxattn.errors import InputError, did_you_mean
 from jaxattn.request import Mode, Request
 from jaxattn.runs.kinds import SCRATCH
 
-OWN_FILES = ("own", "published")
+_PUBLISHED = "published"
+
+OWN_FILES = (ON_CPU, ON_GPU, _PUBLISHED)
 """The configurations that --data takes by itself: from nothing, and from a published encoder."""
 
 YES, NO = ("true", "t", "1", "yes", "y"), ("false", "f", "0", "no", "n")
@@ -53,11 +57,17 @@ def parse(argv: Sequence[str]) -> Request | None:
         raise InputError(f"--mode={mode.name} --dry_run: give --data=<file, folder or hub id> too")
     request = Request(mode=mode, config_args=tuple(line.config), **values)
     if request.data and not request.has_file:
-        file = OWN_FILES[request.pretrain not in ("", SCRATCH)]
+        file = _own_file(request)
         request = dataclasses.replace(
             request, config_args=(f"--config={file}", *request.config_args)
         )
     return configured(request) if request.config_args else request
+
+
+def _own_file(request: Request) -> str:
+    if not request.pretrain:
+        return fitting_file(request.mode, os.environ)[0]
+    return ON_CPU if request.pretrain == SCRATCH else _PUBLISHED
 
 
 def configured(request: Request) -> Request:

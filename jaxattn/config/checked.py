@@ -32,7 +32,7 @@ class Scope(enum.Flag):
     EXACTNESS = enum.auto()
     """How exactly a run can be repeated; it may change when the run goes on."""
     SEED = enum.auto()
-    """Runs that differ in it alone repeat each other, as seeds and folds do."""
+    """Runs that differ in it alone repeat each other, as seeds, folds and cuts do."""
     MACHINE = enum.auto()
     """Where files lie on this machine: left out of exports; not compared, unless it is `STAGE`."""
     INHERITED = enum.auto()

@@ -83,7 +83,22 @@ class Config(Checked):
                 f"model.attention_dropout: found {self.model.attention_dropout}, allowed with "
                 f"attention.type = {self.attention.type}: 0.0 (only sdpa has weights to drop)"
             )
+        self._repeats_rules()
         self._peft_rules()
+
+    def _repeats_rules(self) -> None:
+        repeats, last = self.study.repeats, declared(DataConfig)["split_seed"].high
+        if repeats > 1 and not self.data.folds:
+            raise InputError(
+                f"study.repeats: found {repeats}, allowed without cross-validation (data.folds = "
+                "0): 1; give --config.data.folds=10 to repeat a cross-validation of ten folds"
+            )
+        # Refused now, not when the last repeat is begun.
+        if last is not None and self.data.split_seed + repeats - 1 > last:
+            raise InputError(
+                f"data.split_seed: found {self.data.split_seed}, allowed with study.repeats = "
+                f"{repeats}: at most {last + 1 - repeats}; every repeat takes the next one"
+            )
 
     def _peft_rules(self) -> None:
         method, finetune = self.peft.method, self.finetune

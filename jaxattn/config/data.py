@@ -147,8 +147,9 @@ class DataConfig(Checked, path="data."):
         low=0.001, high=0.5,
     )  # fmt: skip
     split_seed: int = option(
-        0, "seed of that hold-out; the same for every run compared",
-        low=0, high=2**32 - 1, scope=Scope.COST_FREE,
+        0, "seed of that hold-out and of the cut into data.folds; the same for every run compared, "
+        "but for the repeats of a cross-validation (study.repeats)",
+        low=0, high=2**32 - 1, scope=Scope.SEED | Scope.COST_FREE,
     )  # fmt: skip
     folds: int = option(
         0, "cross-validation: into so many parts the labelled training split is cut, one of which "

@@ -50,6 +50,10 @@ class StudyConfig(Checked, path="study."):
         300, "from a published encoder (--pretrain): steps on the task's texts (TAPT) where the "
         "attention was exchanged; 0: fine-tuned at once", low=0,
     )  # fmt: skip
+    repeats: int = option(
+        1, "times that a cross-validation (data.folds) is run, each with another cut: "
+        "data.split_seed, data.split_seed + 1, ...", low=1,
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 from statistics import stdev
 
 from jaxattn.report.criteria import FAIL, INCONCLUSIVE, NOT_MEASURED, PASS, Criterion, judge
-from jaxattn.report.folds import FoldedGroup, folded_groups, folds_of
+from jaxattn.report.cross_validation import FoldedGroup, folded_groups
+from jaxattn.report.folds import cut_of, folds_of
 from jaxattn.report.record import COSTS, RANKED_BY, RunRecord
 from jaxattn.report.setups import (
     Setup,
@@ -98,11 +99,15 @@ class Comparison:
     @cached_property
     def headings(self) -> Mapping[Path, str]:
         """Run folder -> name of its data, with the hash where that name is ambiguous."""
-        folds = {
-            run.folder: f"{run.data}, fold {run.config.get('data.fold')} of {folds_of(run)}"
-            for run in self.records
-            if folds_of(run)
-        }
+        folds = {}
+        folded = [run for run in self.records if folds_of(run)]
+        cuts = {(run.data, folds_of(run), cut_of(run)) for run in folded}
+        repeats = Counter(cut[:2] for cut in cuts)
+        for run in folded:
+            name = f"{run.data}, fold {run.config.get('data.fold')} of {folds_of(run)}"
+            if repeats[run.data, folds_of(run)] > 1:
+                name += f" by data.split_seed {cut_of(run)}"
+            folds[run.folder] = name
         return data_headings(self.single) | folds
 
     @cached_property

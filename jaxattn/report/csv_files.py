@@ -105,13 +105,17 @@ def _summary(group: Group, setup: Setup) -> Row:
 
 
 def folds_rows(comparison: Comparison) -> list[Row]:
-    """The rows of folds.csv: what was cross-validated, a row a configuration; shares of 1."""
+    """The rows of folds.csv: what was cross-validated, a row a configuration; shares of 1.
+
+    `repeats` counts the cuts whose folds have all finished, `finished_folds` the folds of all cuts.
+    """
     return [
         {
             "data": group.data,
             "folds": group.folds,
             "attention": entry.label,
             "runs": " ".join(run.exp for run in entry.runs if run.finished),
+            "repeats": len(entry.repeats),
             "finished_folds": entry.done,
             "pooled_macro_f1": entry.macro_f1,
             "low": entry.interval.low if entry.interval else None,

@@ -16,6 +16,7 @@ from jaxattn.attention.favor import attention as favor
 from jaxattn.attention.favor.sums import FeatureMap
 from jaxattn.attention.sdpa import attention as sdpa
 from jaxattn.config import Config
+from jaxattn.gpu import nvml_handle
 from jaxattn.model.heads import COMPUTE_DTYPES
 
 PACKAGES = (
@@ -186,7 +187,7 @@ def energy_meter() -> Callable[[], float] | None:
         return None
     try:
         pynvml.nvmlInit()
-        handles = [_handle(pynvml, device.local_hardware_id) for device in devices]
+        handles = [nvml_handle(pynvml, device.local_hardware_id, os.environ) for device in devices]
 
         def joules() -> float:
             result: float = sum(
@@ -198,16 +199,3 @@ def energy_meter() -> Callable[[], float] | None:
     except (pynvml.NVMLError, OSError, ValueError, IndexError):
         return None
     return joules
-
-
-def _handle(pynvml: Any, number: int) -> Any:
-    """The library's handle of JAX's device `number`: it does not know CUDA_VISIBLE_DEVICES.
-
-    Raises:
-      ValueError, IndexError: the variable does not name that device.
-    """
-    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
-    name = visible[number] if visible != [""] else str(number)
-    if name.startswith(("GPU-", "MIG-")):
-        return pynvml.nvmlDeviceGetHandleByUUID(name)
-    return pynvml.nvmlDeviceGetHandleByIndex(int(name))

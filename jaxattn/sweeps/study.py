@@ -115,7 +115,7 @@ def published_calls(exp: str, study: StudyConfig, start: Start) -> list[Call]:
 def calls_of(request: Request, config: Config, exp: str) -> list[Call]:
     """All stages of the study that is asked for; a published encoder is imported now.
 
-    Of a cross-validation those of all folds, or of the one that a flag names.
+    Of a cross-validation those of all folds, or of the one that a flag names, in every repeat.
 
     Raises:
       InputError: --pretrain names nothing to start from, or a flag gives what the study varies.
@@ -128,13 +128,15 @@ def calls_of(request: Request, config: Config, exp: str) -> list[Call]:
     folds = range(config.data.folds)
     if "data.fold" in request.given and folds:
         folds = range(config.data.fold, config.data.fold + 1)
+    first, repeats = config.data.split_seed, config.study.repeats
+    cuts = range(first, first + repeats) if repeats > 1 else ()
     if not request.pretrain:
-        return of_folds(lambda name: study_calls(name, config.study), exp, folds)
+        return of_folds(lambda name: study_calls(name, config.study), exp, folds, cuts)
     request = request.started()
     inherited = pretrained_config(request.runs, request.pretrain)
     lossless = lossless_exchanges(config, request.given)
     start = Start(request.pretrain, inherited, request.given, lossless)
-    return of_folds(lambda name: published_calls(name, config.study, start), exp, folds)
+    return of_folds(lambda name: published_calls(name, config.study, start), exp, folds, cuts)
 
 
 def lossless_exchanges(config: Config, given: frozenset[str]) -> frozenset[str]:
@@ -149,17 +151,31 @@ def lossless_exchanges(config: Config, given: frozenset[str]) -> frozenset[str]:
     return frozenset(filter(is_exact, ATTENTIONS))
 
 
-def of_folds(calls: Callable[[str], list[Call]], exp: str, folds: Sequence[int]) -> list[Call]:
+def of_folds(
+    calls: Callable[[str], list[Call]], exp: str, folds: Sequence[int], cuts: Sequence[int] = ()
+) -> list[Call]:
     """The calls of <exp>_fold0, ..., fold by fold; without folds those of `exp`.
 
     Every fold has a pretraining of its own, which must not read the texts it is tested on.
+
+    Args:
+      calls: those of the study that has this name.
+      exp: what all names begin with.
+      folds: data.fold of each.
+      cuts: data.split_seed of each repeat, whose names are <exp>_repeat0_fold0, ...; empty: one
+        cross-validation, named without a repeat.
     """
     if not folds:
         return calls(exp)
+    repeats: list[tuple[str, Call]] = [
+        (f"{exp}_repeat{repeat}", (f"--config.data.split_seed={cut}",))
+        for repeat, cut in enumerate(cuts)
+    ]
     return [
-        (*call, f"--config.data.fold={fold}")
+        (*call, *own, f"--config.data.fold={fold}")
+        for name, own in repeats or [(exp, ())]
         for fold in folds
-        for call in calls(f"{exp}_fold{fold}")
+        for call in calls(f"{name}_fold{fold}")
     ]
 
 

@@ -54,7 +54,7 @@ def test_what_exports_leave_out() -> None:
 
 def test_what_tells_setups_apart() -> None:
     """The list of old had forgotten `sweep` and `predict`, on which no result of a run depends."""
-    apart = {"train.seed", "data.fold", "data.path", "tokenizer.path"}
+    apart = {"train.seed", "data.fold", "data.split_seed", "data.path", "tokenizer.path"}
     elsewhere = sections("attention", "peft")
     assert {name for name in NAMES if in_setup(name)} == (
         set(NAMES) - BOOKKEEPING - elsewhere - apart

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from jaxattn import cli
+from jaxattn.config import Config, replace
+from jaxattn.config.presets import architecture_options
 from jaxattn.data.corpora.own import guess_length, look_at
 from jaxattn.errors import InputError
+from jaxattn.gpu import Gpu
 
 ROWS = [
     [n, f"the {n}th kettle was {('cold', 'warm')[n % 2]} in time for tea", ("bad", "good")[n % 2]]
@@ -122,6 +125,39 @@ def test_what_it_stands_for_is_said(
     assert "--config=published" in capsys.readouterr().err
     assert cli.run(["finetune", "--exp=x", "--dry_run"]) == 2
     assert "give --data" in capsys.readouterr().err
+
+
+def test_the_encoder_is_one_that_fits_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "reviews.csv", ["review", "sentiment"], [row[1:] for row in ROWS])
+    study = ["study", "--data=reviews.csv", "--dry_run"]
+    assert cli.run(study) == 0
+    said = capsys.readouterr().err
+    assert "no GPU: an encoder of two blocks" in said and "stands for: --config=own " in said
+    monkeypatch.setattr("jaxattn.commandline.encoder.first_gpu", lambda _: Gpu("NVIDIA H200", 150))
+    assert cli.run(study) == 0
+    said = capsys.readouterr().err
+    assert "NVIDIA H200, 150 GB: BERT_SMALL" in said and "stands for: --config=own_gpu " in said
+    # A file that is named counts, and so does an encoder to begin with.
+    for given in ("--config=own", "--pretrain=x/y", "--pretrain=none"):
+        assert cli.run([*study, given]) == 0
+        said = capsys.readouterr().err
+        assert "BERT_SMALL" not in said and "two blocks" not in said and "own_gpu" not in said
+
+
+@pytest.mark.parametrize(
+    ("stage", "rate", "steps"), [("pretrain", 1e-3, 5000), ("finetune", 2e-4, 10_000)]
+)
+def test_on_a_gpu_it_is_bert_small_and_flags_count(stage: str, rate: float, steps: int) -> None:
+    request = cli.parse(["--mode=" + stage, "--config=own_gpu", "--config.model.num_layers=3"])
+    assert request is not None
+    before = replace(Config(), architecture_options("bert_small") | {"model.num_layers": 3})
+    config = request.resolved(before if stage == "finetune" else None)
+    sizes = config.model.num_layers, config.model.hidden_dim, config.model.mlp_dim
+    assert sizes == (3, 512, 2048)
+    assert (config.train.learning_rate, config.train.max_steps) == (rate, steps)
 
 
 @pytest.mark.parametrize(

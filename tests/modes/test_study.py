@@ -12,6 +12,7 @@ from jaxattn.config import Config, StudyConfig, replace
 from jaxattn.sweeps.chain import Call
 from jaxattn.sweeps.study import (
     Start,
+    baseline_calls,
     lossless_exchanges,
     of_folds,
     published_calls,
@@ -58,6 +59,21 @@ def test_cross_validation_is_a_study_for_each_fold() -> None:
     ]
 
 
+def test_each_repeat_of_a_cross_validation_has_a_cut_of_its_own() -> None:
+    def calls(name: str) -> list[Call]:
+        return baseline_calls(name, StudyConfig(baselines=("tfidf",)))
+
+    assert [(call[1], *call[-2:]) for call in of_folds(calls, "x", range(2), range(5, 7))] == [
+        (
+            f"--exp=x_repeat{repeat}_fold{fold}_tfidf",
+            f"--config.data.split_seed={cut}",
+            f"--config.data.fold={fold}",
+        )
+        for repeat, cut in ((0, 5), (1, 6))
+        for fold in range(2)
+    ]
+
+
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Call]:
     """The calls of studies, none of which is run."""
@@ -85,6 +101,42 @@ def test_a_fold_that_a_flag_names_is_run_alone(called: list[Call], tmp_path: Pat
     called.clear()
     cli.run([*flags, "--config.data.folds=0", "--config.data.fold=0"])
     assert called[0][1] == "--exp=hyperpartisan_sdpa"
+    called.clear()
+    cli.run([*flags, "--config.data.fold=3", "--config.study.repeats=2"])
+    assert [call[1] for call in called[::4]] == [
+        "--exp=hyperpartisan_repeat0_fold3_sdpa", "--exp=hyperpartisan_repeat1_fold3_sdpa",
+    ]  # fmt: skip
+    assert {call[-2:] for call in called} == {
+        (f"--config.data.split_seed={seed}", "--config.data.fold=3") for seed in (0, 1)
+    }
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (
+            ["--config.study.repeats=3", "--config.data.folds=0"],
+            "study.repeats: found 3, allowed without cross-validation (data.folds = 0): 1; "
+            "give --config.data.folds=10",
+        ),
+        (["--config.study.repeats=0"], "study.repeats: found 0, allowed: at least 1"),
+        (
+            ["--config.study.repeats=3", f"--config.data.split_seed={2**32 - 2}"],
+            "data.split_seed: found 4294967294, allowed with study.repeats = 3: at most 4294967293",
+        ),
+    ],
+)
+def test_repeats_that_cannot_be(
+    called: list[Call],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    words: str,
+) -> None:
+    """Nothing is run before all of the study can be."""
+    study = ["--mode=study", "--config=configs/hyperpartisan_folds.py", f"--runs={tmp_path}"]
+    assert cli.run([*study, *flags]) == 2
+    assert words in capsys.readouterr().err and not called
 
 
 def test_the_kind_of_baseline_is_what_a_study_varies(

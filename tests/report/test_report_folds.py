@@ -16,18 +16,20 @@ from jaxattn.report.terminal import print_comparison
 
 @pytest.fixture
 def folded(record, guesses):
-    """Builds the runs of a configuration, a fold each."""
+    """Builds the runs of a configuration, a fold each, of the cut by `split_seed`."""
 
-    def build(name, attention, shares, **fields):
+    def build(name, attention, shares, split_seed=0, **fields):
         return [
             record(
                 f"{name}{fold}", attention, macro_f1(found), predictions=found,
-                data_hash=f"hash {fold}", **fields,
-                options={"data.folds": len(shares), "data.fold": fold}
+                data_hash=f"hash {fold} by {split_seed}", **fields,
+                options={
+                    "data.folds": len(shares), "data.fold": fold, "data.split_seed": split_seed,
+                }
                 | ({} if fields.get("kind") == "baseline" else {"train.epochs": 5}),
             )
             for fold, share in enumerate(shares)
-            for found in [guesses(share, fold)]
+            for found in [guesses(share, fold + 10 * split_seed)]
         ]  # fmt: skip
 
     return build
@@ -45,7 +47,9 @@ def test_the_folds_are_pooled_and_set_against_each_other(folded):
     best = group.entries[0]
     hits = [(run.predictions.predicted == run.predictions.labels).mean() for run in exact]
     assert best.macro_f1 == pytest.approx(np.mean(hits), abs=0.02)
-    assert best.texts == (300,) * 3 and len(best.predictions[0].labels) == 900
+    (cut,) = best.repeats.values()
+    assert cut.texts == (300,) * 3 and len(cut.predictions[0].labels) == 900
+    assert (best.macro_f1, best.interval) == (cut.macro_f1, cut.interval)
     assert best.interval.low < min(best.scores) + 0.05 < best.interval.high
     gap = best.lead(group.entries[2])
     assert 0 <= gap.low < gap.value < gap.high
@@ -53,6 +57,7 @@ def test_the_folds_are_pooled_and_set_against_each_other(folded):
     assert comparison.groups == [] and comparison.criteria == []
     rows = group.rows()
     assert rows[0]["folds"] == "3 of 3" and rows[0]["against sdpa, pp"] is None
+    assert rows[0]["repeats"] is None
     assert str(rows[2]["against sdpa, pp"]).startswith("-")
     (first, *_) = folds_rows(comparison)
     assert first["pooled_macro_f1"] == best.macro_f1 and first["runs"] == "s0 s1 s2"
@@ -69,9 +74,9 @@ def test_seeds_and_missing_folds(folded):
     two = folded("b", "sdpa", (0.8, 0.6, 0.9), seed=1)
     (group,) = Comparison([*one, *two[:2]]).folded
     (entry,) = group.entries
-    assert len(entry.predictions) == 1
+    assert len(entry.repeats[0].predictions) == 1
     (entry,) = Comparison([*one, *two]).folded[0].entries
-    assert len(entry.predictions) == 2 and len(entry.scores) == 6
+    assert len(entry.repeats[0].predictions) == 2 and len(entry.scores) == 6
     (group,) = Comparison(two[:2]).folded
     assert group.entries[0].macro_f1 is None and group.rows()[0]["folds"] == "2 of 3"
     assert group.answer == "2 of 3 folds have finished, all are needed."
@@ -131,7 +136,7 @@ def test_folds_of_other_texts_are_apart(folded):
     assert group.rows()[1]["against sdpa, pp"] is None
     seeds = [dataclasses.replace(run, data_hash="new", seed=1) for run in two]
     (group,) = Comparison([*one, *seeds]).folded
-    assert group.entries[0].predictions == ()
+    assert group.entries[0].repeats == {}
 
 
 def test_every_baseline_has_its_name(folded):
@@ -151,3 +156,65 @@ def test_every_baseline_has_its_name(folded):
         "NB-weighted words + LogReg", "TF-IDF + LogReg", "TF-IDF + LogReg, first 60 words",
         "TF-IDF + SVM", "characters + LogReg",
     ]  # fmt: skip
+
+
+def test_repeats_are_means_over_the_cuts(folded):
+    """Estimates and ends of intervals, so that more cuts of the same texts feign no certainty."""
+    shares = (0.9, 0.7), (0.8, 0.8), (0.7, 0.8)
+    worse = (0.7, 0.6), (0.6, 0.7), (0.6, 0.6)
+    exact = [r for s, each in enumerate(shares) for r in folded(f"s{s}", "sdpa", each, s)]
+    favor = [r for s, each in enumerate(worse) for r in folded(f"f{s}", "performer_favor", each, s)]
+    comparison = Comparison([*favor, *exact])
+    (group,) = comparison.folded
+    assert group.heading == "imdb, 3 x 2 folds"
+    best, other = group.entries
+    assert (best.label, best.done, len(best.scores)) == ("sdpa", 6, 6)
+    cuts = [best.cuts[seed] for seed in range(3)]
+    assert best.macro_f1 == pytest.approx(np.mean([cut.macro_f1 for cut in cuts]))
+    assert best.interval.low == pytest.approx(np.mean([cut.interval.low for cut in cuts]))
+    assert best.interval.high == pytest.approx(np.mean([cut.interval.high for cut in cuts]))
+    gap, gaps = best.lead(other), [best.cuts[s].lead(other.cuts[s]) for s in range(3)]
+    assert gap.value == pytest.approx(100 * (best.macro_f1 - other.macro_f1))
+    assert gap.low == pytest.approx(np.mean([each.low for each in gaps]))
+    assert best.spread == pytest.approx(np.std(best.scores, ddof=1))
+    rows = group.rows()
+    assert [(row["repeats"], row["folds"]) for row in rows] == [("3 of 3", "6 of 6")] * 2
+    assert group.answer.startswith(f"Use sdpa: macro-F1 {100 * best.macro_f1:.2f} %")
+    assert "repeats" not in group.answer + str(rows[1]["against sdpa, pp"])
+    (first, _) = folds_rows(comparison)
+    assert (first["repeats"], first["finished_folds"]) == (3, 6)
+    assert "predicted once in each repeat" in page(comparison, Path("runs"))
+    # A fold of another cut is of other texts: they are not ranked together.
+    assert comparison.headings[exact[0].folder] == "imdb, fold 0 of 2 by data.split_seed 0"
+
+
+def test_only_repeats_that_both_have_whole_are_compared(folded):
+    exact = [r for s in range(2) for r in folded(f"s{s}", "sdpa", (0.9, 0.7), s)]
+    favor = [r for s in range(2) for r in folded(f"f{s}", "performer_favor", (0.6, 0.5), s)][:3]
+    (group,) = Comparison([*exact, *favor]).folded
+    best, other = group.entries
+    assert list(other.repeats) == [0] and other.macro_f1 == other.cuts[0].macro_f1
+    assert best.lead(other) == best.cuts[0].lead(other.cuts[0])
+    row = group.rows()[1]
+    assert (row["repeats"], row["folds"]) == ("1 of 2", "3 of 4")
+    assert str(row["against sdpa, pp"]).endswith("; 1 of 2 repeats)")
+    assert group.answer.endswith("; 1 of 2 repeats).")
+    # Of other cuts, and so of other texts: nothing is set against each other.
+    apart = [*exact[:2], *folded("f1", "performer_favor", (0.6, 0.5), 1)]
+    (group,) = Comparison(apart).folded
+    assert group.entries[0].lead(group.entries[1]) is None
+
+
+def test_pretrainings_of_other_cuts_make_one_entry(folded):
+    """Each repeat has a pretraining of its own, which differs in its cut alone."""
+    runs = []
+    for seed in range(2):
+        mlms = folded(f"m{seed}", "sdpa", (0.0, 0.0), seed, kind="pretrain")
+        tuned = folded(f"a{seed}", "sdpa", (0.9, 0.7), seed)
+        runs += mlms
+        runs += [
+            dataclasses.replace(run, pretrain=mlm.exp)
+            for run, mlm in zip(tuned, mlms, strict=True)
+        ]  # fmt: skip
+    (group,) = Comparison(runs).folded
+    assert [len(entry.repeats) for entry in group.entries] == [2]

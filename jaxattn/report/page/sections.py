@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from jaxattn.report.answer import answer
 from jaxattn.report.comparison import Group
 from jaxattn.report.criteria import ASKED
+from jaxattn.report.cross_validation import FoldedGroup
 from jaxattn.report.csv_files import mcnemar_p
 from jaxattn.report.exchange import MEASURES, Exchange
-from jaxattn.report.folds import FoldedGroup
 from jaxattn.report.page.charts import learning_charts, quality_charts
 from jaxattn.report.page.effects import effects_section
 from jaxattn.report.page.markup import Markup, figure, joined, number, percent, table, table_of, tag
@@ -36,14 +36,23 @@ def folded_card(group: FoldedGroup) -> Markup:
 
 def folded_section(group: FoldedGroup) -> Markup:
     """The results of all folds together."""
+    repeated = group.repeats > 1
+    each = " in each repeat, which is another cut into folds" if repeated else ""
+    means = (
+        " Macro-F1, intervals and differences are means over the repeats, which are no new texts: "
+        "an interval is as wide as that of one repeat."
+        if repeated
+        else ""
+    )
     return tag(
         "section",
         tag("h2", group.heading),
         table_of(
             group.rows(),
-            "Cross-validation: every labelled training text is predicted once, by the run of the "
-            "fold that had not trained on it; best on validation first. Macro-F1 is of all these "
-            "predictions together; intervals are over folds, their texts and seeds.",
+            f"Cross-validation: every labelled training text is predicted once{each}, by the run "
+            "of the fold that had not trained on it; best on validation first. Macro-F1 is of all "
+            "these predictions together; intervals are over folds, their texts and "
+            f"seeds.{means}",
         ),
     )
 
