@@ -24,6 +24,12 @@ ROOT = Path(__file__).parents[2]
 BASELINES = [("--mode=baseline", f"--exp=x_{kind}") for kind in ("tfidf", "chars", "nb", "svm")]
 
 
+@pytest.fixture(scope="module")
+def tiny_flags(tiny_flags: list[str]) -> list[str]:
+    """With one length alone: half as many programs."""
+    return [*tiny_flags, "--config.data.length_buckets=32"]
+
+
 def test_stages_follow_from_the_attentions() -> None:
     calls = study_calls("x", StudyConfig(attentions=("sdpa", "reformer_lsh")))
     assert [call[:2] for call in calls] == [

@@ -27,6 +27,12 @@ SIZES = {
 
 
 @pytest.fixture(scope="module")
+def tiny_flags(tiny_flags: list[str]) -> list[str]:
+    """With one length alone: half as many programs."""
+    return [*tiny_flags, "--config.data.length_buckets=32"]
+
+
+@pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, tiny_flags: list[str]) -> Path:
     runs = tmp_path_factory.mktemp("runs")
     argv = [*tiny_flags, f"--runs={runs}", "--mode=pretrain", "--exp=exact"]

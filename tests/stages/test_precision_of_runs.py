@@ -47,7 +47,12 @@ def test_a_run_keeps_what_it_was_begun_with(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    short = [*tiny_flags, "--config.train.epochs=1", f"--runs={tmp_path}"]
+    short = [
+        *tiny_flags,
+        "--config.data.length_buckets=32",
+        "--config.train.epochs=1",
+        f"--runs={tmp_path}",
+    ]
     pretrain = [*short, "--mode=pretrain", "--exp=auto"]
     assert cli.run(pretrain) == 0
     said = capsys.readouterr().err
