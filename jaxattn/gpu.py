@@ -2,8 +2,10 @@
 
 import dataclasses
 import importlib.util
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+_Answer = TypeVar("_Answer")
 
 _PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
 """Without one of them JAX uses the CPU, whatever GPU there is."""
@@ -29,15 +31,24 @@ def first_gpu(environment: Mapping[str, str]) -> Gpu | None:
         return None
     if not any(map(importlib.util.find_spec, _PLUGINS)):
         return None
+
+    def found(pynvml: Any) -> Gpu:
+        handle = nvml_handle(pynvml, 0, environment)
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle).total / 1e9
+        return Gpu(pynvml.nvmlDeviceGetName(handle), memory)
+
+    return ask_driver(found)
+
+
+def ask_driver(question: Callable[[Any], _Answer]) -> _Answer | None:
+    """What the driver's library `pynvml` answers; None without it, a driver or an answer."""
     try:
         import pynvml
     except ImportError:
         return None
     try:
         pynvml.nvmlInit()
-        handle = nvml_handle(pynvml, 0, environment)
-        memory = pynvml.nvmlDeviceGetMemoryInfo(handle).total / 1e9
-        return Gpu(pynvml.nvmlDeviceGetName(handle), memory)
+        return question(pynvml)
     except (pynvml.NVMLError, OSError, ValueError, IndexError):
         return None
 

@@ -16,7 +16,7 @@ from jaxattn.attention.favor import attention as favor
 from jaxattn.attention.favor.sums import FeatureMap
 from jaxattn.attention.sdpa import attention as sdpa
 from jaxattn.config import Config
-from jaxattn.gpu import nvml_handle
+from jaxattn.gpu import ask_driver, nvml_handle
 from jaxattn.model.heads import COMPUTE_DTYPES
 
 PACKAGES = (
@@ -181,21 +181,16 @@ def energy_meter() -> Callable[[], float] | None:
     devices = [device for device in jax.local_devices() if device.platform == "gpu"]
     if not devices:
         return None
-    try:
-        import pynvml
-    except ImportError:
-        return None
-    try:
-        pynvml.nvmlInit()
+
+    def meter(pynvml: Any) -> Callable[[], float]:
         handles = [nvml_handle(pynvml, device.local_hardware_id, os.environ) for device in devices]
 
         def joules() -> float:
-            result: float = sum(
-                JOULES * pynvml.nvmlDeviceGetTotalEnergyConsumption(h) for h in handles
-            )
-            return result
+            counts = (pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) for handle in handles)
+            return JOULES * float(sum(counts))
 
+        # Older GPUs count nothing, which the first question shows.
         joules()
-    except (pynvml.NVMLError, OSError, ValueError, IndexError):
-        return None
-    return joules
+        return joules
+
+    return ask_driver(meter)
