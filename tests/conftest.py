@@ -22,6 +22,11 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     _PROGRAMS = tempfile.mkdtemp(prefix="jaxattn-tests-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _PROGRAMS
     atexit.register(shutil.rmtree, _PROGRAMS, ignore_errors=True)
+# More than half of the suite's time was the compiler's. Tests ask what a program computes, which is
+# the same with few optimisations; where the code that users get is what is tested, the fixture
+# `optimised` says so, and JAX_DISABLE_MOST_OPTIMIZATIONS=0 compiles all tests as for users.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 WORDS = {
     "cats": ["whisker", "purring", "kitten", "meow", "claw"],
@@ -77,6 +82,20 @@ def tiny_flags(corpus: Path) -> list[str]:
         "model.max_seq_len": 32,
     }
     return [f"--config={base}", *(f"--config.{name}={value}" for name, value in options.items())]
+
+
+@pytest.fixture
+def optimised(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Programs are compiled as they are for users, in this process and those it starts."""
+    import jax  # not before the environment above is set
+
+    before = jax.config.jax_disable_most_optimizations
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
+    jax.clear_caches()  # holds programs compiled otherwise
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+    jax.clear_caches()
 
 
 @pytest.fixture

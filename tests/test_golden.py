@@ -17,6 +17,7 @@ import pytest
 from jaxattn import cli
 
 GOLDEN = Path(__file__).parent / "golden" / "v0_1_0"
+pytestmark = pytest.mark.usefixtures("optimised")
 CLASSIFIERS = ["sdpa", "reformer_lsh", "performer_favor"]
 
 

@@ -1,6 +1,5 @@
 """Slow, obvious float64 references for the attention tests."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -46,15 +45,3 @@ class Reference:
 @pytest.fixture
 def reference():
     return Reference
-
-
-@pytest.fixture(autouse=True)
-def quick_compiles(request):
-    """Compile with few optimisations; not where the memory of a compiled program is measured and
-    there is time for it: the sizes come out the same.
-    """
-    slow = request.node.get_closest_marker("slow") is not None
-    quick = not (slow and "memory" in request.node.name)
-    jax.config.update("jax_disable_most_optimizations", quick)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)

@@ -97,15 +97,6 @@ def small_blocks():
         yield
 
 
-@pytest.fixture(autouse=True)
-def quick_compiles(request):
-    """Compile with few optimisations, where the compiler is not what is tested."""
-    quick = request.function is not test_jit_equals_eager
-    jax.config.update("jax_disable_most_optimizations", quick)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def arrays(length=LENGTH, batch=BATCH, std=1.0, seed=0, dtype=np.float32, width=WIDTH, keys=None):
     rng = np.random.default_rng(seed)
     keys = length if keys is None else keys
@@ -260,7 +251,7 @@ def test_costs_are_the_counted_ones():
 
 
 @most
-def test_jit_equals_eager(case):
+def test_jit_equals_eager(case, optimised):
     inputs = arrays()
     out, _ = plain(case, inputs, mask())
     jax.config.update("jax_disable_most_optimizations", True)
