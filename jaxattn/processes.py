@@ -9,15 +9,21 @@ from typing import Any
 
 from jaxattn.files import entry
 
+_DEAD = (b"Z", b"X")
+"""States of a process that has ended and that its parent has not asked about, as in containers."""
+
 
 def _started(pid: int) -> str:
-    """When a process of this machine began, in a form that is only good for comparing; or ""."""
+    """When a process of this machine began, in a form that is only good for comparing.
+
+    "" where that is not known, "dead" of one that has ended.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
         return ""
-    return f"{boot}:{fields[19].decode()}"
+    return "dead" if fields[0] in _DEAD else f"{boot}:{fields[19].decode()}"
 
 
 def this_process() -> dict[str, Any]:
@@ -28,8 +34,10 @@ def this_process() -> dict[str, Any]:
 def live_process(record: Any, path: Path) -> int | None:
     """The process id in a `this_process` read from `path`, if that process is alive."""
     pid: int = entry(record, "pid", int, path)
+    started = _started(pid)
     # A process id may have been given to another process since.
-    return pid if _exists(pid) and record.get("started", "") in ("", _started(pid)) else None
+    same = record.get("started", "") in ("", started) and started != "dead"
+    return pid if same and _exists(pid) else None
 
 
 def _exists(pid: int) -> bool:

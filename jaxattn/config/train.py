@@ -237,7 +237,7 @@ class CheckpointConfig(Checked, path="checkpoint."):
     every_epochs: int = option(1, "save every so many epochs; 0: never", low=0)
     every_steps: int = option(0, "save every so many steps; 0: never", low=0)
     every_minutes: float = option(0.0, "save every so many minutes; 0: never", low=0.0)
-    keep: int = option(1, "latest checkpoints that are kept, beside the best", low=1)
+    keep: int = option(2, "latest checkpoints that are kept, beside the best", low=1)
 
 
 @dataclasses.dataclass(frozen=True)

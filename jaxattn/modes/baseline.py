@@ -18,6 +18,7 @@ def run(request: Request) -> None:
         # Scikit-learn has no part in what a GPU can do.
         return replace(config, {"train.precision": "float32"})
 
-    config = begun_or_new(request, folder, new)
-    if config is not None:
-        baseline(folder, config)
+    with folder.locked():
+        config = begun_or_new(request, folder, new)
+        if config is not None:
+            baseline(folder, config)

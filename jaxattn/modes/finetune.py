@@ -10,6 +10,7 @@ def run(request: Request) -> None:
     """Fine-tunes into runs/finetune/<exp>/ and reports on the test split."""
     folder = RunFolder(request.runs, "finetune", request.run_name("imdb_lsh"))
     example = "wiki_lsh (or none, to start from random weights)"
-    begun = begun_or_new_from(request, folder, example)
-    if begun is not None:
-        finetune(folder, begun[0], request.runs, begun[1])
+    with folder.locked():
+        begun = begun_or_new_from(request, folder, example)
+        if begun is not None:
+            finetune(folder, begun[0], request.runs, begun[1])

@@ -23,4 +23,6 @@ def run(request: Request) -> None:
     config = bert.config
     if request.config is not None:
         config = replace(config, request.data_options())
-    import_published(folder, config, bert, source)
+    with folder.locked():
+        folder.must_be_free(resume=False)
+        import_published(folder, config, bert, source)

@@ -11,5 +11,6 @@ def run(request: Request) -> None:
     source = RunFolder(request.runs, "finetune", request.needed("exp", "imdb_lora"))
     name = request.output or f"{source.exp}_merged"
     merged = RunFolder(request.runs, "finetune", name, "--output")
-    parameters = merge(source, merged)
+    with merged.locked():
+        parameters = merge(source, merged)
     say(f"finished: {merged.path}: {parameters:,} parameters, those of {source.path}")

@@ -22,6 +22,7 @@ def run(request: Request) -> None:
             )
         return settled(folder.saved_config()[0])
 
-    config = begun_or_new(request, folder, new)
-    if config is not None:
-        pretrain(folder, config)
+    with folder.locked():
+        config = begun_or_new(request, folder, new)
+        if config is not None:
+            pretrain(folder, config)

@@ -20,6 +20,7 @@ def run(request: Request) -> None:
             f"--pretrain={SCRATCH}: TAPT starts from a pretrained run; --mode=pretrain trains "
             "from random weights"
         )
-    begun = begun_or_new_from(request, folder, "wiki_lsh")
-    if begun is not None:
-        tapt(folder, begun[0], request.runs, begun[1])
+    with folder.locked():
+        begun = begun_or_new_from(request, folder, "wiki_lsh")
+        if begun is not None:
+            tapt(folder, begun[0], request.runs, begun[1])

@@ -24,8 +24,10 @@ from jaxattn.config import (
 )
 from jaxattn.errors import InputError
 from jaxattn.files import entry, read_json, read_object, write_json, write_text
+from jaxattn.runs.events import last_saved
 from jaxattn.runs.formats import ENTRY, FORMAT, check_format
 from jaxattn.runs.kinds import KINDS
+from jaxattn.runs.lock import PATIENCE, locked
 from jaxattn.runs.results import Results
 from jaxattn.runs.status import (
     Status,
@@ -122,6 +124,11 @@ class RunFolder:
         self.tokenizer_path = path / "tokenizer.json"
         self._status_path = path / "status.json"
         self._was_drafted = False
+        self._before: frozenset[str] | None = None
+
+    def locked(self, patience: float = PATIENCE) -> contextlib.AbstractContextManager[None]:
+        """Inside, no other process writes the run; raises InputError where one does for long."""
+        return locked(self.path, patience)
 
     @property
     def is_run(self) -> bool:
@@ -160,8 +167,11 @@ class RunFolder:
     @property
     def begun(self) -> bool:
         """Whether anything is in the folder but a draft, or the cause why it came to nothing."""
-        names = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
-        return bool(names) and names != {"status.json"} and not self.drafted
+        return self._names() not in (set(), {"status.json"}) and not self.drafted
+
+    def _names(self) -> frozenset[str]:
+        """What is in the folder; nothing where there is none."""
+        return frozenset(path.name for path in self.path.glob("*"))
 
     @property
     def merged(self) -> bool:
@@ -185,7 +195,8 @@ class RunFolder:
         if self.config_path.exists():
             return
         siblings = self.path.parent
-        known = sorted(p.name for p in siblings.iterdir()) if siblings.is_dir() else []
+        found = siblings.iterdir() if siblings.is_dir() else ()
+        known = sorted(path.name for path in found if not path.name.startswith("."))
         there = f"there are: {', '.join(known)}" if known else "there are none"
         raise InputError(f"{self.path}: no such {self.kind} run; {there}")
 
@@ -199,6 +210,17 @@ class RunFolder:
             )
         if (pid := self.writer) not in (None, os.getpid()):
             raise InputError(f"{self.path} is being written by process {pid}; wait for it")
+
+    def must_have_saved_nothing(self) -> None:
+        """Raises InputError for a run without a checkpoint that once had one.
+
+        To begin it anew without a word would overwrite what is left of it.
+        """
+        if (step := last_saved(self.path)) is not None:
+            raise InputError(
+                f"{self.path / 'checkpoints'}: found no finished checkpoint, but step {step} was "
+                "saved; bring the folder back, or begin anew under another --exp"
+            )
 
     def results(self) -> Results:
         """What the run reached; raises InputError where results.json cannot be read."""
@@ -275,12 +297,11 @@ class RunFolder:
         there already is not written again: it may have comments.
         """
         self._was_drafted = self.drafted
-        is_new = not self.path.exists()
+        self._before = self._names() if self.path.exists() else None
         try:
             self._begin(config, extra, environment)
         except OSError:
-            if is_new:
-                shutil.rmtree(self.path, ignore_errors=True)
+            self._clear()
             raise
 
     def _begin(self, config: Config, extra: dict[str, Any], environment: dict[str, Any]) -> None:
@@ -334,26 +355,31 @@ class RunFolder:
     def running(self) -> Iterator[None]:
         """Marks the run as running inside, and as finished, interrupted or failed afterwards.
 
-        Bad input that shows before anything was saved leaves no folder, or a draft as it was.
+        Bad input that shows before anything was saved leaves the folder as it was before `begin`.
         """
-        try:
-            with marked_running(self._status_path):
-                yield
-        except InputError:
-            if not (self.path / "checkpoints").exists():
-                self._clear()
-            raise
+        with self.locked():
+            try:
+                with marked_running(self._status_path):
+                    yield
+            except InputError:
+                if not (self.path / "checkpoints").exists():
+                    self._clear()
+                raise
 
     def _clear(self) -> None:
-        """Takes the folder away, or everything that was added to a draft."""
-        if not self._was_drafted:
-            shutil.rmtree(self.path)
-            return
-        for path in self.path.iterdir():
+        """Takes away what was not there when the run was begun, and nothing else."""
+        for path in self.path.glob("*"):
+            if path.name in (self._before or ()):
+                continue
             if path.is_dir():
-                shutil.rmtree(path)
-            elif path != self.config_path:
-                path.unlink()
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                # Of a disk that is read-only now the error that led here is told.
+                with contextlib.suppress(OSError):
+                    path.unlink()
+        if self._before is None:
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
 
 
 def _guessed_kind(folder: Path) -> str:

@@ -59,7 +59,8 @@ def replay(original: RunFolder) -> Replay:
     """
     config, _ = original.saved_config()
     folder = _new_replay(original)
-    _run(folder, original, config)
+    with folder.locked():
+        _run(folder, original, config)
     differing = None
     if original.state == "finished":
         differing = _differences(original.results(), folder.results())

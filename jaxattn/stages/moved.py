@@ -59,6 +59,7 @@ def settle_moved(folder: RunFolder, config: Config) -> None:
         # Evaluating, verifying and replaying it read them there.
         folder.move_data(config.data.path)
     elif not (folder.path / "checkpoints").exists():
+        folder.must_have_saved_nothing()
         say(f"{folder.path}: nothing was trained yet; it begins anew with {config.data.path!r}")
         folder.tokenizer_path.unlink(missing_ok=True)
 

@@ -16,6 +16,9 @@ from jaxattn.runs.results import Facts
 from jaxattn.runs.values import text
 from jaxattn.stages.imported import import_published
 
+_IMPORT_PATIENCE = 600.0
+"""Seconds that an import by another process may take, its download included."""
+
 
 def started_from(runs: Path, given: str, revision: str = "") -> str:
     """The run that `given` names; a published encoder becomes one, runs/pretrain/<its name>.
@@ -43,15 +46,17 @@ def started_from(runs: Path, given: str, revision: str = "") -> str:
             f"--pretrain={given}: the folder of a run; give its name, {called(run.kind, run.exp)}"
         )
     folder = RunFolder(runs, "pretrain", imported_name(given, revision))
-    if folder.begun and not revision and _hub_id(folder) == given:
-        # The encoder that was taken stays the one that is used, whatever the hub has by now.
-        return folder.exp
-    source = fetched(given, revision, flag="--pretrain")
-    if folder.begun or folder.drafted:
-        _must_be(folder, source, given)
-        return folder.exp
-    published = read_published(source.folder)
-    import_published(folder, published.config, published, source)
+    # The runs of a study begin together: the first one imports what all start from.
+    with folder.locked(_IMPORT_PATIENCE):
+        if folder.begun and not revision and _hub_id(folder) == given:
+            # The encoder that was taken stays the one that is used, whatever the hub has by now.
+            return folder.exp
+        source = fetched(given, revision, flag="--pretrain")
+        if folder.begun or folder.drafted:
+            _must_be(folder, source, given)
+            return folder.exp
+        published = read_published(source.folder)
+        import_published(folder, published.config, published, source)
     return folder.exp
 
 

@@ -15,6 +15,7 @@ from jaxattn.errors import InputError
 from jaxattn.evaluate.predict import Trained, trained_by
 from jaxattn.ops.programs import Programs
 from jaxattn.ops.trees import Params, count_parameters, tree_hash
+from jaxattn.runs.events import NAME as EVENTS
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import KINDS
 from jaxattn.runs.publish import write_results
@@ -126,10 +127,11 @@ def train(
     checkpoints = Checkpoints(folder.path / "checkpoints", config.checkpoint.keep)
     document = task.document(config)
     state, tally = _resumed(folder, config, checkpoints, document, state)
-    if done := int(state.step):
-        say(f"{stage}: resuming after step {done} of {steps}")
-        if draw is not None:
-            state = dataclasses.replace(state, draws=whole(mesh, draw(state)))
+    if (done := int(state.step)) or (folder.path / EVENTS).exists():
+        what = "resuming" if done else "nothing was saved before; beginning"
+        say(f"{stage}: {what} after step {done} of {steps}")
+    if done and draw is not None:
+        state = dataclasses.replace(state, draws=whole(mesh, draw(state)))
     step_fn = make_train_step(
         gathered(mesh, task.loss),
         optimizer,
@@ -210,6 +212,7 @@ def _resumed(
     """
     latest = checkpoints.latest()
     if latest is None:
+        folder.must_have_saved_nothing()
         return state, Tally()
     saved = checkpoints.document(latest)
     refuse_other_data(folder, config, saved, document)

@@ -9,6 +9,7 @@ from jaxattn.console import say
 from jaxattn.errors import InputError
 from jaxattn.files import read_json, write_json
 from jaxattn.processes import live_process, stop_requests, this_process
+from jaxattn.runs.lock import locked
 from jaxattn.sweeps.cells import Cells
 from jaxattn.sweeps.grid import Cell
 from jaxattn.sweeps.local import Process, check_devices
@@ -56,6 +57,12 @@ def run_sweep(cells: Cells) -> int:
     Returns:
       0, 1 if any cell is not finished, 128 + signal after a request to stop.
     """
+    with locked(cells.home):
+        return _run_alone(cells)
+
+
+def _run_alone(cells: Cells) -> int:
+    """`run_sweep` while no other process runs this sweep."""
     record = cells.home / "sweep.json"
     _must_be_alone(cells, record)
     states = first_states(cells, again=cells.request.resume)

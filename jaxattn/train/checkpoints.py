@@ -4,12 +4,15 @@ A checkpoint folder `step_<n>` holds the training state and a document (configur
 progress); of a run that trains a part of the parameters, that part only. Orbax makes the folder
 appear whole; the manifest, written last, holds the SHA-256 of every file in it, because Orbax
 restores a flipped bit without a word. A folder whose manifest is missing was cut short and is
-passed over.
+passed over. Nothing is deleted that was not made here, and a checkpoint that was damaged is put
+aside as `step_<n>.bad`.
 """
 
 import hashlib
 import json
 import logging
+import os
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -30,6 +33,9 @@ MANIFEST = "manifest.json"
 
 EVAL_PARAMS = "eval_params"
 
+_OURS = re.compile(r"step_\d{8}(\.orbax-checkpoint-tmp.*)?")
+"""Names of checkpoints, and of what Orbax has begun to write."""
+
 # A thread of Orbax that fails says so with a traceback; the error itself comes to who waits for it.
 logging.getLogger("absl").addFilter(
     lambda record: "_SignalingThread.run() raised" not in str(record.msg)
@@ -42,6 +48,16 @@ def _digests(folder: Path) -> dict[str, str]:
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
     }
+
+
+def _on_disk(folder: Path) -> None:
+    """Returns when what is in the folder would survive a power cut."""
+    for path in (*folder.rglob("*"), folder, folder.parent):
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
 
 
 def _abstract(tree: PyTree) -> PyTree:
@@ -61,8 +77,8 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of the finished checkpoints, oldest first."""
-        found = self.folder.glob(f"step_*/{MANIFEST}")
-        return sorted(int(path.parent.name.removeprefix("step_")) for path in found)
+        found = (path.parent.name for path in self.folder.glob(f"step_*/{MANIFEST}"))
+        return sorted(int(name.removeprefix("step_")) for name in found if _OURS.fullmatch(name))
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step_{step:08d}"
@@ -80,7 +96,7 @@ class Checkpoints:
         `eval_params` are what `load_params` is to give where that is not `state.params`.
         """
         path = self._path(step)
-        shutil.rmtree(path, ignore_errors=True)
+        self._make_room(step)
         self.folder.mkdir(parents=True, exist_ok=True)
         saved = {"state": state} | ({} if eval_params is None else {EVAL_PARAMS: eval_params})
         about = {"document": json.dumps(document)}
@@ -88,15 +104,30 @@ class Checkpoints:
             with naming(path):
                 ocp.save_checkpointables(path, saved, custom_metadata=about)
             write_json(path / MANIFEST, {ENTRY: FORMAT} | _digests(path))
+            with naming(path):
+                _on_disk(path)
         except BaseException:
             # What there is of it fills the disk, and why the run failed has to be written yet.
             for part in self.folder.glob(f"{path.name}*"):
                 shutil.rmtree(part, ignore_errors=True)
             raise
         kept = {*self.steps()[-self.keep :], step, best_step}
+        names = {self._path(s).name for s in kept if s is not None}
         for other in self.folder.iterdir():
-            if other.is_dir() and other not in {self._path(s) for s in kept if s is not None}:
+            if _OURS.fullmatch(other.name) and other.name not in names:
                 shutil.rmtree(other, ignore_errors=True)
+
+    def _make_room(self, step: int) -> None:
+        """Takes away what stands at a step that is saved again: cut short, or of another time."""
+        path = self._path(step)
+        if (path / MANIFEST).exists():
+            try:
+                self.verify(step)
+            except InputError:
+                bad = path.with_name(f"{path.name}.bad")
+                shutil.rmtree(bad, ignore_errors=True)
+                path.rename(bad)
+        shutil.rmtree(path, ignore_errors=True)
 
     def verify(self, step: int) -> None:
         """Raises InputError unless every file of the checkpoint is as it was written."""
@@ -163,7 +194,9 @@ class Checkpoints:
         return result
 
     def latest(self) -> int | None:
-        """The newest checkpoint that passes verification; None when none was ever finished.
+        """The newest checkpoint to go on from; None when none was ever finished.
+
+        It passes verification, and so does the best one until then, which the run will end with.
 
         Raises InputError when there are checkpoints and not one of them is whole: beginning anew
         without a word would lose what they hold.
@@ -171,7 +204,9 @@ class Checkpoints:
         problem = None
         for step in reversed(self.steps()):
             try:
-                self.verify(step)
+                best = self.document(step)["tally"]["best_step"]
+                if best not in (None, step):
+                    self.verify(best)
             except InputError as error:
                 problem = problem or error
                 continue

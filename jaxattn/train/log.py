@@ -14,6 +14,7 @@ from jaxattn.config import LogConfig
 from jaxattn.console import say
 from jaxattn.disk import naming
 from jaxattn.files import write_text
+from jaxattn.runs.events import NAME as EVENTS
 from jaxattn.runs.tracking import trackers
 
 COLUMNS = (
@@ -39,7 +40,7 @@ class RunLog:
     ) -> None:
         """Opens the files of `folder`; `name` and the flat `settings` are for trackers."""
         self._metrics = folder / "metrics.csv"
-        self._events = folder / "events.jsonl"
+        self._events = folder / EVENTS
         self._trackers = trackers(folder, config, name, settings)
 
     def rewind(self, step: int) -> None:
