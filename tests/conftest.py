@@ -1,6 +1,7 @@
 """A tiny corpus and a tiny model, shared by the tests of whole runs."""
 
 import atexit
+import gc
 import json
 import os
 import shutil
@@ -27,6 +28,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 # `optimised` says so, and JAX_DISABLE_MOST_OPTIMIZATIONS=0 compiles all tests as for users.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+# Looking for garbage among all that JAX remembers took another 5 % of it.
+gc.set_threshold(20_000, 20, 50)
 
 WORDS = {
     "cats": ["whisker", "purring", "kitten", "meow", "claw"],
@@ -89,7 +93,7 @@ def optimised(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Programs are compiled as they are for users, in this process and those it starts."""
     import jax  # not before the environment above is set
 
-    before = jax.config.jax_disable_most_optimizations
+    before = jax.config.read("jax_disable_most_optimizations")
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
     jax.clear_caches()  # holds programs compiled otherwise
     jax.config.update("jax_disable_most_optimizations", False)

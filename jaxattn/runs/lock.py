@@ -80,13 +80,13 @@ def _taken(folder: Path, path: Path, patience: float) -> int:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            writer = os.pread(file, 32, 0).decode(errors="replace")
+            writer = _noted(file)
             os.close(file)
             if time.monotonic() < last:
                 time.sleep(0.02)
                 continue
             raise InputError(
-                f"{folder} is being written by process {writer or '(unknown)'}; wait for it"
+                f"{folder} is being written by process {writer or '(not known yet)'}; wait for it"
             ) from None
         except OSError as error:
             if error.errno not in _NOT_HERE:
@@ -108,21 +108,27 @@ def _is_at(file: int, path: Path) -> bool:
     return (there.st_dev, there.st_ino) == (os.fstat(file).st_dev, os.fstat(file).st_ino)
 
 
-def is_locked(folder: Path) -> bool:
-    """Whether another process writes `folder`."""
+def holder(folder: Path) -> int | None:
+    """The other process that writes `folder`, maybe of another machine; None where none does."""
     path = _lock_file(folder)
     if fcntl is None or path in _held:
-        return False
+        return None
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
-        return False
+        return None
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return _noted(file)
     except OSError:
-        return False
+        return None
     finally:
         os.close(file)
-    return False
+    return None
+
+
+def _noted(file: int) -> int:
+    """The process that stands in an open lock file; 0 in the moment before it does."""
+    said = os.pread(file, 32, 0)
+    return int(said) if said.isdigit() else 0

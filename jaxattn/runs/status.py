@@ -12,7 +12,7 @@ from jaxattn.errors import InputError
 from jaxattn.files import entry, read_object, write_json
 from jaxattn.processes import live_process, this_process
 from jaxattn.runs.formats import ENTRY, FORMAT, check_format
-from jaxattn.runs.lock import is_locked
+from jaxattn.runs.lock import holder
 from jaxattn.runs.values import text, whole
 
 STATES = ("running", "finished", "failed", "interrupted")
@@ -39,18 +39,13 @@ def noted(path: Path, name: str) -> str:
 
 
 def writer_of(path: Path) -> int | None:
-    """The process that is running the run; None where it is not running, or that has died."""
-    return _live_writer(_read(path), path) if noted(path, "state") == "running" else None
+    """The process that writes the run; None where there is none, or it has died.
 
-
-def _live_writer(status: dict[str, Any], path: Path) -> int | None:
-    """The process that wrote "running", if it still holds the run or at least lives.
-
-    Of another machine only the lock is known; a version of before took none.
+    A run that is being prepared is not "running" yet; a version of before took no lock.
     """
-    if is_locked(path.parent):
-        return whole(status, "pid")
-    return live_process(status, path)
+    if (pid := holder(path.parent)) is not None:
+        return pid
+    return live_process(_read(path), path) if noted(path, "state") == "running" else None
 
 
 def read_status(path: Path) -> Status:
@@ -67,7 +62,7 @@ def read_status(path: Path) -> Status:
             raise InputError(f"state is {state!r}, expected {', '.join(STATES)}")
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    if state == "running" and pid is not None and _live_writer(status, path) is None:
+    if state == "running" and pid is not None and writer_of(path) is None:
         return Status("interrupted", f"process {pid} ended without a word", pid)
     return Status(state, " ".join(reason.split()), pid)
 

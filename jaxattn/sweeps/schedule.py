@@ -169,6 +169,8 @@ def _outcome(cells: Cells, cell: Cell, how: str, stopping: bool) -> Progress:
         return Progress(INTERRUPTED, folder.reason or "the sweep was stopped")
     if state == FAILED and folder.begun:
         return Progress(FAILED, folder.reason)
+    if folder.writer is not None:
+        return Progress(WAITING)  # for another process, which was faster
     said = "" if how.startswith("killed") else last_line(cells, cell)
     reason = f"{how or 'it ended early'}{': ' if said else ''}{said}"
     folder.fail(reason)

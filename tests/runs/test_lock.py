@@ -15,7 +15,7 @@ import pytest
 from jaxattn.errors import InputError
 from jaxattn.processes import live_process, this_process
 from jaxattn.runs.folder import RunFolder
-from jaxattn.runs.lock import is_locked, locked
+from jaxattn.runs.lock import holder, locked
 
 HOLD = """
 import sys, time
@@ -62,7 +62,7 @@ def held(folder: Path, seconds: float = 60.0) -> Iterator[subprocess.Popen[str]]
 def test_the_second_is_told_and_writes_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "finetune" / "a"
     with held(folder) as process:
-        assert is_locked(folder)
+        assert holder(folder) == process.pid
         with pytest.raises(InputError, match=rf"a is being written by process {process.pid};"):
             locked(folder, patience=0).__enter__()
         with locked(folder.with_name("b")):
@@ -75,7 +75,7 @@ def test_who_dies_lets_go(tmp_path: Path) -> None:
     with held(folder) as process:
         process.kill()
         process.wait()
-        assert not is_locked(folder)
+        assert holder(folder) is None
         with locked(folder, patience=0):
             pass
     assert not list(tmp_path.iterdir())
@@ -84,7 +84,7 @@ def test_who_dies_lets_go(tmp_path: Path) -> None:
 def test_it_can_be_nested_and_leaves_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "finetune" / "a"
     with locked(folder), locked(folder):
-        assert not is_locked(folder)  # by another process
+        assert holder(folder) is None  # but this process
     assert not list(tmp_path.iterdir())
 
 
@@ -110,8 +110,11 @@ def test_a_reader_knows_who_runs_and_who_has_died(tmp_path: Path) -> None:
     record.write_text(dead)
     assert run.status().state == "interrupted"
     # On another machine, whose processes are not known here.
-    with held(run.path):
-        assert run.status().state == "running" and run.writer == 4194305
+    with held(run.path) as process:
+        assert run.status().state == "running" and run.writer == process.pid
+    record.unlink()
+    with held(run.path) as process:
+        assert run.writer == process.pid  # which is preparing it
     assert run.writer is None
 
 

@@ -83,6 +83,7 @@ def test_before_the_first_checkpoint_it_begins_anew(
 ) -> None:
     folder, flags = halved
     shutil.rmtree(folder.path / "checkpoints")
+    (folder.path / "events.jsonl").unlink()
     folder.set_state("interrupted", "killed")
     folder.tokenizer_path.write_text("of other data")
     (tmp_path / "data").rename(tmp_path / "moved")
