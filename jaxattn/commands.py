@@ -202,6 +202,11 @@ MODES = {mode.name: mode for mode in (
         ("--run=runs/finetune/imdb_lsh --steps=200",), _flags("run steps"), config="none",
     ),
     Mode(
+        "check", "is a run, or an exported folder, whole and unchanged?",
+        ("--run=runs/finetune/imdb_lsh", "--run=imdb_model", "--run=runs"),
+        _flags("", run="the folder of a run, of several, or an exported one"), config="none",
+    ),
+    Mode(
         "plan", "what a run will need: memory, devices it fits on, time",
         ("--config=configs/lsh_small.py", "--run=runs/pretrain/wiki_lsh"),
         _flags("data dry_run pretrain stage runs",

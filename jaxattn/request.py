@@ -244,6 +244,9 @@ def deterministic(request: Request) -> bool:
     if request.mode.name == "replay" and is_report(Path(request.run)):
         # Its runs are replayed by processes that each settle what their run needs.
         return False
+    if request.mode.name == "check":
+        # It computes nothing, and the folder it is given may be damaged.
+        return False
     folder = _saved_run(request)
     return folder is not None and folder.saved_config()[0].train.deterministic
 

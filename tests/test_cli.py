@@ -96,9 +96,9 @@ def test_the_help_is_one_screen(capsys: pytest.CaptureFixture[str]) -> None:
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) <= 24
         assert max(map(len, lines)) <= 84
-        names = [line.split()[0] for line in lines[1:-2]]
+        names = [line.split()[0] for line in lines[1:-1]]
         assert names == list(MODES)
-        assert all(len(line.split()) > 3 for line in lines[1:-2])
+        assert all(len(line.split()) > 3 for line in lines[1:-1])
 
 
 def test_without_arguments_the_help_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from jaxattn.config import Config
 from jaxattn.data.read.columns import CLEANERS
 from jaxattn.data.tokens.arrays import special_ids
 from jaxattn.data.tokens.encode import TextReader, encode
+from jaxattn.errors import InputError
 from jaxattn.evaluate.corpus import Read, cut_reader
 from jaxattn.evaluate.predict import Predictor, Trained, make_predictor
 from jaxattn.model.heads import ClassifierModel
@@ -65,10 +66,11 @@ class Classifier:
     def serve(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities float64 [n, classes]; bool [n], texts that were cut or read in windows.
 
-        Few texts at a time, in batches that fit their number.
+        Few texts at a time, in batches that fit their number. Raises InputError where they are not
+        finite, as `cut` does.
         """
         rows, text_r, long = self.reader.read(texts)
-        probabilities_rC = self._server.probabilities(self.trained, rows)
+        probabilities_rC = _finite(self._server.probabilities(self.trained, rows))
         if len(rows) == len(texts):
             return probabilities_rC, long
         # A text without tokens has one row, of [CLS] and [SEP].
@@ -79,7 +81,9 @@ class Classifier:
 
     def cut(self, texts: Sequence[str]) -> Read:
         """What the run itself made of a split: the same batches, long texts cut."""
-        return cut_reader(self.config, self._evaluator, self.trained, self.tokenizer)(texts)
+        read = cut_reader(self.config, self._evaluator, self.trained, self.tokenizer)(texts)
+        _finite(read.probabilities)
+        return read
 
     def read(self, texts: Sequence[str]) -> Read:
         """What it makes of a split, long texts as `predict.long` says."""
@@ -95,3 +99,13 @@ class Classifier:
         data = self.config.data
         tokens, _ = encode(self.tokenizer, texts, data.max_length, truncate=data.truncate)
         return self._evaluator.batch_seconds(self.trained, tokens, batch_size)
+
+
+def _finite(probabilities: np.ndarray) -> np.ndarray:
+    """`probabilities`; raises InputError where they are no answer."""
+    if not np.isfinite(probabilities).all():
+        raise InputError(
+            "the classifier gives probabilities that are not finite: its weights are too large, or "
+            "not those that were trained; train or export it again"
+        )
+    return probabilities

@@ -16,6 +16,7 @@ from jaxattn.config import (
     Scope,
     flatten,
     of_scope,
+    read_tree,
     read_yaml,
     replace,
     to_plain,
@@ -26,8 +27,10 @@ from jaxattn.data.tokens.wordpiece import load_tokenizer
 from jaxattn.errors import InputError
 from jaxattn.evaluate.predict import Trained
 from jaxattn.files import whole, write_json
+from jaxattn.model.heads import ClassifierModel, init_classifier
 from jaxattn.ops.trees import flat_names, nested
 from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.manifest import TOKENIZER, Manifest, counting, file_digest
 
 FORMAT = 1
 
@@ -35,7 +38,8 @@ WEIGHTS = "model.safetensors"
 
 CONFIG = "config.yaml"
 
-TOKENIZER = "tokenizer.json"
+CARD = "README.md"
+"""For its author to complete: it is not signed."""
 
 SCRIPT = Path(__file__).with_name("standalone.py")
 """It is copied, and runs in that folder."""
@@ -72,7 +76,8 @@ def write_export(target: Path, run: RunFolder, classifier: Classifier) -> About:
         write_model(folder, classifier)
         about = write_programs(folder, classifier)
         card = model_card(run, classifier.config, classifier.label_names, about)
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        (folder / CARD).write_text(card, encoding="utf-8")
+        sign_export(folder)
         for path in folder.iterdir():
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
@@ -130,6 +135,22 @@ def write_programs(folder: Path, classifier: Classifier) -> About:
     return about
 
 
+def sign_export(folder: Path) -> None:
+    """Writes the manifest, with dtype and shape of every weight, of all that is in the folder."""
+    from safetensors.numpy import load_file
+
+    options = flatten(read_tree(folder / CONFIG))
+    names = sorted(path.name for path in folder.iterdir() if path.name not in (CONFIG, CARD))
+    digests = {name: file_digest(folder / name) for name in names}
+    weights = described(load_file(folder / WEIGHTS))
+    Manifest(folder, digests, counting(options, "finetune"), weights).write()
+
+
+def described(weights: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Name of each weight -> its dtype and shape."""
+    return {name: [np.dtype(x.dtype).name, list(x.shape)] for name, x in weights.items()}
+
+
 def how_lengths(about: About) -> str:
     """Which lengths the programs take, in words."""
     lengths = [str(each["length"]) for each in about["programs"]]
@@ -142,12 +163,9 @@ def read_export(folder: Path, options: Mapping[str, Any]) -> Classifier:
     """The classifier in the folder; `options`, dotted name -> value, are changed.
 
     Raises:
-      InputError: a file is missing, damaged, or of a later version of jaxattn.
+      InputError: a file is missing, changed, or of a later version of jaxattn.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    path = folder / CONFIG
+    path, manifest = folder / CONFIG, Manifest.read(folder)
     config, extra = read_yaml(path)
     if extra.get("export_format") != FORMAT:
         raise InputError(
@@ -157,12 +175,60 @@ def read_export(folder: Path, options: Mapping[str, Any]) -> Classifier:
     for name in ("label_names", "attention_key"):
         if not isinstance(extra.get(name), list):
             raise InputError(f"{path}: {name}: found {extra.get(name)!r}, expected a list")
+    if manifest:
+        manifest.require_options(flatten(to_plain(config)) | extra, path)
+        manifest.require([TOKENIZER])
     tokenizer = load_tokenizer(folder / TOKENIZER, config.tokenizer.lowercase)
-    try:
-        weights = load_file(folder / WEIGHTS)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{folder / WEIGHTS}: not a readable safetensors file ({error})") from None
-    key = jax.random.wrap_key_data(jax.numpy.array(extra["attention_key"], np.uint32))
-    trained = jax.device_put(Trained(nested(weights), key))
     label_names = tuple(map(str, extra["label_names"]))
+    if manifest:
+        expected: Mapping[str, Any] = manifest.weights
+    else:
+        model = ClassifierModel(config, tokenizer.get_vocab_size(), len(label_names))
+        expected = described(flat_names(jax.eval_shape(lambda: init_classifier(model, 0))))
+    weights = checked_weights(folder, expected, manifest)
+    try:
+        key = jax.random.wrap_key_data(jax.numpy.array(extra["attention_key"], np.uint32))
+    except (TypeError, ValueError, OverflowError):
+        key_data = extra["attention_key"]
+        raise InputError(f"{path}: attention_key: found {key_data!r}, no key") from None
+    trained = jax.device_put(Trained(nested(weights), key))
     return Classifier(replace(config, options), label_names, tokenizer, trained)
+
+
+def checked_weights(
+    folder: Path, expected: Mapping[str, Any], manifest: Manifest | None
+) -> dict[str, np.ndarray]:
+    """The weights by name.
+
+    Args:
+      folder: of the export.
+      expected: name of each weight -> its dtype and shape.
+      manifest: of the folder, where it has one.
+
+    Raises:
+      InputError: the file cannot be read; a weight is missing, superfluous, of another dtype or
+        shape, not finite; or a bit of the file is not as it was.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = folder / WEIGHTS
+    try:
+        weights: dict[str, np.ndarray] = load_file(path)
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error})") from None
+    found = described(weights)
+    for name in sorted(found.keys() | expected.keys()):
+        if found.get(name) != expected.get(name):
+            is_now, was = (_said(each.get(name)) for each in (found, expected))
+            raise InputError(f"{path}: {name} is {is_now}, expected {was}; export the run again")
+    if manifest:
+        manifest.require([WEIGHTS])
+    for name, weight in weights.items():
+        if not np.isfinite(weight).all():
+            raise InputError(f"{path}: {name} has values that are not finite; export the run again")
+    return weights
+
+
+def _said(weight: list[Any] | None) -> str:
+    return "absent" if weight is None else f"{weight[0]} {weight[1]}"

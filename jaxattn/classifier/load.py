@@ -10,15 +10,19 @@ import jax
 from jaxattn.classifier.classifier import Classifier
 from jaxattn.classifier.exported import WEIGHTS, read_export
 from jaxattn.config import replace
-from jaxattn.data.tokens.wordpiece import load_tokenizer
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, listed
 from jaxattn.evaluate.predict import Trained, with_draws
-from jaxattn.files import entry, read_json
+from jaxattn.files import entry
 from jaxattn.model.heads import ClassifierModel
 from jaxattn.model.keys import evaluation_attention_key
+from jaxattn.ops.trees import Params, tree_hash
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import KINDS
+from jaxattn.runs.predictions import NAME as PREDICTIONS
+from jaxattn.runs.predictions import read_predictions
+from jaxattn.stages.agreement import LABELS
 from jaxattn.stages.parameters import params_of_run
+from jaxattn.stages.vocabulary import tokenizer_of
 from jaxattn.train.checkpoints import Checkpoints
 
 Options = Mapping[str, Any]
@@ -61,16 +65,23 @@ def open_classifier(path: str | Path, options: Options) -> Classifier:
 
 
 def load_classifier(folder: RunFolder, options: Options | None = None) -> Classifier:
-    """The best checkpoint of a fine-tuning run; InputError when it has none yet."""
+    """The best checkpoint of a fine-tuning run.
+
+    Raises:
+      InputError: there is none yet, or its parameters, tokenizer, options and classes are not all
+        those of one run.
+    """
     folder.must_exist()
     config, extra = folder.saved_config()
-    label_names = tuple(entry(extra, "label_names", list, folder.config_path))
+    label_names = tuple(entry(extra, LABELS, list, folder.config_path))
     if folder.state != "finished":
         warnings.warn(f"{folder.path} is {folder.state}, not finished", stacklevel=1)
-    tokenizer = load_tokenizer(folder.path / "tokenizer.json", config.tokenizer.lowercase)
+    tokenizer = tokenizer_of(folder, config)
     best = _best_step(folder, Checkpoints(folder.path / "checkpoints", keep=1))
     model = ClassifierModel(config, tokenizer.get_vocab_size(), len(label_names))
     params = params_of_run(folder, config, model, best)
+    if folder.manifest is None and folder.state == "finished":
+        _require_results(folder, label_names, params)
     # One program instead of a dozen small ones: a third of a second when a process starts.
     interval = config.attention.options.redraw_interval
     key = jax.jit(lambda: evaluation_attention_key(config.train.seed, best, interval))()
@@ -87,12 +98,32 @@ def _best_step(folder: RunFolder, checkpoints: Checkpoints) -> int:
     A finished run says it. Of another one the latest checkpoint does, which has to be read and
     verified for it.
     """
-    results = folder.path / "results.json"
-    if folder.state == "finished" and results.exists():
-        step: int = entry(read_json(results), "best_step", int, results)
+    if folder.state == "finished" and folder.results_path.exists():
+        step = folder.results().best_step
+        if step is None:
+            raise InputError(f"{folder.results_path}: best_step: found None, expected a step")
         if step in checkpoints.steps():
             return step
     latest = checkpoints.latest()
     if latest is None:
         raise InputError(f"{folder.path}: no finished checkpoint to read")
     return checkpoints.document(latest)["tally"]["best_step"] or latest
+
+
+def _require_results(folder: RunFolder, label_names: tuple[str, ...], params: Params) -> None:
+    """Raises InputError where a finished run without a manifest contradicts itself.
+
+    Its results name the hash of the parameters, its predictions the classes in their order.
+    """
+    expected = folder.results().best_hash if folder.results_path.exists() else None
+    if expected and tree_hash(params) != expected:
+        raise InputError(
+            f"{folder.results_path}: best_hash is not that of the checkpoint that it names; "
+            "restore the folder from a copy, or train the run again under another --exp"
+        )
+    predictions = folder.path / PREDICTIONS
+    if predictions.is_file() and (names := read_predictions(predictions).names) != label_names:
+        raise InputError(
+            f"{folder.config_path}: {LABELS}: found {listed(label_names)}, but {PREDICTIONS} has "
+            f"{listed(names)}; restore them as they were"
+        )

@@ -5,31 +5,81 @@
 jaxattn is not needed. `logits(ids, mask)` takes int32 and bool [rows, length].
 """
 
+import hashlib
 import io
 import json
 import pathlib
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 import jax.export
 import numpy as np
 
 HERE = pathlib.Path(__file__).parent
 
-ABOUT = json.loads((HERE / "program.json").read_text(encoding="utf-8"))
+KINDS = {"F32": np.float32, "F16": np.float16}
+"""How model.safetensors calls a type."""
+
+
+def refuse(sentence: str) -> NoReturn:
+    """Ends the program with one sentence; in a program of yours it is a ValueError."""
+    if __name__ == "__main__":
+        print(f"classify.py: {sentence}; export the classifier again", file=sys.stderr)
+        sys.exit(2)
+    raise ValueError(sentence)
+
+
+def contents(name: str) -> bytes:
+    """A file of this folder; refused where it is not there."""
+    try:
+        return (HERE / name).read_bytes()
+    except OSError as error:
+        refuse(f"{name}: {error.strerror}")
+
+
+def unchanged(name: str) -> bytes:
+    """A file of this folder; refused where it is not as it was exported."""
+    data = contents(name)
+    if hashlib.sha256(data).hexdigest() != MANIFEST["files"].get(name):
+        refuse(f"{name}: changed since it was exported")
+    return data
+
+
+try:
+    MANIFEST = json.loads(contents("manifest.json"))
+    MANIFEST["files"], MANIFEST["weights"]
+except (ValueError, KeyError, TypeError):
+    refuse("manifest.json: changed since it was exported")
+
+ABOUT = json.loads(unchanged("program.json"))
 
 
 def read_weights() -> dict[str, jax.Array]:
     """The arrays of model.safetensors: a length, a header in JSON, then the numbers."""
-    raw = (HERE / "model.safetensors").read_bytes()
+    raw = contents("model.safetensors")
     start = 8 + int.from_bytes(raw[:8], "little")
+    try:
+        header = json.loads(raw[8:start])
+        header.pop("__metadata__", None)
+        found = {
+            name: [np.dtype(KINDS.get(each["dtype"], each["dtype"])).name, each["shape"]]
+            for name, each in header.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        refuse("model.safetensors: not readable")
+    for name in sorted({*found, *MANIFEST["weights"]}):
+        is_now, was = (each.get(name, "absent") for each in (found, MANIFEST["weights"]))
+        if is_now != was:
+            refuse(f"model.safetensors: {name} is {is_now}, expected {was}")
+    unchanged("model.safetensors")
     weights = {}
-    for name, entry in json.loads(raw[8:start]).items():
-        if name != "__metadata__":
-            first, last = entry["data_offsets"]
-            kind = {"F32": np.float32, "F16": np.float16, "I32": np.int32}[entry["dtype"]]
-            flat = np.frombuffer(raw[start + first : start + last], kind)
-            weights[name] = jax.numpy.asarray(flat.reshape(entry["shape"]))
+    for name, entry in header.items():
+        first, last = entry["data_offsets"]
+        flat = np.frombuffer(raw[start + first : start + last], KINDS[entry["dtype"]])
+        if not np.isfinite(flat).all():
+            refuse(f"model.safetensors: {name} has values that are not finite")
+        weights[name] = jax.numpy.asarray(flat.reshape(entry["shape"]))
     return weights
 
 
@@ -53,9 +103,12 @@ def logits(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return logits(ids, np.pad(mask, ((0, 0), (0, more))))
     name = fits[0]["file"]
     if name not in PROGRAMS:
-        exported = jax.export.deserialize(bytearray((HERE / name).read_bytes()))
+        exported = jax.export.deserialize(bytearray(unchanged(name)))
         PROGRAMS[name] = jax.jit(exported.call)
-    return np.asarray(PROGRAMS[name](WEIGHTS, ids.astype(np.int32), mask.astype(bool)))
+    found = np.asarray(PROGRAMS[name](WEIGHTS, ids.astype(np.int32), mask.astype(bool)))
+    if not np.isfinite(found).all():
+        refuse("the answer is not finite: the weights are too large")
+    return found
 
 
 def probabilities(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -76,7 +129,7 @@ def read(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
             f"texts: found one {type(texts).__name__}, expected a list of texts: [text], or of a "
             "table its column of texts"
         )
-    tokenizer = tokenizers.Tokenizer.from_file(str(HERE / "tokenizer.json"))
+    tokenizer = tokenizers.Tokenizer.from_str(unchanged("tokenizer.json").decode())
     tokenizer.encode_special_tokens = True
     tokenizer.no_truncation()
     tokenizer.no_padding()

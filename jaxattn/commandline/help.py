@@ -39,7 +39,6 @@ def overview() -> str:
         [
             "usage: jaxattn MODE [--config=FILE] [--config.SECTION.OPTION=VALUE] [--FLAG=VALUE]",
             *(f"  {mode.name:13}{mode.help}" for mode in MODES.values()),
-            "",
             "jaxattn MODE --help: its flags and options, and examples; jaxattn --version",
         ]
     )

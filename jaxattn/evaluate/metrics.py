@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxattn.errors import InputError
-
-_SUM_TOLERANCE = 1e-2
-"""Rows may miss 1 by this much: a softmax in bfloat16 does."""
+from jaxattn.runs.predictions import SUM_TOLERANCE
 
 
 def classification_metrics(
@@ -113,6 +111,6 @@ def _checked(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray,
     if not np.isfinite(probabilities).all():
         raise ValueError("probabilities: not all finite")
     sums = probabilities.sum(axis=1, keepdims=True)
-    if (probabilities < 0).any() or (np.abs(sums - 1) > _SUM_TOLERANCE).any():
+    if (probabilities < 0).any() or (np.abs(sums - 1) > SUM_TOLERANCE).any():
         raise ValueError("probabilities: expected rows of values >= 0 that sum to 1")
     return probabilities / sums, labels

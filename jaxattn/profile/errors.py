@@ -17,7 +17,6 @@ from jaxattn.data.batches.order import classification_batch
 from jaxattn.data.corpora.splits import load_labelled, load_texts
 from jaxattn.data.tokens.arrays import special_ids
 from jaxattn.data.tokens.encode import encode
-from jaxattn.data.tokens.wordpiece import load_tokenizer
 from jaxattn.errors import InputError
 from jaxattn.evaluate.predict import trained_by
 from jaxattn.model.encoder import Encoder
@@ -27,6 +26,7 @@ from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import SCRATCH
 from jaxattn.stages.origin import pinned, pretrained_params, source_of
+from jaxattn.stages.vocabulary import tokenizer_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -73,7 +73,7 @@ def load_checkpoint(request: Request) -> Checkpoint | None:
         source = pinned(request.runs, request.pretrain)
         _, step = source_of(request.runs, source)
         trained = trained_by(config, pretrained_params(request.runs, source), step or 0)
-        tokenizer = load_tokenizer(folder.path / "tokenizer.json", config.tokenizer.lowercase)
+        tokenizer = tokenizer_of(folder, config)
         texts = load_texts(config.data).validation
     else:
         return None

@@ -6,20 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from jaxattn.errors import InputError
-from jaxattn.evaluate.intervals import macro_f1, macro_f1_of_all
+from jaxattn.evaluate.intervals import macro_f1
 from jaxattn.files import read_object
+from jaxattn.report.contradictions import changed_files, differs, predictions_of
 from jaxattn.report.record import RunRecord, distils
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import BASELINE_ATTENTION, BASELINE_ATTENTIONS, KINDS, SCRATCH
-from jaxattn.runs.predictions import NAME, Predictions, read_predictions
 from jaxattn.runs.results import Cost, Results
 from jaxattn.runs.values import number, text, text_or_none, whole, whole_or_none
 
 IDENTITY = ("data", "data_hash", "attention", "pretrain", "seed", "device")
 """Fields that say what a run is."""
-
-_SAME_SCORE = 1e-9
-"""Sums in another order may differ in their last digits."""
 
 
 def collect(root: Path) -> list[RunRecord]:
@@ -32,26 +29,41 @@ def collect(root: Path) -> list[RunRecord]:
     Raises:
       InputError: `root` is no folder, or no run is under it.
     """
+    runs = runs_under(root)
+    if len(runs) == 1 and runs[0].path == Path(root):
+        return [_read_run(runs[0])]
+    records = [_read_run(run) for run in runs if not (run.drafted or run.merged or run.imported)]
+    if not records:
+        raise _none(root)
+    return records
+
+
+def runs_under(root: Path) -> list[RunFolder]:
+    """The folders of all runs, in the order of kind and name; `root` is as in `collect`.
+
+    Raises:
+      InputError: `root` is no folder, or no run is under it.
+    """
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected a folder of runs")
     if RunFolder.at(root).is_run:
-        return [_read_run(RunFolder.at(root))]
+        return [RunFolder.at(root)]
     folders = [(kind, root / kind) for kind in KINDS if (root / kind).is_dir()]
     if not folders and root.resolve().name in KINDS:
         folders = [(root.resolve().name, root)]
     runs = [
         RunFolder.at(path, kind) for kind, parent in folders for path in sorted(parent.iterdir())
     ]
-    records = [
-        _read_run(run)
-        for run in runs
-        if run.is_run and not (run.drafted or run.merged or run.imported)
-    ]
-    if not records:
-        wanted = ", ".join(f"{kind}/<exp>" for kind in KINDS)
-        raise InputError(f"{root}: found no run; expected folders {wanted}")
-    return records
+    found = [run for run in runs if run.is_run]
+    if not found:
+        raise _none(root)
+    return found
+
+
+def _none(root: Path) -> InputError:
+    wanted = ", ".join(f"{kind}/<exp>" for kind in KINDS)
+    return InputError(f"{root}: found no run; expected folders {wanted}")
 
 
 def _read_run(run: RunFolder) -> RunRecord:
@@ -60,7 +72,7 @@ def _read_run(run: RunFolder) -> RunRecord:
     def said(error: InputError) -> str:
         return str(error).removeprefix(f"{run.path}/")
 
-    causes = []
+    causes: list[str] = []
     try:
         status = run.status()
         state, reason = status.state, status.reason
@@ -71,7 +83,7 @@ def _read_run(run: RunFolder) -> RunRecord:
         config = run.options()
     except InputError as error:
         # A baseline's results stand without options: it has fixed settings and no architecture.
-        if kind.encoder:
+        if kind.encoder or run.config_path.is_file():
             causes.append(said(error))
     environment: Mapping[str, Any] = {}
     # What is read from it only names things; the results name the device too.
@@ -91,14 +103,18 @@ def _read_run(run: RunFolder) -> RunRecord:
     fields: dict[str, Any] = {}
     if state == "finished":
         try:
+            causes += changed_files(run)
             results = run.results()
             if results.value(kind.decisive) is None:
                 raise InputError(f"results.json: {kind.decisive} is missing")
             fields = _fields(results)
+            if not kind.mlm:
+                found, fault = predictions_of(run, results)
+                fields |= {"predictions": found, "predictions_fault": fault}
         except InputError as error:
             causes.append(said(error))
     if state == "finished" and causes:
-        state, reason = "failed", "; ".join(causes)
+        state, reason = "failed", "; ".join(dict.fromkeys(causes))
     # A failed run keeps what it was, never what it reached: no report may use that by mistake.
     known |= {
         name: value
@@ -108,9 +124,8 @@ def _read_run(run: RunFolder) -> RunRecord:
     if state == "failed" and not reason:
         reason = "; ".join(causes) or "no reason recorded"
     if state == "finished" and not kind.mlm:
-        predictions, fault = _read_predictions(run.path, known["test_macro_f1"])
-        known |= {"predictions": predictions, "predictions_fault": fault}
-        if predictions is not None and _differs(macro_f1(predictions), known["test_macro_f1"]):
+        predictions = known.get("predictions")
+        if predictions is not None and differs(macro_f1(predictions), known["test_macro_f1"]):
             known["test_macro_f1"] = macro_f1(predictions)
         known["latency"] = read_latency(run.path, known["device"])
     return RunRecord(
@@ -122,24 +137,6 @@ def _pretrained_from(config: Mapping[str, Any]) -> str | None:
     """The run it started from; None where the encoder was not pretrained."""
     name = (text_or_none(config, "pretrain") or SCRATCH).partition("@")[0]
     return None if name == SCRATCH else name
-
-
-def _read_predictions(folder: Path, score: float) -> tuple[Predictions | None, str]:
-    """The saved predictions, or None and why not; those of another model are none.
-
-    `score` is the saved macro-F1, by the definition of this version or of those before 0.3.
-    """
-    try:
-        found = read_predictions(folder / NAME)
-    except InputError as error:
-        return None, f"{NAME}: {error}"
-    if _differs(macro_f1(found), score) and _differs(macro_f1_of_all(found), score):
-        return None, f"{NAME}: macro-F1 {macro_f1(found):.6f}, but results.json has {score:.6f}"
-    return found, ""
-
-
-def _differs(score: float, saved: float) -> bool:
-    return abs(score - saved) > _SAME_SCORE
 
 
 def _implementation(environment: Mapping[str, Any]) -> str | None:

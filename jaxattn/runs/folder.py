@@ -28,6 +28,8 @@ from jaxattn.runs.events import last_saved
 from jaxattn.runs.formats import ENTRY, FORMAT, check_format
 from jaxattn.runs.kinds import KINDS
 from jaxattn.runs.lock import PATIENCE, locked
+from jaxattn.runs.manifest import DATA_PATH, RESULTS, SIGNED, Manifest, checkpoint_file, sign
+from jaxattn.runs.manifest import NAME as MANIFEST
 from jaxattn.runs.results import Results
 from jaxattn.runs.status import (
     Status,
@@ -52,9 +54,6 @@ MARKS = (
     *dict.fromkeys(kind.config_file for kind in KINDS.values()),
 )  # fmt: skip
 """A folder that holds one of these is a run."""
-
-DATA_PATH = "data.path"
-"""May change when a run goes on: the hash of the data tells whether they are the same."""
 
 _AUTO_LINE = re.compile(rf"^( +precision: ){AUTO_PRECISION}\b", re.MULTILINE)
 
@@ -223,8 +222,21 @@ class RunFolder:
             )
 
     def results(self) -> Results:
-        """What the run reached; raises InputError where results.json cannot be read."""
+        """What the run reached; raises InputError where results.json is not as it was written."""
+        if manifest := self.manifest:
+            manifest.require([RESULTS])
         return Results.read(self.results_path)
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """What its files were when it finished; None where that was not written down."""
+        return Manifest.read(self.path)
+
+    def write_results(self, results: Results) -> None:
+        """Writes results.json, then the manifest: all else that is signed is there by now."""
+        results.write(self.results_path)
+        best = [] if results.best_step is None else [checkpoint_file(results.best_step)]
+        sign(self.path, self.kind, self.options(), [*SIGNED, *best])
 
     def options(self) -> dict[str, Any]:
         """The saved options and what else stands there, flat and as they are.
@@ -232,7 +244,7 @@ class RunFolder:
         They are not checked against today's: a run of an older version can still be compared.
 
         Raises:
-          InputError: there are none to read.
+          InputError: there are none to read, or one is not as it was when the run finished.
         """
         try:
             flat = flatten(read_tree(self.config_path))
@@ -242,13 +254,20 @@ class RunFolder:
             raise InputError(f"{self.config_path}: not readable YAML ({error})") from None
         check_format(flat, self.config_path)
         flat.pop(ENTRY, None)
+        if manifest := self.manifest:
+            manifest.require_options(flat, self.config_path)
         return flat
 
     def saved_config(self) -> tuple[Config, dict[str, Any]]:
-        """The configuration of the run and the other entries of that file."""
+        """The configuration of the run and the other entries of that file.
+
+        Raises InputError where they cannot be read, or are not as when the run finished.
+        """
         config, extra = read_yaml(self.config_path)
         check_format(extra, self.config_path)
         extra.pop(ENTRY, None)
+        if manifest := self.manifest:
+            manifest.require_options(flatten(to_plain(config)) | extra, self.config_path)
         return config, extra
 
     def pretrained_from(self) -> str:
@@ -306,6 +325,8 @@ class RunFolder:
 
     def _begin(self, config: Config, extra: dict[str, Any], environment: dict[str, Any]) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
+        # What goes on is no longer what was signed.
+        (self.path / MANIFEST).unlink(missing_ok=True)
         plain = to_plain(config)
         if not (self.path / "environment.json").exists():
             write_json(self.path / "environment.json", environment)

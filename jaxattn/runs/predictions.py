@@ -16,6 +16,9 @@ NAME = "predictions_test.csv"
 
 _FIRST = ("row", "label", "predicted")
 
+SUM_TOLERANCE = 1e-2
+"""Rows may miss 1 by this much: a softmax in bfloat16 does."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Predictions:
@@ -55,8 +58,15 @@ def read_predictions(path: Path) -> Predictions:
     """Reads the file.
 
     Raises:
-      InputError: it cannot be read, or is not such a table. The message does not name the file.
+      InputError: it cannot be read, is not such a table, or contradicts itself.
     """
+    try:
+        return _predictions(path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _predictions(path: Path) -> Predictions:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file)
@@ -80,4 +90,19 @@ def read_predictions(path: Path) -> Predictions:
         raise InputError("a row has another number of columns, class or probability") from None
     if probabilities.shape[1] != len(names) or not np.isfinite(probabilities).all():
         raise InputError("a row lacks a finite probability for every class")
+    _check(np.array([row[0] for row in rows]), predicted, probabilities)
     return Predictions(names, labels, predicted, probabilities)
+
+
+def _check(rows: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray) -> None:
+    """Raises InputError for rows that `write_predictions` cannot have written."""
+    most, chosen = probabilities.max(axis=1), probabilities[np.arange(len(rows)), predicted]
+    for wrong, what in (
+        (rows != np.arange(len(rows)).astype(str), "expected rows numbered from 0 on"),
+        ((probabilities < 0).any(axis=1), "a probability is not between 0 and 1"),
+        (np.abs(probabilities.sum(axis=1) - 1) > SUM_TOLERANCE, "probabilities do not sum to 1"),
+        # Of two that are equal once they are rounded either may be it.
+        (chosen < most, "predicted is not the most probable"),
+    ):
+        if wrong.any():
+            raise InputError(f"row {int(wrong.argmax())}: {what}")

@@ -8,12 +8,15 @@ from typing import Any
 from jaxattn.config import Config, LogConfig, flatten, to_plain
 from jaxattn.console import say
 from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.manifest import NAME as MANIFEST
 from jaxattn.runs.predictions import NAME as PREDICTIONS
 from jaxattn.runs.predictions import read_predictions
 from jaxattn.runs.results import Results, tree
 from jaxattn.runs.tracking import WandbRun
 
-RUN_FILES = ("results.json", "environment.json", "metrics.csv", "tokenizer.json", PREDICTIONS)
+RUN_FILES = (
+    "results.json", "environment.json", "metrics.csv", "tokenizer.json", PREDICTIONS, MANIFEST,
+)  # fmt: skip
 
 REPORT_TABLES = ("summary.csv", "folds.csv")
 """Either may be missing or empty: where all is cross-validated, or nothing is."""
@@ -22,11 +25,11 @@ REPORT_FILES = ("index.html", "results.csv", *REPORT_TABLES, "quality_vs_cost.pn
 
 
 def write_results(folder: RunFolder, config: Config, results: Results) -> None:
-    """Writes results.json, then publishes what `config.log` asks for.
+    """Writes results.json and the manifest, then publishes what `config.log` asks for.
 
     What W&B does not take is said and no more: the results are on disk.
     """
-    results.write(folder.results_path)
+    folder.write_results(results)
     if config.log.wandb == "off":
         return
     try:

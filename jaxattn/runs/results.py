@@ -1,6 +1,7 @@
 """results.json: what a run reached and what it cost. Its entries are the fields of `Results`."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -16,6 +17,9 @@ Metrics = Mapping[str, float | None]
 
 Facts = Mapping[str, Any]
 """What is kept as it was said and read by people."""
+
+_ROUNDING = 1e-9
+"""So much may a share of 1 be above it."""
 
 MEMORY_KINDS = (None, "resident", "device")
 
@@ -196,7 +200,13 @@ def _metrics(content: Mapping[str, Any], path: str) -> Metrics | None:
     value = found(content, path)
     if not isinstance(value, Mapping):
         return None
-    return {name: number(content, f"{path}.{name}") for name in value}
+    metrics = {name: number(content, f"{path}.{name}") for name in value}
+    for name, measured in metrics.items():
+        most = math.inf if name == "loss" else 1 + _ROUNDING
+        if measured is not None and not 0 <= measured <= most:
+            allowed = "at least 0" if name == "loss" else "0 to 1"
+            raise InputError(f"{path}.{name} is {measured:g}, allowed: {allowed}")
+    return metrics
 
 
 def _cost(content: Mapping[str, Any], path: str) -> Cost | None:

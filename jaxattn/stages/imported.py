@@ -41,26 +41,28 @@ def import_published(
         checkpoints.save(STEP, {"params": params}, document, STEP)
         # What its pretraining took is not known, and on what data.
         origin = Stage.of(folder.kind, folder.exp, config, STEP, Cost())
-        Results(
-            kind=folder.kind,
-            exp=folder.exp,
-            attention=config.attention.type,
-            parameters=count_parameters(params),
-            best_step=STEP,
-            best_hash=tree_hash(params),
-            imported={
-                **source.provenance(),
-                "model_type": published.model_type,
-                "sha256": published.hashes,
-                "parts": list(published.parts),
-                "new": [MLM_HEAD] if MLM_HEAD not in published.parts else [],
-                "left_out": list(published.left_out),
-            },
-            cost=Cost(),
-            stages=(dataclasses.replace(origin, data=None, model_type=published.model_type),),
-            tokenizer={"vocabulary": vocab_size},
-            device=machine.device_name(),
-        ).write(folder.results_path)
+        folder.write_results(
+            Results(
+                kind=folder.kind,
+                exp=folder.exp,
+                attention=config.attention.type,
+                parameters=count_parameters(params),
+                best_step=STEP,
+                best_hash=tree_hash(params),
+                imported={
+                    **source.provenance(),
+                    "model_type": published.model_type,
+                    "sha256": published.hashes,
+                    "parts": list(published.parts),
+                    "new": [MLM_HEAD] if MLM_HEAD not in published.parts else [],
+                    "left_out": list(published.left_out),
+                },
+                cost=Cost(),
+                stages=(dataclasses.replace(origin, data=None, model_type=published.model_type),),
+                tokenizer={"vocabulary": vocab_size},
+                device=machine.device_name(),
+            )
+        )
     model = config.model
     say(
         f"imported: {folder.path}: {model.num_layers} blocks of width {model.hidden_dim}, "

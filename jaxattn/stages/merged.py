@@ -6,7 +6,6 @@ import shutil
 import jax.numpy as jnp
 
 from jaxattn.config import flatten, replace, to_plain
-from jaxattn.data.tokens.wordpiece import load_tokenizer
 from jaxattn.errors import InputError
 from jaxattn.files import entry, write_json
 from jaxattn.model.heads import ClassifierModel
@@ -16,6 +15,7 @@ from jaxattn.runs.folder import MERGED, RunFolder
 from jaxattn.runs.predictions import NAME
 from jaxattn.stages import machine
 from jaxattn.stages.parameters import params_of_run
+from jaxattn.stages.vocabulary import tokenizer_of
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.state import TrainState
 
@@ -46,7 +46,9 @@ def merge(source: RunFolder, merged: RunFolder) -> int:
     if merged.path.exists():
         raise InputError(f"{merged.path} already exists; choose another name with --output=<name>")
     names = entry(extra, "label_names", list, source.config_path)
-    tokenizer = load_tokenizer(source.tokenizer_path, config.tokenizer.lowercase)
+    if manifest := source.manifest:
+        manifest.require(COPIED)
+    tokenizer = tokenizer_of(source, config)
     results = source.results()
     if (step := results.best_step) is None:
         raise InputError(f"{source.results_path}: best_step: found None, expected a step")
@@ -61,9 +63,10 @@ def merge(source: RunFolder, merged: RunFolder) -> int:
         write_json(merged.path / MERGED, {"exp": source.exp, "peft": method, "step": step})
         _save(merged, source, flatten(to_plain(plain)), params, step)
         parameters = count_parameters(params)
-        dataclasses.replace(
-            results, exp=merged.exp, parameters=parameters, best_hash=tree_hash(params)
-        ).write(merged.results_path)
+        digest = tree_hash(params)
+        merged.write_results(
+            dataclasses.replace(results, exp=merged.exp, parameters=parameters, best_hash=digest)
+        )
     return parameters
 
 

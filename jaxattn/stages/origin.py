@@ -16,6 +16,7 @@ from jaxattn.ops.trees import Params, tree_hash
 from jaxattn.runs.folder import IMPORTED_FROM, RunFolder
 from jaxattn.runs.kinds import SCRATCH, called
 from jaxattn.runs.results import Stage
+from jaxattn.stages.agreement import require_agreement
 from jaxattn.train.checkpoints import Checkpoints
 
 POOLER = "pooler"
@@ -111,12 +112,13 @@ def pinned(runs: Path, pretrain: str) -> str:
 
 
 def pretrained_params(runs: Path, pretrain: str) -> Params:
-    """Parameters of `name@step`."""
+    """Parameters of `name@step`; InputError where the files of that run do not go together."""
     source, step = source_of(runs, pretrain)
     checkpoints = Checkpoints(source.path / "checkpoints", keep=1)
     if step not in checkpoints.steps():
         there = ", ".join(map(str, checkpoints.steps())) or "none"
         raise InputError(f"{source.path}: no checkpoint of step {step}; there are: {there}")
+    require_agreement(source, checkpoints, step)
     return checkpoints.load_params(step)
 
 

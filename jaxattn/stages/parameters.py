@@ -24,6 +24,7 @@ from jaxattn.model.peft import complete, cut, equipped, is_added
 from jaxattn.ops.trees import Params, joined, shapes_differ, split, tree_hash
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import SCRATCH
+from jaxattn.stages.agreement import require_agreement
 from jaxattn.stages.origin import POOLER, inherited_pooler, pretrained_params
 from jaxattn.train.checkpoints import Checkpoints
 
@@ -98,10 +99,12 @@ def params_of_run(folder: RunFolder, config: Config, model: ClassifierModel, ste
     """All parameters of the model as a fine-tuning run has them in its checkpoint of `step`.
 
     Raises:
-      InputError: the checkpoint is damaged, or the run trained a part of the parameters and the
-        checkpoint it started from is not there, or not the same.
+      InputError: the checkpoint is damaged, or not of the run whose tokenizer and options stand
+        beside it; or the run trained a part of the parameters and the checkpoint it started from is
+        not there, or not the same.
     """
     checkpoints = Checkpoints(folder.path / "checkpoints", keep=1)
+    require_agreement(folder, checkpoints, step)
     trained = checkpoints.load_params(step)
     if config.peft.method == "full":
         on_device: Params = jax.device_put(trained)

@@ -8,6 +8,7 @@ from jaxattn.config import Config, flatten, to_plain
 from jaxattn.evaluate.predict import Trained
 from jaxattn.ops.trees import Params
 from jaxattn.runs.results import Cost, Metrics
+from jaxattn.stages.agreement import LABELS
 from jaxattn.stages.batches import Plan
 from jaxattn.stages.origin import FROM_SCRATCH, Origin
 from jaxattn.stages.parameters import Base
@@ -67,12 +68,17 @@ class Task:
 
     def document(self, config: Config) -> dict[str, Any]:
         """What every checkpoint says of the run."""
-        return {
+        about = {
             "config": flatten(to_plain(config)),
             "tokenizer": self.tokenizer.to_str(),
             "data_hash": self.data_hash,
             "data_size": dict(self.data_size),
-        } | ({} if self.base is None else self.base.document())
+        }
+        if LABELS in self.saved:
+            about[LABELS] = self.saved[LABELS]
+        if self.base is not None:
+            about |= self.base.document()
+        return about
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,6 +21,7 @@ from jaxattn.runs.kinds import KINDS
 from jaxattn.runs.publish import write_results
 from jaxattn.runs.results import Cost, Results, Stage, tree
 from jaxattn.stages import machine
+from jaxattn.stages.agreement import require_document
 from jaxattn.stages.batches import program_steps, total_steps
 from jaxattn.stages.moved import is_moved, refuse_other_data
 from jaxattn.stages.task import Outcome, Task
@@ -216,6 +217,7 @@ def _resumed(
         return state, Tally()
     saved = checkpoints.document(latest)
     refuse_other_data(folder, config, saved, document)
+    require_document(folder, saved)
     # What was saved before an option existed has its default.
     folder.must_agree(flatten(to_plain(from_saved(saved["config"]))), document["config"])
     if any(saved[name] != document[name] for name in document if name.startswith("base")):

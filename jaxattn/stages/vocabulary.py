@@ -12,6 +12,7 @@ from jaxattn.data.tokens.vocabularies import new_tokenizer
 from jaxattn.data.tokens.wordpiece import load_tokenizer
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import SCRATCH
+from jaxattn.runs.manifest import TOKENIZER
 from jaxattn.stages.origin import source_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def stage_vocabulary(
         return StageVocabulary(make_tokenizer(folder, config, list(texts)), [], None)
     before = source_tokenizer(config, runs, pretrain)
     saved = folder.tokenizer_path.exists()
-    after = load_tokenizer(folder.tokenizer_path, config.tokenizer.lowercase) if saved else before
+    after = tokenizer_of(folder, config) if saved else before
     if not (config.tokenizer.extend or config.tokenizer.extra_tokens):
         return StageVocabulary(after, origins(before, after), None)
     if not saved:
@@ -74,7 +75,7 @@ def known_tokenizer(
     or bytes.
     """
     if folder.tokenizer_path.exists():
-        return load_tokenizer(folder.tokenizer_path, config.tokenizer.lowercase)
+        return tokenizer_of(folder, config)
     if pretrain != SCRATCH:
         return source_tokenizer(config, runs, pretrain)
     if config.tokenizer.path:
@@ -94,5 +95,11 @@ def make_tokenizer(folder: RunFolder, config: Config, texts: Sequence[str]) -> "
 
 def source_tokenizer(config: Config, runs: Path, pretrain: str) -> "Tokenizer":
     """The tokenizer of the earlier stage."""
-    path = source_of(runs, pretrain)[0].tokenizer_path
-    return load_tokenizer(path, config.tokenizer.lowercase)
+    return tokenizer_of(source_of(runs, pretrain)[0], config)
+
+
+def tokenizer_of(folder: RunFolder, config: Config) -> "Tokenizer":
+    """The tokenizer that is saved with a run; InputError where it is not as it was."""
+    if manifest := folder.manifest:
+        manifest.require([TOKENIZER])
+    return load_tokenizer(folder.tokenizer_path, config.tokenizer.lowercase)

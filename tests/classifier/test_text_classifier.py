@@ -14,7 +14,7 @@ import pytest
 
 import jaxattn
 from jaxattn.classifier.classifier import Classifier
-from jaxattn.classifier.exported import write_model, write_programs
+from jaxattn.classifier.exported import sign_export, write_model, write_programs
 from jaxattn.classifier.serving import served
 from jaxattn.classifier.text_classifier import TextClassifier
 from jaxattn.config import ATTENTION_TYPES, Config, replace
@@ -208,6 +208,7 @@ def test_an_export_gives_the_same_with_jaxattn_and_without(attention: str, tmp_p
     written = parts(attention, **{"data.path": "/home/me/secret"})
     write_model(tmp_path, written)
     about = write_programs(tmp_path, written)
+    sign_export(tmp_path)
     free = [each["length"] for each in about["programs"]] == [None]
     assert free == (attention != "reformer_lsh")
     assert "secret" not in (tmp_path / "config.yaml").read_text()

@@ -155,10 +155,13 @@ def test_a_score_of_before_0_3_is_read_and_set_beside_others_by_today_s_definiti
     for exp, score in (("old", 2 / 3), ("new", 1.0), ("other", 0.5)):
         folder = write_run(exp)
         results = json.loads((folder / "results.json").read_text())
-        results["test"]["macro_f1"] = score
+        results["test"] |= {"macro_f1": score, "accuracy": 1.0}
         (folder / "results.json").write_text(json.dumps(results))
         write_predictions(folder / NAME, ("a", "b", "never"), labels, np.eye(3)[labels])
     runs = {run.exp: run for run in collect(tmp_path / "runs")}
     assert runs["old"].test_macro_f1 == runs["new"].test_macro_f1 == 1
     assert runs["old"].predictions is not None and runs["other"].predictions is None
-    assert runs["other"].test_macro_f1 == 0.5
+    assert runs["other"].state == "failed" and runs["other"].test_macro_f1 is None
+    assert runs["other"].reason == (
+        "predictions_test.csv: test.macro_f1 is 1.000000 by it, but results.json has 0.500000"
+    )

@@ -75,20 +75,21 @@ def checked(source):
 
 
 def add_predictions(folder, predictions):
-    """Saves predictions in a run folder, and their macro-F1 in its results."""
+    """Saves predictions in a run folder, and their scores in its results."""
     path = folder / "predictions_test.csv"
     write_predictions(path, predictions.names, predictions.labels, predictions.probabilities)
     results = json.loads((folder / "results.json").read_text())
     for split in ("validation", "test"):
         results[split]["macro_f1"] = macro_f1(predictions)
+        results[split]["accuracy"] = float(np.mean(predictions.labels == predictions.predicted))
     (folder / "results.json").write_text(json.dumps(results))
 
 
-def add_metrics(folder):
-    """A metrics.csv with a torn last row."""
+def add_metrics(folder, torn=""):
+    """A metrics.csv whose last row may be torn."""
     rows = ["step,epoch,split,loss,accuracy,macro_f1"]
     rows += [f"{20 * i},{i / 4},train,{1 / i},0.5," for i in range(1, 9)]
-    rows += ["160,2.0,validation,0.4,0.8,0.79", "180,2.2"]
+    rows += ["160,2.0,validation,0.4,0.8,0.79", *([torn] if torn else [])]
     (folder / "metrics.csv").write_text("\n".join(rows))
 
 
@@ -214,7 +215,7 @@ def test_what_is_broken_is_listed_with_its_cause_and_last_step(write_run, guesse
         json.dumps({"state": "failed", "reason": "non-finite loss at step 170"})
     )
     (lost / "events.jsonl").write_text('{"event": "checkpoint", "step": 140}\n{"event": "st')
-    add_metrics(lost)
+    add_metrics(lost, torn="180,2.2")
     other = write_run("other")
     add_predictions(other, guesses(0.8))
     (other / "predictions_test.csv").write_text("row,label,predicted,p_a,p_b\n0,a,a,1,0\n")
@@ -226,7 +227,7 @@ def test_what_is_broken_is_listed_with_its_cause_and_last_step(write_run, guesse
         assert words in shown
     assert len(learning_curves(lost / "metrics.csv")["train", "loss"]) == 8
     rows = summary_rows(Comparison(records))
-    assert [row["runs"] for row in rows] == ["good other"] and rows[0]["low"] is None
+    assert [row["runs"] for row in rows] == ["good"] and rows[0]["low"] is not None
 
 
 def test_latency_is_shown_where_it_is_of_the_same_device(write_run, tmp_path):

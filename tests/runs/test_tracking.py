@@ -174,8 +174,8 @@ def test_a_run_that_cannot_be_published_is_finished(
 
     monkeypatch.setattr("jaxattn.runs.publish.WandbRun", refuse)
     folder = RunFolder(tmp_path, "pretrain", "x")
-    folder.path.mkdir(parents=True)
     config = replace(Config(), {"log.wandb": "online"})
+    folder.begin(config, {}, {})
     write_results(folder, config, Results(best_step=3))
     assert folder.results() == Results(best_step=3)
     assert "were not published: no route" in capsys.readouterr().err

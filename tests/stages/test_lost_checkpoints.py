@@ -19,7 +19,8 @@ def trained(tiny_flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> 
     flags = [*tiny_flags, "--config.train.epochs=1", f"--runs={runs}", "--exp=a"]
     assert cli.run(["--mode=pretrain", *flags]) == 0
     folder = runs / "pretrain" / "a"
-    (folder / "results.json").unlink()
+    for name in ("results.json", "manifest.json"):
+        (folder / name).unlink()
     status = folder / "status.json"
     status.write_text(status.read_text().replace("finished", "interrupted"))
     (folder / "notes").mkdir()

@@ -1,0 +1,134 @@
+"""Is a folder whole, and do its files go together? Of a run, of many, or exported."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from jaxattn.classifier.exported import CONFIG, WEIGHTS, read_export
+from jaxattn.config import flatten, read_tree
+from jaxattn.errors import InputError
+from jaxattn.report.collect import runs_under
+from jaxattn.report.contradictions import metrics_fault, predictions_of
+from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.kinds import KINDS
+from jaxattn.runs.manifest import METRICS, NAME, TOKENIZER, Manifest
+from jaxattn.runs.predictions import NAME as PREDICTIONS
+from jaxattn.stages.agreement import require_document
+from jaxattn.train.checkpoints import Checkpoints
+
+OK, NONE, CHANGED, DAMAGED = "ok", "none", "changed", "damaged"
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """A file of a folder: "ok", "changed", "missing" or "damaged", and why that is said.
+
+    "none": the manifest of a run that is not finished, or that an earlier version has made.
+    """
+
+    file: str
+    state: str
+    cause: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Whether it can be relied upon."""
+        return self.state in (OK, NONE)
+
+
+def examined(path: Path) -> Mapping[str, Sequence[Finding]]:
+    """Name of every run (or the exported folder) in `path` -> what was found of its files.
+
+    It needs neither data nor an accelerator, and changes nothing.
+
+    Raises:
+      InputError: there is neither a run nor an exported classifier.
+    """
+    if (path / WEIGHTS).is_file():
+        return {str(path): _of_export(path)}
+    return {f"{run.kind}/{run.exp}": _of_run(run) for run in runs_under(path) if not run.drafted}
+
+
+def _of_export(folder: Path) -> list[Finding]:
+    manifest, findings = _of_manifest(folder, "exported by an earlier version")
+    if manifest:
+        findings.append(_options(manifest, folder / CONFIG))
+    if all(finding.good for finding in findings):
+        findings.append(_finding(folder, WEIGHTS, lambda: read_export(folder, {})))
+    return list({finding.file: finding for finding in findings}.values())
+
+
+def _of_run(run: RunFolder) -> list[Finding]:
+    manifest, findings = _of_manifest(
+        run.path, "not finished, or made by an earlier version: compared with its checkpoints"
+    )
+    findings.append(_finding(run.path, "status.json", run.status))
+    if manifest:
+        findings.append(_options(manifest, run.config_path))
+    elif run.config_path.exists() or KINDS[run.kind].encoder:
+        findings.append(_finding(run.path, run.config_path.name, run.saved_config))
+    if manifest is None and run.results_path.exists():
+        findings.append(_finding(run.path, run.results_path.name, run.results))
+        if findings[-1].good and not KINDS[run.kind].mlm:
+            results = run.results()
+            findings.append(_finding(run.path, PREDICTIONS, lambda: predictions_of(run, results)))
+    if manifest is None and (fault := metrics_fault(run.path / METRICS)):
+        findings.append(Finding(METRICS, DAMAGED, fault.removeprefix(f"{METRICS}: ")))
+    return findings + _of_checkpoints(run)
+
+
+def _of_manifest(folder: Path, why_none: str) -> tuple[Manifest | None, list[Finding]]:
+    """The manifest of a folder, and the files that it knows."""
+    try:
+        manifest = Manifest.read(folder)
+    except InputError as error:
+        return None, [Finding(NAME, CHANGED, _without(folder, error))]
+    if manifest is None:
+        return None, [Finding(NAME, NONE, why_none)]
+    faults = {name: manifest.fault(name) for name in manifest.files}
+    return manifest, [
+        Finding(NAME, OK),
+        *(
+            Finding(name, fault or OK, "not as it was when it was finished" if fault else "")
+            for name, fault in faults.items()
+        ),
+    ]
+
+
+def _options(manifest: Manifest, path: Path) -> Finding:
+    """Comments, options of bookkeeping and where the data lie may have changed."""
+    try:
+        changed = manifest.changed_option(flatten(read_tree(path)))
+    except InputError as error:
+        return Finding(path.name, DAMAGED, _without(path.parent, error))
+    return Finding(path.name, CHANGED if changed else OK, changed)
+
+
+def _of_checkpoints(run: RunFolder) -> list[Finding]:
+    """All that are finished, and whether the latest goes with tokenizer and options."""
+    checkpoints = Checkpoints(run.path / "checkpoints", keep=1)
+    findings, whole = [], []
+    for step in checkpoints.steps():
+        verify = functools.partial(checkpoints.verify, step)
+        finding = _finding(run.path, f"checkpoints/step_{step:08d}", verify)
+        findings.append(finding)
+        whole += [step] if finding.good else []
+    if whole:
+        document = checkpoints.document(whole[-1])
+        together = _finding(run.path, TOKENIZER, lambda: require_document(run, document))
+        findings += [] if together.good else [together]
+    return findings
+
+
+def _finding(folder: Path, name: str, check: Callable[[], object]) -> Finding:
+    try:
+        check()
+    except InputError as error:
+        return Finding(name, DAMAGED, _without(folder, error))
+    return Finding(name, OK)
+
+
+def _without(folder: Path, error: InputError) -> str:
+    """The sentence without the name of the folder, which is said above it."""
+    return str(error).replace(f"{folder}/", "")

@@ -1,0 +1,320 @@
+"""One flipped bit in any file of a finished run is noticed, or changes nothing that is told."""
+
+import dataclasses
+import json
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import yaml
+
+from jaxattn import cli
+from jaxattn.classifier.check import examined
+from jaxattn.classifier.classifier import Classifier
+from jaxattn.classifier.load import load_classifier, open_classifier
+from jaxattn.errors import InputError
+from jaxattn.report.collect import collect
+from jaxattn.report.comparison import Comparison
+from jaxattn.report.record import RunRecord
+from jaxattn.runs.folder import RunFolder
+
+CONFIG = "resolved_config.yaml"
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished fine-tuning, a baseline, and two other fine-tunings to take files from."""
+    runs = tmp_path_factory.mktemp("bundle") / "runs"
+    fast = [*tiny_flags, f"--runs={runs}", "--config.train.epochs=1", "--pretrain=none"]
+    assert cli.run(["finetune", "--exp=a", *fast]) == 0
+    assert cli.run(["baseline", "--exp=b", *fast[:-1]]) == 0
+    return runs
+
+
+@pytest.fixture
+def copy(runs: Path, tmp_path: Path) -> Path:
+    """The runs, to be damaged."""
+    return shutil.copytree(runs, tmp_path / "runs")
+
+
+def flipped(path: Path, seed: int) -> None:
+    """One bit of the byte in the middle, or anywhere for a seed above 0."""
+    data, rng = bytearray(path.read_bytes()), np.random.default_rng(seed)
+    place = int(rng.integers(len(data))) if seed else len(data) // 2
+    data[place] ^= 1 << int(rng.integers(8))
+    path.write_bytes(bytes(data))
+
+
+def loaded(runs: Path) -> Classifier | None:
+    """The classifier; None where that is refused in a sentence."""
+    try:
+        return load_classifier(RunFolder(runs, "finetune", "a"))
+    except InputError as error:
+        assert str(error).count("\n") == 0
+        return None
+
+
+def answers_the_same(one: Classifier, other: Classifier) -> bool:
+    """Whether both have the same bits of everything that an answer depends on."""
+    pairs = zip(
+        jax.tree.leaves(one.trained.params), jax.tree.leaves(other.trained.params), strict=True
+    )
+    return (
+        all(np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in pairs)
+        and np.array_equal(*(jax.random.key_data(c.trained.attention_key) for c in (one, other)))
+        and (one.config.model, one.config.attention, one.config.head, one.config.predict)
+        == (other.config.model, other.config.attention, other.config.head, other.config.predict)
+        and one.config.data.max_length == other.config.data.max_length
+        and one.config.data.clean == other.config.data.clean
+        and one.label_names == other.label_names
+        and one.tokenizer.to_str() == other.tokenizer.to_str()
+    )
+
+
+def told(record: RunRecord) -> dict[str, Any]:
+    """What a comparison uses of a run."""
+    fields = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+    predictions = fields.pop("predictions")
+    arrays = (predictions.labels, predictions.predicted, predictions.probabilities)
+    free = ("log.", "checkpoint.", "study.", "recipe.", "sweep.", "plan.", "profile.", "baseline.")
+    config = {k: v for k, v in fields.pop("config").items() if not k.startswith(free)}
+    del fields["folder"]
+    return fields | {"arrays": [a.tolist() for a in arrays]} | config
+
+
+FILES = [
+    "tokenizer.json", "results.json", "predictions_test.csv", "metrics.csv", "events.jsonl",
+    "environment.json", "status.json", "manifest.json", CONFIG,
+]  # fmt: skip
+
+
+def test_these_are_all_files_of_a_run(runs: Path) -> None:
+    found = {path.name for path in (runs / "finetune" / "a").iterdir()}
+    assert found == {*FILES, "checkpoints"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_bit_is_noticed_or_harmless(runs: Path, copy: Path, name: str, seed: int) -> None:
+    """By who uses the classifier, and by who compares."""
+    flipped(copy / "finetune" / "a" / name, seed)
+    before, after = load_classifier(RunFolder(runs, "finetune", "a")), loaded(copy)
+    assert after is None or answers_the_same(before, after)
+    (was,), (found,) = (collect(root / "finetune" / "a") for root in (runs, copy))
+    assert found.state == "failed" or told(found) == told(was)
+    if found.state == "failed":
+        assert found.reason and found.test_macro_f1 is None
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_flipped_bit_in_a_checkpoint_is_noticed(runs: Path, copy: Path, seed: int) -> None:
+    step = json.loads((runs / "finetune/a/results.json").read_text())["best_step"]
+    folder = copy / "finetune" / "a"
+    (checkpoint,) = (p for p in (folder / "checkpoints").iterdir() if p.name.endswith(f"{step}"))
+    files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file()]
+    assert len(files) > 5
+    before = loaded(runs)
+    assert before is not None
+    for path in files:
+        data = path.read_bytes()
+        if not data:
+            continue
+        flipped(path, seed)
+        after = loaded(copy)
+        assert after is None or answers_the_same(before, after), path
+        assert any(not each.good for each in examined(folder)["finetune/a"]), path
+        path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["tfidf_model.npz", "tfidf_model.json", "tfidf_terms.txt"])
+def test_a_baseline_whose_model_changed_is_not_ranked(copy: Path, name: str) -> None:
+    flipped(copy / "baseline" / "b" / name, 0)
+    (record,) = collect(copy / "baseline")
+    assert (record.state, record.reason) == ("failed", f"{name}: changed since it was finished")
+    assert cli.run(["check", f"--run={copy / 'baseline' / 'b'}"]) == 1
+
+
+def edit(path: Path, change: Callable[[Any], None]) -> None:
+    """Changes the entries of a JSON or YAML file."""
+    text = path.read_text()
+    tree = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    change(tree)
+    path.write_text(json.dumps(tree) if path.suffix == ".json" else yaml.safe_dump(tree))
+
+
+def unsigned(folder: Path) -> Path:
+    """A run as earlier versions left it."""
+    (folder / "manifest.json").unlink()
+    return folder
+
+
+def swap_labels(tree: Any) -> None:
+    tree["label_names"] = tree["label_names"][::-1]
+
+
+def max_pooling(tree: Any) -> None:
+    tree["head.pooling"] = "max"
+
+
+@pytest.mark.parametrize("manifest", [True, False], ids=["signed", "unsigned"])
+@pytest.mark.parametrize("change", [swap_labels, max_pooling])
+def test_other_options_are_refused(
+    copy: Path, change: Callable[[Any], None], manifest: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Inverted labels and other probabilities, exit code 0, once."""
+    folder = copy / "finetune" / "a"
+    if not manifest:
+        unsigned(folder)
+    edit(folder / CONFIG, change)
+    lines = copy / "lines.txt"
+    lines.write_text("a kitten\n")
+    for mode in (["predict", f"--input={lines}"], ["eval"]):
+        assert cli.run([*mode, "--exp=a", f"--runs={copy}"]) == 2
+        said = capsys.readouterr().err.strip().splitlines()[-1]
+        assert CONFIG in said and ("label_names" in said or "head.pooling" in said)
+    assert cli.run(["check", f"--run={folder}"]) == 1
+
+
+@pytest.mark.parametrize("manifest", [True, False], ids=["signed", "unsigned"])
+def test_another_tokenizer_is_refused(copy: Path, manifest: bool) -> None:
+    folder = copy / "finetune" / "a"
+    if not manifest:
+        unsigned(folder)
+    text = (folder / "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(text.replace('"kitten"', '"puppy"', 1))
+    with pytest.raises(InputError, match="tokenizer.json"):
+        load_classifier(RunFolder(copy, "finetune", "a"))
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match="tokenizer.json"):
+        load_classifier(RunFolder(copy, "finetune", "a"))
+
+
+@pytest.mark.parametrize("manifest", [True, False], ids=["signed", "unsigned"])
+@pytest.mark.parametrize("value", [0.123, 7.5, -1])
+@pytest.mark.parametrize("metric", ["macro_f1", "accuracy"])
+def test_other_results_are_never_ranked(
+    copy: Path, metric: str, value: float, manifest: bool
+) -> None:
+    folder = copy / "finetune" / "a"
+    if not manifest:
+        unsigned(folder)
+
+    def change(tree: Any) -> None:
+        tree["test"][metric] = value
+
+    edit(folder / "results.json", change)
+    rows = {row.record.exp: row for row in Comparison(collect(copy)).ranking}
+    assert (rows["a"].rank, rows["b"].rank) == (None, 1)
+    assert "results.json" in rows["a"].record.reason
+
+
+@pytest.mark.parametrize("manifest", [True, False], ids=["signed", "unsigned"])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("\n5,", "\n7,"), (",0.", ",1."), ("\n9,cats", "\n9,cows"), (",p_cats", ",p_cows")],
+)
+def test_other_predictions_are_never_ranked(copy: Path, old: str, new: str, manifest: bool) -> None:
+    folder = copy / "finetune" / "a"
+    if not manifest:
+        unsigned(folder)
+    path = folder / "predictions_test.csv"
+    text = path.read_text()
+    path.write_text(text.replace(old, new, 1))
+    assert path.read_text() != text or old == "\n9,cats"
+    (record,) = collect(folder)
+    assert path.read_text() == text or record.state == "failed"
+
+
+def lose_rows(text: str) -> str:
+    return "".join(text.splitlines(keepends=True)[:-2])
+
+
+def half_a_row(text: str) -> str:
+    return text[:-9]
+
+
+def words(text: str) -> str:
+    return text + "all,is,well,here,or,so,it,seems,to,me\n"
+
+
+def nothing(text: str) -> str:
+    return "\0" * len(text)
+
+
+@pytest.mark.parametrize("manifest", [True, False], ids=["signed", "unsigned"])
+@pytest.mark.parametrize("damage", [lose_rows, half_a_row, words, nothing])
+def test_metrics_that_lost_rows_are_noticed(
+    copy: Path, damage: Callable[[str], str], manifest: bool
+) -> None:
+    """Without a manifest whole rows may be missing; nothing says how many there were."""
+    folder = copy / "finetune" / "a"
+    if not manifest:
+        unsigned(folder)
+    path = folder / "metrics.csv"
+    path.write_text(damage(path.read_text()))
+    (record,) = collect(folder)
+    noticed = manifest or damage is not lose_rows
+    assert (record.state == "failed") is noticed
+    assert not noticed or record.reason.startswith("metrics.csv: ")
+    assert cli.run(["check", f"--run={folder}"]) == int(noticed)
+
+
+def test_comments_logging_and_the_place_of_the_data_are_the_user_s(copy: Path) -> None:
+    folder = copy / "finetune" / "a"
+    path = folder / CONFIG
+    text = path.read_text().replace("log.wandb: 'off'", "log.wandb: offline")
+    path.write_text(f"# mine\n{text}".replace("data.path: ", "data.path: /elsewhere"))
+    assert loaded(copy) is not None
+    assert collect(folder)[0].state == "finished"
+    assert cli.run(["check", f"--run={folder}"]) == 0
+
+
+def test_whole_runs_are_whole(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("finetune/a", "baseline/b"):
+        assert cli.run(["check", f"--run={runs / folder}"]) == 0
+        said = capsys.readouterr().out
+        assert "results.json" in said and said.rstrip().endswith(": whole")
+    assert cli.run(["check", f"--run={runs}"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("2 of 2 runs are whole")
+    assert cli.run(["check", f"--run={runs / 'nothing'}"]) == 2
+    assert "no such folder" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def exported(runs: Path) -> Iterator[Path]:
+    """Under a umask that lets nobody else read."""
+    before = os.umask(0o077)
+    try:
+        folder = runs.parent / "model"
+        assert cli.run(["export", "--exp=a", f"--output={folder}", f"--runs={runs}"]) == 0
+    finally:
+        os.umask(before)
+    yield folder
+
+
+def test_an_export_follows_the_umask(exported: Path) -> None:
+    assert stat.S_IMODE(exported.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in exported.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_flipped_bit_of_an_export_is_noticed(exported: Path, tmp_path: Path, seed: int) -> None:
+    """README.md is for its author to complete; programs are for classify.py and `check`."""
+    before = open_classifier(exported, {})
+    for path in sorted(exported.iterdir()):
+        folder = shutil.copytree(exported, tmp_path / path.name)
+        flipped(folder / path.name, seed)
+        try:
+            after = open_classifier(folder, {})
+        except InputError as error:
+            assert path.name in str(error) or path.name == "manifest.json"
+        else:
+            assert answers_the_same(before, after), path.name
+        good = cli.run(["check", f"--run={folder}"]) == 0
+        assert good is (path.name == "README.md") or path.name == "config.yaml"
