@@ -1,13 +1,14 @@
 """The `jaxattn` command: runs one mode, and tells in one sentence what can be mended."""
 
+import atexit
 import contextlib
-import gc
 import importlib
 import os
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import NoReturn
 
 from jaxattn.commandline.help import overview
 from jaxattn.commandline.own import with_own_texts
@@ -15,8 +16,8 @@ from jaxattn.commandline.parse import parse
 from jaxattn.data.told import forget
 from jaxattn.disk import sentence
 from jaxattn.errors import InputError
-from jaxattn.processes import STOPPING
 from jaxattn.request import settle
+from jaxattn.signals import STOPPING, noticed, watch
 from jaxattn.startup import collector_paused, use_huge_pages
 from jaxattn.streams import forget_output, settle_streams
 
@@ -28,15 +29,31 @@ def main() -> None:
     """The `jaxattn` command."""
     use_huge_pages()
     settle_streams()
-    code = run(sys.argv[1:])
-    # When Python ends it looks through all objects for garbage; frozen ones are left out. That is
-    # half a second of every command.
-    gc.freeze()
-    sys.exit(code)
+    watch()
+    ended: list[int] = []
+    # What is registered first is called last, when all else is done.
+    atexit.register(lambda: _leave(ended[0]) if ended else None)
+    ended.append(run(sys.argv[1:]))
+    sys.exit(ended[0])
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process with its exit code, without tidying up its memory.
+
+    Libraries in C that do so may crash or, with CUDA's driver gone, end with a code of their own;
+    and Python takes half a second to look for garbage.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(code)
 
 
 def run(argv: Sequence[str]) -> int:
-    """Runs one command line; the exit code is 2 after an error the user can mend."""
+    """Runs one command line.
+
+    The exit code is 2 after an error the user can mend, 1 after any other, and 128 + its number
+    after a signal that asked to stop.
+    """
     _WARNED.clear()
     forget()
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # reads two of six arguments
@@ -48,8 +65,9 @@ def run(argv: Sequence[str]) -> int:
         return code
     except InputError as error:
         return _fail(str(error), 2)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+    except KeyboardInterrupt as error:
+        noticed()
+        return _fail("interrupted", 128 + getattr(error, "number", signal.SIGINT))
     except BrokenPipeError:
         # The reader of our output has gone (`| head`); nothing is left to say or flush to it.
         forget_output()

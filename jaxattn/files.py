@@ -1,7 +1,11 @@
 """Files written whole or not at all, and the JSON and YAML that runs are made of."""
 
+import functools
+import glob
+import hashlib
 import json
 import os
+import platform
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -12,15 +16,21 @@ from typing import Any
 from jaxattn.disk import naming
 from jaxattn.errors import InputError
 
+_UNFINISHED: set[Path] = set()
+"""What `whole` is writing, to be removed where the process cannot end in order."""
+
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A path beside `path` to write a file at, or to make a folder at.
 
     What was written there becomes `path` when the block ends, in one step and safe on disk; when
-    the block raises, it is removed and `path` is as it was. A folder has to be new.
+    the block raises, it is removed and `path` is as it was. A folder has to be new. A link at
+    `path` is replaced, not followed: see `given`.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{_machine()}-{os.getpid()}.tmp")
+    _remove_left(temporary)
+    _UNFINISHED.add(temporary)
     try:
         with naming(path):
             yield temporary
@@ -34,12 +44,73 @@ def whole(path: Path) -> Iterator[Path]:
             error.filename, error.filename2 = str(path), None
         raise
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            # On a read-only disk this is an error though nothing is there: the first one counts.
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        _remove(temporary)
+        _UNFINISHED.discard(temporary)
+
+
+@contextmanager
+def given(path: Path) -> Iterator[Path]:
+    """`whole`, for a path that a person gave and trusts: what a link points to is replaced whole.
+
+    A device or a FIFO is no file to be replaced: the path is that itself, to be written to.
+    """
+    if path.exists() and not path.is_file():
+        with naming(path):
+            yield path
+        return
+    with whole(Path(os.path.realpath(path))) as temporary:
+        yield temporary
+
+
+def _remove(temporary: Path) -> None:
+    if temporary.is_dir():
+        shutil.rmtree(temporary)
+    else:
+        # On a read-only disk this is an error though nothing is there: the first one counts.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished() -> None:
+    """Removes what is being written, for a process that ends now."""
+    for temporary in tuple(_UNFINISHED):
+        with suppress(OSError):
+            _remove(temporary)
+
+
+def _remove_left(temporary: Path) -> None:
+    """Removes what processes that were killed have left of the same file."""
+    before, _, _ = temporary.name.rpartition("-")
+    with suppress(OSError):
+        for left in temporary.parent.glob(f"{glob.escape(before)}-*.tmp"):
+            pid = left.name[len(before) + 1 : -len(".tmp")]
+            if pid.isdecimal() and not process_exists(int(pid)):
+                _remove(left)
+
+
+@functools.cache
+def _machine() -> str:
+    """A name for where numbers of processes are known: this machine, or this container of it."""
+    try:
+        numbers = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        numbers = ""
+    return hashlib.sha256(f"{platform.node()} {numbers}".encode()).hexdigest()[:8]
+
+
+def process_exists(pid: int) -> bool:
+    """Whether a process of this number exists on this host."""
+    if os.name == "nt":
+        return True  # signal 0 is Ctrl-C there; an unknown process is given the benefit of doubt
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,13 +1,10 @@
-"""Processes: which is alive, and what a signal asks of this one."""
+"""Processes: which is alive."""
 
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jaxattn.files import entry
+from jaxattn.files import entry, process_exists
 
 _DEAD = (b"Z", b"X")
 """States of a process that has ended and that its parent has not asked about, as in containers."""
@@ -37,51 +34,4 @@ def live_process(record: Any, path: Path) -> int | None:
     started = _started(pid)
     # A process id may have been given to another process since.
     same = record.get("started", "") in ("", started) and started != "dead"
-    return pid if same and _exists(pid) else None
-
-
-def _exists(pid: int) -> bool:
-    """Whether a process of this number exists on this host."""
-    if os.name == "nt":
-        return True  # signal 0 is Ctrl-C there; an unknown process is given the benefit of doubt
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return True
-
-
-STOPPING: tuple[signal.Signals, ...] = (
-    signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []),
-)  # fmt: skip
-"""What asks a process to stop: Ctrl-C, a scheduler, a terminal that is closed."""
-
-
-def is_ignored(number: signal.Signals) -> bool:
-    """Whether a terminal that is closed is to be survived, as under nohup."""
-    hangup = number == getattr(signal, "SIGHUP", None)
-    return hangup and signal.getsignal(number) is signal.SIG_IGN
-
-
-@contextmanager
-def stop_requests(*numbers: signal.Signals) -> Iterator[list[int]]:
-    """Collects signals instead of dying of them, so that the state can be saved.
-
-    Args:
-      numbers: the signals; all of `STOPPING` when none is named.
-    """
-    received: list[int] = []
-    previous = {
-        number: signal.signal(number, lambda n, _: received.append(n))
-        for number in numbers or STOPPING
-        if not is_ignored(number)
-    }
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    return pid if same and process_exists(pid) else None

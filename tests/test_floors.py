@@ -28,7 +28,7 @@ FLOORS = [
     {"attention", "data", "runs"},
     {"config_io"},
     {"config"},
-    {"processes", "console", "ops", "startup", "gpu", "pictures", "hub", "streams"},
+    {"processes", "signals", "console", "ops", "startup", "gpu", "pictures", "hub", "streams"},
     {"files"},
     {"errors", "disk"},
 ]

@@ -15,7 +15,7 @@ from jaxattn.classifier.text_classifier import TextClassifier
 from jaxattn.console import say
 from jaxattn.data.read.stream import Record, Records
 from jaxattn.errors import InputError
-from jaxattn.files import whole
+from jaxattn.files import given
 
 _SHOWN = 20
 
@@ -26,6 +26,8 @@ def label_rows(
     classifier: TextClassifier, records: Records, output: str, out_format: str, *, stop: bool
 ) -> None:
     """Writes all rows to the file `output`, whole or not at all, or to standard output ("").
+
+    A device or a FIFO is written to; what a link points to is written as a file is.
 
     Args:
       classifier: of the texts.
@@ -39,8 +41,8 @@ def label_rows(
     """
     job = _Job(classifier, records, stop)
     if output:
-        with whole(Path(output)) as temporary:
-            job.write(out_format, temporary)
+        with given(Path(output)) as path:
+            job.write(out_format, path)
     else:
         job.write(out_format, None)
     job.report(output)

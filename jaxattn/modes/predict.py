@@ -1,5 +1,6 @@
 """--mode=predict: labels and probabilities for texts from a file or standard input."""
 
+import os
 from pathlib import Path
 
 from jaxattn.classifier.labelled_rows import FORMATS
@@ -12,6 +13,9 @@ from jaxattn.startup import collector_paused
 
 ON_BAD_ROW = ("keep", "stop")
 
+STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+"""Names of standard output, which is not opened again: of a file that would be another place."""
+
 
 def run(request: Request) -> None:
     """Writes every row of the input with the label and the probability of every class.
@@ -20,7 +24,8 @@ def run(request: Request) -> None:
     and kept with an empty label and an `error`.
     """
     source = request.input or "-"
-    out_format = request.format or _format_of(request.output)
+    output = "" if request.output in STDOUT else request.output
+    out_format = request.format or _format_of(output)
     if out_format not in FORMATS:
         raise InputError(f"--format: found {out_format!r}, allowed: {', '.join(FORMATS)}")
     if request.on_bad_row not in ("", *ON_BAD_ROW):
@@ -29,12 +34,7 @@ def run(request: Request) -> None:
         )
     if source != "-" and not Path(source).is_file():
         raise InputError(f"--input: {source}: no such file; give a file, or - for standard input")
-    if request.output and not Path(request.output).absolute().parent.is_dir():
-        raise InputError(f"--output: {request.output}: its folder does not exist")
-    if Path(request.output or "-").is_dir():
-        raise InputError(f"--output: {request.output} is a folder; give a file name")
-    if out_format == "parquet" and not request.output:
-        raise InputError("--format=parquet needs --output=<file>; standard output takes jsonl, csv")
+    _check(output, out_format)
     # A flag that is refused need not wait for jax.
     with collector_paused():
         from jaxattn.classifier.label import label_rows
@@ -50,7 +50,24 @@ def run(request: Request) -> None:
     if records.form:
         say(f"{records.name}: {', '.join(records.form)}")
     stop = request.on_bad_row == "stop"
-    label_rows(classifier, records, request.output, out_format, stop=stop)
+    label_rows(classifier, records, output, out_format, stop=stop)
+
+
+def _check(output: str, out_format: str) -> None:
+    """Raises InputError for an --output that could not be written when the work is done."""
+    # What a link points to is what will be written.
+    path = Path(os.path.realpath(output))
+    if out_format == "parquet" and (not output or path.is_fifo()):
+        raise InputError("--format=parquet needs --output=<file>; others take jsonl, csv")
+    if not output:
+        return
+    if not path.parent.is_dir():
+        raise InputError(f"--output: {output}: its folder does not exist")
+    if path.is_dir():
+        raise InputError(f"--output: {output} is a folder; give a file name")
+    written = path if path.exists() and not path.is_file() else path.parent
+    if not os.access(written, os.W_OK):
+        raise InputError(f"--output: {output}: {written} cannot be written to; give another place")
 
 
 def _format_of(output: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from jaxattn.errors import InputError
-from jaxattn.files import write_text
+from jaxattn.files import whole, write_text
 
 WORDS = {"ngram_range": (1, 2)}
 """Words and word pairs, as published.
@@ -134,9 +134,8 @@ class NgramModel:
         """
         buffer = io.BytesIO()
         np.savez(buffer, idf=self.idf, weights=self.weights, biases=self.biases)
-        temporary = folder / ".tfidf_model.npz.tmp"
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(folder / "tfidf_model.npz")
+        with whole(folder / "tfidf_model.npz") as temporary:
+            temporary.write_bytes(buffer.getvalue())
         write_text(folder / "tfidf_terms.txt", "".join(f"{term}\n" for term in self.terms))
         small = {
             "trained": self.trained.tolist(),

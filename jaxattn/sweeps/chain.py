@@ -4,7 +4,6 @@ So a stage's peak memory is its own, and so is its failure.
 """
 
 import csv
-import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,10 +11,10 @@ from pathlib import Path
 from jaxattn.config import LogConfig
 from jaxattn.console import say
 from jaxattn.errors import InputError
-from jaxattn.processes import STOPPING, is_ignored
 from jaxattn.report.compare import compare
 from jaxattn.runs.folder import NAME, RESULTS_TABLE
 from jaxattn.runs.kinds import KINDS
+from jaxattn.signals import CHILDREN, STOPPING, hand_on, stop_requests
 from jaxattn.sweeps.local import COMMAND
 
 STOPPED = {code: 128 + number for number in STOPPING for code in (128 + number, -number)}
@@ -75,18 +74,20 @@ def run_stages(
 
 
 def _process(flags: list[str]) -> int:
-    """Runs `jaxattn` with these flags; hands on requests to stop and waits until it has saved."""
-    process = subprocess.Popen([*COMMAND, *flags])
-    previous = {
-        number: signal.signal(number, lambda n, _: process.send_signal(n))
-        for number in STOPPING
-        if not is_ignored(number)
-    }
-    try:
-        return process.wait()
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    """Runs `jaxattn` with these flags; hands on requests to stop and waits until it has saved.
+
+    It has a group of its own: Ctrl-C in the terminal, which reaches a whole group, would be its
+    second request otherwise.
+    """
+    with stop_requests(hand_on) as received:
+        process = subprocess.Popen([*COMMAND, *flags], stdin=subprocess.DEVNULL, process_group=0)
+        CHILDREN.append(process)
+        if received:
+            # It came before there was anybody to hand it on to.
+            process.send_signal(received[0])
+        code = process.wait()
+    # One that was at its end all the same is the last.
+    return code or (128 + received[0] if received else 0)
 
 
 def replay_report(report: Path) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jaxattn.errors import InputError
 from jaxattn.runs.folder import RunFolder
+from jaxattn.signals import CHILDREN
 
 COMMAND = (sys.executable, "-m", "jaxattn")
 
@@ -77,6 +78,7 @@ class Process:
                 env=environment,
                 start_new_session=True,
             )
+        CHILDREN.append(self._process)
 
     def ended(self) -> str | None:
         """How it ended, in words ("" where it ended well); None while it runs."""

@@ -8,8 +8,9 @@ from pathlib import Path
 from jaxattn.console import say
 from jaxattn.errors import InputError
 from jaxattn.files import read_json, write_json
-from jaxattn.processes import live_process, stop_requests, this_process
+from jaxattn.processes import live_process, this_process
 from jaxattn.runs.lock import locked
+from jaxattn.signals import stop_requests
 from jaxattn.sweeps.cells import Cells
 from jaxattn.sweeps.grid import Cell
 from jaxattn.sweeps.local import Process, check_devices

@@ -8,7 +8,7 @@ import time
 import jax
 
 from jaxattn.config import CheckpointConfig, LogConfig
-from jaxattn.processes import stop_requests
+from jaxattn.signals import stop_requests
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.feed import feed
 from jaxattn.train.job import InterruptedRun, Job, NonFiniteError, Tally
@@ -121,8 +121,11 @@ class _Loop:
         return _due(done, self.saving.every_epochs * self.job.steps_per_epoch)
 
 
-def _compile_ahead(job: Job, state: TrainState, progress: Progress) -> float:
-    """Compiles all programs of the run; the seconds that those of the steps took."""
+def _compile_ahead(job: Job, state: TrainState, progress: Progress, stop: list[int]) -> float:
+    """Compiles all programs of the run; the seconds that those of the steps took.
+
+    Raises InterruptedRun between two of them as soon as a signal is in `stop`.
+    """
     began = time.monotonic()
     count = len(job.program_steps)
     for number, step in enumerate(job.program_steps, 1):
@@ -131,10 +134,19 @@ def _compile_ahead(job: Job, state: TrainState, progress: Progress) -> float:
             length = batch["ids"].shape[1]
             progress.say(f"{job.stage}: compiling program {number} of {count}: length {length}")
             job.step.compile(state, batch)
+            _stop_between(stop, int(state.step))
     seconds = time.monotonic() - began
     progress.say(f"{job.stage}: compiling the programs of validation")
     job.prepare(job.evaluated(state))
+    _stop_between(stop, int(state.step))
     return seconds
+
+
+def _stop_between(stop: list[int], done: int) -> None:
+    """Raises InterruptedRun where a signal arrived and nothing has been done since `done`."""
+    if stop:
+        name, where = signal.Signals(stop[0]).name, f"after step {done}" if done else "at the start"
+        raise InterruptedRun(f"{name} {where}; there is nothing to save")
 
 
 def fit(
@@ -153,14 +165,14 @@ def fit(
 
     Raises:
       NonFiniteError: a NaN or infinite loss or gradient; that state is never saved.
-      InterruptedRun: SIGINT, SIGTERM or SIGHUP arrived; the state was saved first.
+      InterruptedRun: a signal of `STOPPING` arrived; the state was saved first.
     """
     loop = _Loop(job, tally, run_log, logging.every_steps, checkpoints, saving)
     start = int(state.step)
     end = job.last_step if tally.stopped_step is None else start
     with stop_requests() as stop, Progress(job.stage, job.total_steps) as progress:
         if start < end:
-            tally.compile_seconds += _compile_ahead(job, state, progress)
+            tally.compile_seconds += _compile_ahead(job, state, progress, stop)
         batches = feed(job.batch, start, end, job.step.place)
         upcoming = next(batches, None)
         loop.begin_energy()
@@ -210,4 +222,8 @@ def fit(
                 break
             if pausing:
                 loop.begin_energy()
+        if stop:
+            # It came while the last state was saved.
+            name = signal.Signals(stop[0]).name
+            raise InterruptedRun(f"{name} after step {int(state.step)}; the state is saved")
     return state, tally
