@@ -1,6 +1,7 @@
 """Which runs may be compared, and which differ by nothing but their seed."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -218,6 +219,7 @@ def _shape_key(
     return *_measured_on(record, headings), origin, options_key(record, kept), _method(record)
 
 
+@functools.cache
 def in_setup(path: str) -> bool:
     """Whether an option is part of what is measured, as its scope says."""
     scope = scope_of(path)
