@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jaxattn.report.comparison import Group
 from jaxattn.report.page.markup import Markup
@@ -22,9 +21,6 @@ from jaxattn.report.page.plot import (
 from jaxattn.report.page.provenance import metrics_rows
 from jaxattn.report.page.svg import added_chart
 from jaxattn.report.setups import yardstick
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _POINTS = 300
 

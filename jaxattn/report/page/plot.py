@@ -41,7 +41,7 @@ NAMED = 12
 
 PANEL_INCHES = (7.0, 4.8)
 
-DRAWN = 12
+DRAWN = 10
 """Of so many groups there are charts: of those with the most runs."""
 
 LOG_SPREAD = 10.0

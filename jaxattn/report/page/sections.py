@@ -64,7 +64,7 @@ def folded_section(group: FoldedGroup) -> Markup:
 
 
 def group_section(group: Group, salt: str, drawn: bool = True) -> Markup:
-    """Everything about one group; `salt` is different for each. Without `drawn` its tables alone."""
+    """Everything about one group, or its tables alone; `salt` is different for each."""
     head = joined(
         tag("h2", group.data),
         tag("p", group.conditions, class_="small"),
