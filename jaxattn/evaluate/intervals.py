@@ -166,19 +166,25 @@ def _resampled(runs: Sequence[Predictions], folds: tuple[int, ...] = ()) -> np.n
     cells, counts = np.unique(table, axis=0, return_counts=True)
     labelled = (cells[:, :1] == classes).astype(np.float64)
     predicted = [(cells[:, [k]] == classes).astype(np.float64) for k in range(1, len(runs) + 1)]
+    hits = [labelled * found for found in predicted]
+    wholes = [counts @ (labelled + found) for found in predicted]
+    # F1 in the whole set; NaN for a class that is in it nowhere.
+    nowhere = np.full(len(classes), np.nan)
+    observed = [
+        np.divide(2.0 * (counts @ hit), whole, where=whole > 0, out=nowhere.copy())
+        for hit, whole in zip(hits, wholes, strict=True)
+    ]
+    means = [np.nanmean if np.isnan(each).any() else np.mean for each in observed]
     rng = np.random.default_rng(SEED)
     result = np.empty((RESAMPLES, len(runs)))
     for begin in range(0, RESAMPLES, _BATCH):
         drawn = _drawn(rng, counts, cells[:, -1])
         true = drawn @ labelled
         for k, found in enumerate(predicted):
-            total, whole = true + drawn @ found, counts @ (labelled + found)
-            # Of the whole set; NaN for a class that is in it nowhere.
-            observed = np.divide(2.0 * (counts @ (labelled * found)), whole, where=whole > 0,
-                                 out=np.full(len(classes), np.nan))  # fmt: skip
-            f1 = np.divide(2 * (drawn @ (labelled * found)), total, where=total > 0,
-                           out=observed * np.ones_like(total))  # fmt: skip
-            result[begin : begin + _BATCH, k] = np.nanmean(f1, axis=1)
+            total = true + drawn @ found
+            f1 = np.divide(2 * (drawn @ hits[k]), total, where=total > 0,
+                           out=observed[k] * np.ones_like(total))  # fmt: skip
+            result[begin : begin + _BATCH, k] = means[k](f1, axis=1)
     return result
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from statistics import stdev
+from typing import Any
 
 from jaxattn.report.criteria import FAIL, INCONCLUSIVE, NOT_MEASURED, PASS, Criterion, judge
 from jaxattn.report.cross_validation import FoldedGroup, folded_groups
@@ -15,9 +16,9 @@ from jaxattn.report.record import COSTS, RANKED_BY, RunRecord
 from jaxattn.report.setups import (
     Setup,
     data_headings,
+    exact_setups,
     group_setups,
     ratio,
-    sdpa_reference,
     validation_score,
     yardstick,
 )
@@ -57,14 +58,22 @@ class Group:
 
     def label(self, setup: Setup) -> str:
         """The attention, with the experiment where the group has it more than once."""
-        attentions = [other.attention for other in (*self.setups, *self.baselines)]
-        once = attentions.count(setup.attention) == 1
         name = setup.runs[0].label
+        once = self._attentions[setup.attention] == 1
         return name if once else f"{name} ({setup.runs[0].exp})"
+
+    @cached_property
+    def _attentions(self) -> Counter[str]:
+        return Counter(setup.attention for setup in (*self.setups, *self.baselines))
+
+    @cached_property
+    def _exact(self) -> Mapping[Any, Setup]:
+        return exact_setups(self.setups)
 
     def exact(self, setup: Setup) -> Setup | None:
         """The exact attention to set `setup` against; None for exact ones and baselines."""
-        return None if setup.attention == "sdpa" else sdpa_reference(setup, self.setups)
+        is_exact = setup.attention == "sdpa"
+        return None if is_exact else self._exact.get((setup.shape, setup.budget))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +135,14 @@ class Comparison:
         return group_setups(self.single, self.headings)
 
     @cached_property
+    def _exact(self) -> Mapping[Any, Setup]:
+        return exact_setups(self.setups)
+
+    def exact(self, setup: Setup) -> Setup | None:
+        """The exact attention of the same shape and budget; of an exact setup the best of them."""
+        return self._exact.get((setup.shape, setup.budget))
+
+    @cached_property
     def baselines(self) -> Mapping[str, Sequence[Setup]]:
         """Name of the data -> its finished baselines."""
         baselines: dict[str, list[Setup]] = {}
@@ -146,9 +163,7 @@ class Comparison:
             criterion
             for setup in self.setups
             if setup.kind == "finetune"
-            for criterion in judge(
-                setup, sdpa_reference(setup, self.setups), self.baseline(setup.data)
-            )
+            for criterion in judge(setup, self.exact(setup), self.baseline(setup.data))
         ]
 
     @cached_property
@@ -247,7 +262,7 @@ class Comparison:
         self, run: RunRecord, setup: Setup | None
     ) -> tuple[float | None, float | None]:
         """Time and memory as ratios; memory only against the same kind of memory."""
-        exact = sdpa_reference(setup, self.setups) if setup and run.finished else None
+        exact = self.exact(setup) if setup and run.finished else None
         if exact is None:
             return None, None
         time = ratio(run.seconds_per_epoch, exact.mean("seconds_per_epoch"))

@@ -1,6 +1,7 @@
 """Which runs may be compared, and which differ by nothing but their seed."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -44,7 +45,7 @@ class Setup:
         """The device of all runs."""
         return self.runs[0].device or "unknown device"
 
-    @property
+    @cached_property
     def finished(self) -> tuple[RunRecord, ...]:
         """The runs that have results."""
         return tuple(run for run in self.runs if run.finished)
@@ -149,18 +150,16 @@ def group_setups(records: Sequence[RunRecord], headings: Mapping[Path, str]) -> 
     ]
 
 
-def sdpa_reference(setup: Setup, setups: Sequence[Setup]) -> Setup | None:
-    """The finished sdpa setup of the same kind, data, device, budget and model shape.
+def exact_setups(setups: Iterable[Setup]) -> dict[tuple[Key, tuple[str, ...]], Setup]:
+    """Shape and budget -> the finished sdpa setup that has both, to set others against.
 
     Of several (another learning rate, say) the best on validation: never chosen by the test.
     """
-    return best_on_validation(
-        other
-        for other in setups
-        if other.attention == "sdpa"
-        and other.finished
-        and (other.shape, other.budget) == (setup.shape, setup.budget)
-    )
+    gathered: dict[tuple[Key, tuple[str, ...]], list[Setup]] = {}
+    for setup in setups:
+        if setup.attention == "sdpa" and setup.finished:
+            gathered.setdefault((setup.shape, setup.budget), []).append(setup)
+    return {key: max(found, key=validation_score) for key, found in gathered.items()}
 
 
 def best_on_validation(setups: Iterable[Setup]) -> Setup | None:
@@ -218,6 +217,7 @@ def _shape_key(
     return *_measured_on(record, headings), origin, options_key(record, kept), _method(record)
 
 
+@functools.cache
 def in_setup(path: str) -> bool:
     """Whether an option is part of what is measured, as its scope says."""
     scope = scope_of(path)

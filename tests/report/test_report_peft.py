@@ -7,7 +7,7 @@ from jaxattn.report.csv_files import results_rows
 from jaxattn.report.page.effects import effects
 from jaxattn.report.page.page import page
 from jaxattn.report.record import RunRecord
-from jaxattn.report.setups import sdpa_reference
+from jaxattn.report.setups import exact_setups
 
 
 def run(record, exp: str, method: str, f1: float, trained: int, **options) -> RunRecord:
@@ -47,7 +47,7 @@ def test_the_exact_attention_to_compare_with_trained_as_much(record) -> None:
         run(record, "lsh_lora", "lora", 0.88, 73),
     ]
     setups = Comparison(runs).setups
-    reference = sdpa_reference(setups[2], setups)
+    reference = exact_setups(setups).get((setups[2].shape, setups[2].budget))
     assert reference is not None and reference.runs == (runs[1],)
 
 

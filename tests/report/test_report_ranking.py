@@ -13,7 +13,7 @@ import pytest
 from jaxattn.report.comparison import Comparison, Ranked
 from jaxattn.report.csv_files import results_rows, write_rows
 from jaxattn.report.record import RunRecord
-from jaxattn.report.setups import sdpa_reference
+from jaxattn.report.setups import exact_setups
 from jaxattn.report.terminal import print_comparison, run_tables
 
 
@@ -216,7 +216,7 @@ def test_tapt_is_a_stage_between_and_never_ranked(record) -> None:
     assert rows["lsh"].time_vs_sdpa == 0.5
     setups = Comparison(records).setups
     lsh = next(setup for setup in setups if setup.attention == "reformer_lsh")
-    reference = sdpa_reference(lsh, setups)
+    reference = exact_setups(setups).get((lsh.shape, lsh.budget))
     assert reference is not None
     assert {run.exp for run in reference.runs} == {"a0", "a1"}
 

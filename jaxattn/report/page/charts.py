@@ -3,28 +3,24 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jaxattn.report.comparison import Group
 from jaxattn.report.page.markup import Markup
 from jaxattn.report.page.plot import (
     COSTS,
+    NAMED,
     Cost,
+    apart,
+    by_look,
     draw_quality,
     label_runs,
+    legend,
     settled,
-    style,
     with_cost,
 )
 from jaxattn.report.page.provenance import metrics_rows
 from jaxattn.report.page.svg import added_chart
 from jaxattn.report.setups import yardstick
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-NAMED = 12
-"""Up to so many runs each has its name in a chart."""
 
 _POINTS = 300
 
@@ -57,13 +53,12 @@ def learning_charts(group: Group, salt: str) -> list[Markup]:
         if not any(metric == name for _, points in curves for _, metric in points):
             continue
         with added_chart(charts, f"{salt}{name}") as axes:
-            for attention, points in curves:
+            for (colour, _), own in by_look(attention for attention, _ in curves).items():
                 for split, line, mark in (("train", ":", None), ("validation", "-", "o")):
-                    curve = points.get((split, name), [])
+                    drawn = [curves[place][1].get((split, name), []) for place in own]
                     axes.plot(
-                        [x for x, _ in curve], [factor * y for _, y in curve],
-                        color=style(attention)[0],
-                        linestyle=line, marker=mark, markersize=4, linewidth=1.3,
+                        *apart(([x for x, _ in c], [factor * y for _, y in c]) for c in drawn if c),
+                        color=colour, linestyle=line, marker=mark, markersize=4, linewidth=1.3,
                     )  # fmt: skip
             axes.set(xlabel="epoch", ylabel=title)
             legend(axes, [attention for attention, _ in curves])
@@ -84,15 +79,3 @@ def learning_curves(path: Path) -> dict[tuple[str, str], list[tuple[float, float
                 continue
             curves[str(row.get("split")), name].append(point)
     return {key: points[:: max(1, len(points) // _POINTS)] for key, points in curves.items()}
-
-
-def legend(axes: "Axes", attentions: Sequence[str | None]) -> None:
-    """Names each attention by its colour and marker."""
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D([], [], color=colour, marker=marker, linestyle="none", label=str(attention))
-        for attention in dict.fromkeys(attentions)
-        for colour, marker in [style(attention)]
-    ]
-    axes.legend(handles=handles, fontsize=9, loc="best")

@@ -13,6 +13,9 @@ from jaxattn.report.setups import Setup
 _CHARTED = 6
 """Options of a sweep that get a chart; all get a table."""
 
+_VALUES = 40
+"""Of an option that is charted: more find no room beside each other."""
+
 Effects = Mapping[tuple[str, str], Mapping[str, Sequence[RunRecord]]]
 """(attention, option) -> value -> finished runs."""
 
@@ -70,7 +73,7 @@ def effects_section(group: Group, salt: str) -> Markup:
                     "s / epoch": number(fmean(times) if times else None, 1),
                 }
             )
-        if index < _CHARTED:
+        if index < _CHARTED and len(values) <= _VALUES:
             _add_chart(charts, scores, f"{attention}: {option}", f"{salt}{index}")
     if not rows:
         return Markup("")

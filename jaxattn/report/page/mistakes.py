@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jaxattn.evaluate.calibration import calibration
+from jaxattn.evaluate.class_notes import confusion_counts
 from jaxattn.pictures import LINE
 from jaxattn.report.comparison import Group
-from jaxattn.report.page.charts import NAMED, legend
 from jaxattn.report.page.markup import Markup, figure, joined, percent, table, tag
-from jaxattn.report.page.plot import style
+from jaxattn.report.page.plot import NAMED, legend, style
 from jaxattn.report.page.svg import added_chart
 from jaxattn.runs.predictions import Predictions
 
@@ -60,12 +60,7 @@ def mistakes_section(group: Group, salt: str) -> Markup:
 
 
 def _confusion(label: str, predictions: Predictions) -> Markup:
-    from sklearn.metrics import confusion_matrix
-
-    names = predictions.names
-    counts = confusion_matrix(
-        predictions.labels, predictions.predicted, labels=range(len(names))
-    ).tolist()
+    names, counts = predictions.names, confusion_counts(predictions).tolist()
     if len(names) > WIDEST_MATRIX:
         return _commonest(label, names, counts)
     head = tag("tr", tag("th", label), *(tag("th", name, scope="col") for name in names))

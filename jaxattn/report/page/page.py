@@ -9,6 +9,7 @@ from jaxattn.report.comparison import Comparison, Group
 from jaxattn.report.exchange import exchanges
 from jaxattn.report.page.lengths import lengths_section, read_profiles
 from jaxattn.report.page.markup import Markup, joined, tag
+from jaxattn.report.page.plot import DRAWN
 from jaxattn.report.page.provenance import failures_section, runs_section
 from jaxattn.report.page.sections import (
     answer_card,
@@ -41,6 +42,7 @@ def write_page(comparison: Comparison, path: Path, runs: Path) -> None:
 def page(comparison: Comparison, runs: Path) -> str:
     """The page: answers, then each group of comparable runs, failures, and what each run was."""
     records, groups = comparison.records, comparison.groups
+    drawn = sorted(groups, key=lambda group: -len(group.runs))[:DRAWN]
     body = joined(
         tag("h1", "Which attention should I use?"),
         tag("p", _counted(records), class_="small"),
@@ -51,7 +53,7 @@ def page(comparison: Comparison, runs: Path) -> str:
             class_="answers",
         ),
         _apart(groups),
-        *(group_section(group, f"g{index}") for index, group in enumerate(groups)),
+        *(group_section(group, f"g{index}", group in drawn) for index, group in enumerate(groups)),
         *(folded_section(group) for group in comparison.folded),
         exchanges_section(exchanges(records)),
         lengths_section(read_profiles(runs)),

@@ -1,7 +1,7 @@
 """Quality against cost as a picture."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,7 +36,13 @@ COSTS = (
 
 TRAINED = Cost("trainable_parameters", "trained parameters")
 
+NAMED = 12
+"""Up to so many runs each has its name in a chart: of more, names would cover the marks."""
+
 PANEL_INCHES = (7.0, 4.8)
+
+DRAWN = 10
+"""Of so many groups there are charts: of those with the most runs."""
 
 LOG_SPREAD = 10.0
 """The axis of costs is logarithmic where the dearest run takes more than this times the least."""
@@ -45,7 +51,8 @@ LOG_SPREAD = 10.0
 def quality_against_cost(comparison: Comparison, path: Path) -> bool:
     """Draws test macro-F1 against seconds per epoch of the finished fine-tuning runs, as PNG.
 
-    One panel for each data set and device, drawn by `draw_quality`. Written whole or not at all.
+    One panel for each data set and device, of more than `DRAWN` those with the most runs, drawn by
+    `draw_quality`. Written whole or not at all.
     Returns False, and writes nothing, if no finished run has both values.
     """
     panels: dict[tuple[str, str], list[Setup]] = {}
@@ -54,6 +61,9 @@ def quality_against_cost(comparison: Comparison, path: Path) -> bool:
             panels.setdefault((setup.data, setup.device), []).append(setup)
     if not panels:
         return False
+    # A picture has at most 65,535 points a side, and a reader no use of more than these.
+    kept = sorted(panels, key=lambda name: -_runs(panels[name]))[:DRAWN]
+    panels = {name: setups for name, setups in panels.items() if name in kept}
     # The object interface without pyplot: no global state, and no display is ever looked for.
     from matplotlib.figure import Figure
 
@@ -67,10 +77,14 @@ def quality_against_cost(comparison: Comparison, path: Path) -> bool:
         draw_quality(axes, setups, comparison.baseline(data))
         # As text, not as mathematics: a "$" in a name must not be interpreted.
         axes.set_title(f"{data}\n{device}", fontsize=12, parse_math=False)
-        drawn.append((axes, with_cost(setups, TIME)))
+        runs = with_cost(setups, TIME)
+        if len(runs) > NAMED:
+            legend(axes, [run.attention for run in runs])
+        drawn.append((axes, runs))
     renderer = settled(axes)
     for axes, runs in drawn:
-        label_runs(axes, runs, renderer)
+        if len(runs) <= NAMED:
+            label_runs(axes, runs, renderer)
     save_png(figure, path)
     return True
 
@@ -80,6 +94,27 @@ def style(attention: str | None) -> tuple[str, str]:
     if attention in BASELINE_LABELS:
         return MUTED, "x"
     return STYLES.get(attention or "", OTHER_STYLE)
+
+
+def by_look(attentions: Iterable[str | None]) -> dict[tuple[str, str], list[int]]:
+    """Colour and marker -> the places of the attentions that have both, in their order."""
+    places: dict[tuple[str, str], list[int]] = {}
+    for place, attention in enumerate(attentions):
+        places.setdefault(style(attention), []).append(place)
+    return places
+
+
+def apart(
+    curves: Iterable[tuple[Sequence[float], Sequence[float]]],
+) -> tuple[list[float], list[float]]:
+    """Several curves (xs, ys) as one line with gaps, which is drawn much faster."""
+    xs: list[float] = []
+    ys: list[float] = []
+    for x, y in curves:
+        gap = [math.nan] if xs else []
+        xs += [*gap, *x]
+        ys += [*gap, *y]
+    return xs, ys
 
 
 def settled(axes: "Axes") -> "RendererBase":
@@ -104,6 +139,10 @@ def with_cost(setups: Sequence[Setup], cost: Cost) -> list[RunRecord]:
         for run in setup.finished
         if run.test_macro_f1 is not None and getattr(run, cost.field) is not None
     ]
+
+
+def _runs(setups: Sequence[Setup]) -> int:
+    return sum(len(setup.runs) for setup in setups)
 
 
 def _point(run: RunRecord, cost: Cost) -> tuple[float, float]:
@@ -147,18 +186,24 @@ def draw_quality(
     front = pareto_front(points)
     if len(front) > 1:
         axes.plot(*_staircase(front), color=LINE, linewidth=1.5, zorder=1)
-    for run, (x, y) in zip(runs, points, strict=True):
-        colour, marker = style(run.attention)
-        axes.plot(x, y, marker=marker, color=colour, markersize=9, linestyle="none", zorder=3)
+    # One line for all marks of a look: a thousand lines take a quarter of a minute to draw.
+    for look, own in by_look(run.attention for run in runs).items():
+        axes.plot(
+            [costs[i] for i in own], [heights[i] for i in own], marker=look[1], color=look[0],
+            markersize=9, linestyle="none", zorder=3,
+        )  # fmt: skip
+    intervals = []
     for setup in setups:
         middle = setup.mean(cost.field)
         if middle is not None and setup.interval is not None:
-            ends = [100 * setup.interval.low, 100 * setup.interval.high]
+            ends = (100 * setup.interval.low, 100 * setup.interval.high)
             heights += ends
-            axes.plot(
-                [middle, middle], ends, color=style(setup.attention)[0], alpha=0.6, linewidth=1.3,
-                marker="_", markersize=8, zorder=2,
-            )  # fmt: skip
+            intervals.append((setup.attention, (middle, middle), ends))
+    for (colour, _), own in by_look(attention for attention, _, _ in intervals).items():
+        axes.plot(
+            *apart([intervals[i][1:] for i in own]), color=colour, alpha=0.6, linewidth=1.3,
+            marker="_", markersize=8, zorder=2,
+        )  # fmt: skip
     if min(costs) > 0 and max(costs) > LOG_SPREAD * min(costs):
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -206,3 +251,15 @@ def label_runs(
         for run, name in zip(runs, attentions, strict=True)
     ]
     label_points(axes, names, [_point(run, cost) for run in runs], renderer)
+
+
+def legend(axes: "Axes", attentions: Sequence[str | None]) -> None:
+    """Names each attention by its colour and marker."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=colour, marker=marker, linestyle="none", label=str(attention))
+        for attention in dict.fromkeys(attentions)
+        for colour, marker in [style(attention)]
+    ]
+    axes.legend(handles=handles, fontsize=9, loc="best")

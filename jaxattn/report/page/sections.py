@@ -12,10 +12,16 @@ from jaxattn.report.page.charts import learning_charts, quality_charts
 from jaxattn.report.page.effects import effects_section
 from jaxattn.report.page.markup import Markup, figure, joined, number, percent, table, table_of, tag
 from jaxattn.report.page.mistakes import mistakes_section
-from jaxattn.report.page.plot import TRAINED
+from jaxattn.report.page.plot import DRAWN, TRAINED
 from jaxattn.report.setups import Setup
 
 INTERVALS = "upright lines are 95 % intervals of the mean of a configuration"
+
+
+UNDRAWN = (
+    f"Charts are of the {DRAWN} groups with the most runs; those of this one are drawn where fewer "
+    "runs are compared (--runs=<folder>)."
+)
 
 
 def answer_card(group: Group) -> Markup:
@@ -57,10 +63,9 @@ def folded_section(group: FoldedGroup) -> Markup:
     )
 
 
-def group_section(group: Group, salt: str) -> Markup:
-    """Everything about one group; `salt` is different for each."""
-    return tag(
-        "section",
+def group_section(group: Group, salt: str, drawn: bool = True) -> Markup:
+    """Everything about one group, or its tables alone; `salt` is different for each."""
+    head = joined(
         tag("h2", group.data),
         tag("p", group.conditions, class_="small"),
         table_of(
@@ -68,6 +73,12 @@ def group_section(group: Group, salt: str) -> Markup:
             "On the test split, best on validation first; means over seeds. Time of TF-IDF is that "
             "of its fit, on the CPU.",
         ),
+    )
+    if not drawn:
+        return tag("section", head, _criteria(group), tag("p", UNDRAWN, class_="small"))
+    return tag(
+        "section",
+        head,
         figure(
             quality_charts(group, f"{salt}q"),
             f"Test macro-F1 against cost, a mark a run; {INTERVALS}. The line joins runs that no "
