@@ -205,6 +205,7 @@ MODES = {mode.name: mode for mode in (
         "check", "is a run, or an exported folder, whole and unchanged?",
         ("--run=runs/finetune/imdb_lsh", "--run=imdb_model", "--run=runs"),
         _flags("", run="the folder of a run, of several, or an exported one"), config="none",
+        cached=False, computes=False,
     ),
     Mode(
         "plan", "what a run will need: memory, devices it fits on, time",

@@ -35,6 +35,7 @@ class Mode:
       module: its file in jaxattn/modes/; "": as it is called.
       cached: whether compiled programs are kept. A mode that tells how long compiling takes and
         what a program needs has to compile.
+      computes: whether it computes anything; else it leaves accelerators to those that do.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Mode:
     settings: str = ""
     module: str = ""
     cached: bool = True
+    computes: bool = True
 
     @property
     def file(self) -> str:
@@ -231,6 +233,8 @@ def settle(request: Request, environment: MutableMapping[str, str] = os.environ)
       InputError: the configuration of the run that the request names cannot be read.
     """
     cached = request.compilation_cache and request.mode.cached and not request.dry_run
+    if not request.mode.computes:
+        environment["JAX_PLATFORMS"] = "cpu"
     settle_environment(environment, deterministic=deterministic(request), keep_programs=cached)
 
 
@@ -244,8 +248,8 @@ def deterministic(request: Request) -> bool:
     if request.mode.name == "replay" and is_report(Path(request.run)):
         # Its runs are replayed by processes that each settle what their run needs.
         return False
-    if request.mode.name == "check":
-        # It computes nothing, and the folder it is given may be damaged.
+    if not request.mode.computes:
+        # The folder it is given may be damaged.
         return False
     folder = _saved_run(request)
     return folder is not None and folder.saved_config()[0].train.deterministic

@@ -12,12 +12,12 @@ from jaxattn.report.collect import runs_under
 from jaxattn.report.contradictions import metrics_fault, predictions_of
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import KINDS
-from jaxattn.runs.manifest import METRICS, NAME, TOKENIZER, Manifest
+from jaxattn.runs.manifest import METRICS, NAME, Manifest
 from jaxattn.runs.predictions import NAME as PREDICTIONS
 from jaxattn.stages.agreement import require_document
 from jaxattn.train.checkpoints import Checkpoints
 
-OK, NONE, CHANGED, DAMAGED = "ok", "none", "changed", "damaged"
+OK, NONE, CHANGED, MISSING, DAMAGED = "ok", "none", "changed", "missing", "damaged"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,14 +68,18 @@ def _of_run(run: RunFolder) -> list[Finding]:
         findings.append(_options(manifest, run.config_path))
     elif run.config_path.exists() or KINDS[run.kind].encoder:
         findings.append(_finding(run.path, run.config_path.name, run.saved_config))
+    best_step = None
     if manifest is None and run.results_path.exists():
         findings.append(_finding(run.path, run.results_path.name, run.results))
-        if findings[-1].good and not KINDS[run.kind].mlm:
+        if findings[-1].good:
             results = run.results()
-            findings.append(_finding(run.path, PREDICTIONS, lambda: predictions_of(run, results)))
+            best_step = results.best_step
+            if not KINDS[run.kind].mlm:
+                agree = functools.partial(predictions_of, run, results)
+                findings.append(_finding(run.path, PREDICTIONS, agree))
     if manifest is None and (fault := metrics_fault(run.path / METRICS)):
         findings.append(Finding(METRICS, DAMAGED, fault.removeprefix(f"{METRICS}: ")))
-    return findings + _of_checkpoints(run)
+    return findings + _of_checkpoints(run, best_step)
 
 
 def _of_manifest(folder: Path, why_none: str) -> tuple[Manifest | None, list[Finding]]:
@@ -105,20 +109,25 @@ def _options(manifest: Manifest, path: Path) -> Finding:
     return Finding(path.name, CHANGED if changed else OK, changed)
 
 
-def _of_checkpoints(run: RunFolder) -> list[Finding]:
+def _of_checkpoints(run: RunFolder, best_step: int | None) -> list[Finding]:
     """All that are finished, and whether the latest goes with tokenizer and options."""
     checkpoints = Checkpoints(run.path / "checkpoints", keep=1)
-    findings, whole = [], []
-    for step in checkpoints.steps():
+    steps, findings = checkpoints.steps(), []
+    for step in steps:
         verify = functools.partial(checkpoints.verify, step)
-        finding = _finding(run.path, f"checkpoints/step_{step:08d}", verify)
-        findings.append(finding)
-        whole += [step] if finding.good else []
+        findings.append(_finding(run.path, _name(step), verify))
+    if best_step is not None and best_step not in steps:
+        findings.append(Finding(_name(best_step), MISSING, "the results are those of this one"))
+    whole = [step for step, found in zip(steps, findings, strict=False) if found.good]
     if whole:
         document = checkpoints.document(whole[-1])
-        together = _finding(run.path, TOKENIZER, lambda: require_document(run, document))
-        findings += [] if together.good else [together]
+        together = functools.partial(require_document, run, document)
+        findings.append(_finding(run.path, "tokenizer and options", together))
     return findings
+
+
+def _name(step: int) -> str:
+    return f"checkpoints/step_{step:08d}"
 
 
 def _finding(folder: Path, name: str, check: Callable[[], object]) -> Finding:

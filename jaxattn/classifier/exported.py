@@ -146,9 +146,9 @@ def sign_export(folder: Path) -> None:
     Manifest(folder, digests, counting(options, "finetune"), weights).write()
 
 
-def described(weights: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Name of each weight -> its dtype and shape."""
-    return {name: [np.dtype(x.dtype).name, list(x.shape)] for name, x in weights.items()}
+def described(weights: Mapping[str, Any]) -> dict[str, str]:
+    """Name of each weight -> its dtype and shape, as "float32 [16, 2]"."""
+    return {name: f"{np.dtype(x.dtype).name} {list(x.shape)}" for name, x in weights.items()}
 
 
 def how_lengths(about: About) -> str:
@@ -181,7 +181,7 @@ def read_export(folder: Path, options: Mapping[str, Any]) -> Classifier:
     tokenizer = load_tokenizer(folder / TOKENIZER, config.tokenizer.lowercase)
     label_names = tuple(map(str, extra["label_names"]))
     if manifest:
-        expected: Mapping[str, Any] = manifest.weights
+        expected = manifest.weights
     else:
         model = ClassifierModel(config, tokenizer.get_vocab_size(), len(label_names))
         expected = described(flat_names(jax.eval_shape(lambda: init_classifier(model, 0))))
@@ -196,7 +196,7 @@ def read_export(folder: Path, options: Mapping[str, Any]) -> Classifier:
 
 
 def checked_weights(
-    folder: Path, expected: Mapping[str, Any], manifest: Manifest | None
+    folder: Path, expected: Mapping[str, str], manifest: Manifest | None
 ) -> dict[str, np.ndarray]:
     """The weights by name.
 
@@ -220,7 +220,7 @@ def checked_weights(
     found = described(weights)
     for name in sorted(found.keys() | expected.keys()):
         if found.get(name) != expected.get(name):
-            is_now, was = (_said(each.get(name)) for each in (found, expected))
+            is_now, was = (each.get(name, "absent") for each in (found, expected))
             raise InputError(f"{path}: {name} is {is_now}, expected {was}; export the run again")
     if manifest:
         manifest.require([WEIGHTS])
@@ -228,7 +228,3 @@ def checked_weights(
         if not np.isfinite(weight).all():
             raise InputError(f"{path}: {name} has values that are not finite; export the run again")
     return weights
-
-
-def _said(weight: list[Any] | None) -> str:
-    return "absent" if weight is None else f"{weight[0]} {weight[1]}"

@@ -11,14 +11,14 @@ import json
 import pathlib
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax.export
 import numpy as np
 
 HERE = pathlib.Path(__file__).parent
 
-KINDS = {"F32": np.float32, "F16": np.float16}
+KINDS = {"F32": np.float32, "F16": np.float16, "I32": np.int32}
 """How model.safetensors calls a type."""
 
 
@@ -46,11 +46,19 @@ def unchanged(name: str) -> bytes:
     return data
 
 
-try:
-    MANIFEST = json.loads(contents("manifest.json"))
-    MANIFEST["files"], MANIFEST["weights"]
-except (ValueError, KeyError, TypeError):
+def read_manifest() -> dict[str, Any]:
+    """Digests of the files, dtypes and shapes of the weights; refused where it is not its own."""
+    try:
+        manifest: dict[str, Any] = json.loads(contents("manifest.json"))
+        digest = manifest.pop("sha256")
+        if hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest() == digest:
+            return manifest
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
     refuse("manifest.json: changed since it was exported")
+
+
+MANIFEST = read_manifest()
 
 ABOUT = json.loads(unchanged("program.json"))
 
@@ -63,7 +71,7 @@ def read_weights() -> dict[str, jax.Array]:
         header = json.loads(raw[8:start])
         header.pop("__metadata__", None)
         found = {
-            name: [np.dtype(KINDS.get(each["dtype"], each["dtype"])).name, each["shape"]]
+            name: f"{np.dtype(KINDS[each['dtype']]).name} {each['shape']}"
             for name, each in header.items()
         }
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -53,7 +53,7 @@ class Manifest:
     folder: Path
     files: Mapping[str, str]
     options: Mapping[str, Any]
-    weights: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:

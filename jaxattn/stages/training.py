@@ -49,11 +49,13 @@ def run_stage(
     `stop_after`: see `train`.
     """
     about = machine.describe(config)
-    if is_moved(folder, config):
-        # Before the new place is saved: it may hold other data.
-        checkpoints = Checkpoints(folder.path / "checkpoints", config.checkpoint.keep)
-        if latest := checkpoints.latest():
-            refuse_other_data(folder, config, checkpoints.document(latest), task.document(config))
+    checkpoints = Checkpoints(folder.path / "checkpoints", config.checkpoint.keep)
+    if latest := checkpoints.latest():
+        # Before anything is written: a run that is refused stays as it was.
+        saved = checkpoints.document(latest)
+        if is_moved(folder, config):
+            refuse_other_data(folder, config, saved, task.document(config))
+        require_document(folder, saved)
     folder.begin(config, dict(task.saved), {**about, **task.environment})
     with folder.running():
         save_tokenizer(task.tokenizer, folder.path / "tokenizer.json")
@@ -217,7 +219,6 @@ def _resumed(
         return state, Tally()
     saved = checkpoints.document(latest)
     refuse_other_data(folder, config, saved, document)
-    require_document(folder, saved)
     # What was saved before an option existed has its default.
     folder.must_agree(flatten(to_plain(from_saved(saved["config"]))), document["config"])
     if any(saved[name] != document[name] for name in document if name.startswith("base")):

@@ -13,6 +13,7 @@ from typing import Any, Self
 from jaxattn.config import LogConfig
 from jaxattn.console import say
 from jaxattn.disk import naming
+from jaxattn.errors import InputError
 from jaxattn.files import write_text
 from jaxattn.runs.events import NAME as EVENTS
 from jaxattn.runs.tracking import trackers
@@ -44,12 +45,21 @@ class RunLog:
         self._trackers = trackers(folder, config, name, settings)
 
     def rewind(self, step: int) -> None:
-        """Forgets rows of metrics.csv after `step`: a resumed run writes them again."""
-        rows = []
-        if self._metrics.exists():
-            with open(self._metrics, newline="", encoding="utf-8") as file:
-                rows = list(csv.reader(file))[1:]
-        kept = [row for row in rows if len(row) == len(COLUMNS) and int(row[0]) <= step]
+        """Forgets rows of metrics.csv after `step`: a resumed run writes them again.
+
+        Raises InputError where it is no such table; a last row that was cut short is forgotten.
+        """
+        kept: list[list[str]] = []
+        try:
+            if self._metrics.exists():
+                with open(self._metrics, newline="", encoding="utf-8") as file:
+                    rows = list(csv.reader(file))[1:]
+                kept = [row for row in rows if len(row) == len(COLUMNS) and int(row[0]) <= step]
+        except (ValueError, csv.Error) as error:
+            raise InputError(
+                f"{self._metrics}: not a table that training has written ({error}); restore it "
+                "from a copy, or remove it to go on without the rows before"
+            ) from None
         buffer = io.StringIO()
         csv.writer(buffer, lineterminator="\n").writerows([COLUMNS, *kept])
         write_text(self._metrics, buffer.getvalue())

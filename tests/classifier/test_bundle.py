@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import load_file, save
 
 from jaxattn import cli
 from jaxattn.classifier.check import examined
@@ -318,3 +321,83 @@ def test_a_flipped_bit_of_an_export_is_noticed(exported: Path, tmp_path: Path, s
             assert answers_the_same(before, after), path.name
         good = cli.run(["check", f"--run={folder}"]) == 0
         assert good is (path.name == "README.md") or path.name == "config.yaml"
+
+
+def as_integers(weights: dict[str, np.ndarray], name: str) -> None:
+    weights[name] = (100 * weights[name]).astype(np.int32)
+
+
+def as_halves(weights: dict[str, np.ndarray], name: str) -> None:
+    weights[name] = weights[name].astype(np.float16)
+
+
+def not_a_number(weights: dict[str, np.ndarray], name: str) -> None:
+    weights[name][0, 0] = np.nan
+
+
+def fewer_rows(weights: dict[str, np.ndarray], name: str) -> None:
+    weights[name] = weights[name][:-1].copy()
+
+
+def another_name(weights: dict[str, np.ndarray], name: str) -> None:
+    weights[f"{name}s"] = weights.pop(name)
+
+
+def too_large(weights: dict[str, np.ndarray], name: str) -> None:
+    weights[name][:] = 3e38
+
+
+DAMAGES = [as_integers, as_halves, not_a_number, fewer_rows, another_name, too_large]
+
+
+@pytest.mark.parametrize("manifest", [True, False], ids=["signed", "unsigned"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_other_weights_give_one_sentence(
+    exported: Path,
+    tmp_path: Path,
+    damage: Callable[[dict[str, np.ndarray], str], None],
+    manifest: bool,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """With jaxattn, and with classify.py alone, which needs the manifest."""
+    folder = shutil.copytree(exported, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    damage(weights, "classifier/kernel")
+    (folder / "model.safetensors").write_bytes(save(weights))
+    if not manifest:
+        unsigned(folder)
+    lines = tmp_path / "lines.txt"
+    lines.write_text("a kitten\n")
+    assert cli.run(["predict", f"--run={folder}", f"--input={lines}"]) == 2
+    said = capfd.readouterr()
+    assert said.out == "" and len(said.err.splitlines()) == 1
+    if damage in (as_integers, fewer_rows, another_name) and manifest:
+        done = classify(folder)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "classifier/kernel is" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def classify(folder: Path) -> subprocess.CompletedProcess[str]:
+    """What the script of the folder says of a text."""
+    argv = [sys.executable, "-I", str(folder / "classify.py"), "a kitten"]
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+
+def test_classify_refuses_what_changed(exported: Path, tmp_path: Path) -> None:
+    """The files it uses; README.md and config.yaml are none."""
+    assert classify(exported).returncode == 0
+    for name in (
+        "model.safetensors", "model.stablehlo", "program.json", "tokenizer.json", "manifest.json",
+    ):  # fmt: skip
+        folder = shutil.copytree(exported, tmp_path / name)
+        flipped(folder / name, 0)
+        done = classify(folder)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), name
+        (folder / name).unlink()
+        assert classify(folder).stderr.startswith(f"classify.py: {name}: No such file")
+
+
+def test_an_older_export_is_read(exported: Path, tmp_path: Path) -> None:
+    folder = unsigned(shutil.copytree(exported, tmp_path / "model"))
+    assert answers_the_same(open_classifier(exported, {}), open_classifier(folder, {}))
+    assert cli.run(["check", f"--run={folder}"]) == 0

@@ -73,6 +73,7 @@ def test_pretraining_fills_its_folder(pretrained: Path) -> None:
         "results.json",
         "tokenizer.json",
         "checkpoints",
+        "manifest.json",
     }
     assert read(pretrained / "status.json")["state"] == "finished"
     assert yaml.safe_load((pretrained / "config.yaml").read_text())["model"]["hidden_dim"] == 16

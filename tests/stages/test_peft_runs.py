@@ -146,7 +146,11 @@ def test_another_base_is_refused(
     step = int(Checkpoints(lora / "checkpoints", 1).document(12)["base"].partition("@")[2])
     state = {"params": jax.tree.map(lambda x: x + 0.01, checkpoints.load_params(step))}
     checkpoints.save(step, state, checkpoints.document(step), step)
-    failed(capsys, ["--mode=eval", "--exp=lora", f"--runs={copy}"], "first@", "other parameters")
+    call = ["--mode=eval", "--exp=lora", f"--runs={copy}"]
+    failed(capsys, call, "first@", f"step_{step:08d}/manifest.json: changed since")
+    # A base of an earlier version has no manifest.
+    (copy / "pretrain" / "first" / "manifest.json").unlink()
+    failed(capsys, call, "first@", "other parameters")
 
 
 @pytest.mark.parametrize(

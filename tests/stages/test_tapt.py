@@ -136,12 +136,15 @@ def test_resume_needs_the_checkpoint_it_was_begun_from(
     assert (adapted / "events.jsonl").read_bytes() == before
     failed(capsys, [*call, "--resume", "--config.train.seed=4"], "train.seed", "begun with 0")
     path, status = adapted / "config.yaml", adapted / "status.json"
-    saved, state = path.read_text(), status.read_text()
+    saved, state, manifest = (p.read_text() for p in (path, status, adapted / "manifest.json"))
     path.write_text(saved.replace("pretrain_hash: ", "pretrain_hash: 0"))
     status.write_text(state.replace("finished", "interrupted"))
+    failed(capsys, [*call, "--resume"], "pretrain_hash is", "but was")
+    (adapted / "manifest.json").unlink()
     failed(capsys, [*call, "--resume"], "--pretrain=wiki@", "no longer the one")
     path.write_text(saved)
     status.write_text(state)
+    (adapted / "manifest.json").write_text(manifest)
 
 
 def test_bad_calls_are_told(
