@@ -22,6 +22,7 @@ from jaxattn.runs.results import Cost, Results, Stage, tree
 from jaxattn.stages import machine
 from jaxattn.stages.batches import program_steps, total_steps
 from jaxattn.stages.moved import is_moved, refuse_other_data
+from jaxattn.stages.room import require_memory
 from jaxattn.stages.task import Outcome, Task
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.job import InterruptedRun, Job, Tally
@@ -171,6 +172,7 @@ def train(
         energy=machine.energy_meter(),
         draw=None if draw is None else (lambda state: whole(mesh, draw(state))),
         redraw_interval=config.attention.options.redraw_interval,
+        check=lambda program: require_memory(config, program),
     )
     run_log = RunLog(folder.path, config.log, folder.exp, document["config"])
     run_log.rewind(done)
