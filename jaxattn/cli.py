@@ -16,6 +16,7 @@ from jaxattn.commandline.parse import parse
 from jaxattn.data.told import forget
 from jaxattn.disk import sentence
 from jaxattn.errors import InputError
+from jaxattn.memory import memory_sentence, out_of_memory
 from jaxattn.request import settle
 from jaxattn.signals import STOPPING, noticed, watch
 from jaxattn.startup import collector_paused, use_huge_pages
@@ -81,13 +82,15 @@ def run(argv: Sequence[str]) -> int:
         # What waits in the buffer would be tried again when Python ends.
         forget_output()
         return _fail(told, 2)
-    except RuntimeError as error:
+    except Exception as error:
         if type(error).__name__ == "InterruptedRun":
             asked = [number for number in STOPPING if number.name in str(error)]
             code = 128 + (asked[0] if asked else signal.SIGTERM)
             return _fail(f"{error}; continue with --resume", code)
         if type(error).__name__ == "NonFiniteError":
             return _fail(f"the run failed: {error}", 1)
+        if out_of_memory(error):
+            return _fail(memory_sentence(error), 1)
         raise
 
 

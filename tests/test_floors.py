@@ -29,7 +29,7 @@ FLOORS = [
     {"config_io"},
     {"config"},
     {"processes", "signals", "console", "ops", "startup", "gpu", "pictures", "hub", "streams"},
-    {"files"},
+    {"files", "memory"},
     {"errors", "disk"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "OUT_OF_MEMORY")
+from jaxattn.memory import out_of_memory
 
 Ref = Any
 """Memory that a Pallas kernel reads and writes; JAX has no public type for it."""
@@ -67,7 +67,7 @@ class Probe:
                 verdict = thread.submit(self._trial, *given).result()
         except Exception as error:  # any failure of driver, library or compiler means: not here
             verdict = f"its probe failed ({type(error).__name__}: {_first_line(error)})"
-            if _is_memory(error):
+            if out_of_memory(error):
                 return verdict
         self._verdicts[given] = verdict
         return verdict
@@ -88,7 +88,3 @@ def say_once(text: str, level: int = logging.INFO) -> None:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0][:200]
-
-
-def _is_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or any(word in str(error) for word in _MEMORY)

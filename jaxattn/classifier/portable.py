@@ -13,6 +13,7 @@ from jaxattn.classifier.serving import serving_lengths
 from jaxattn.config import replace
 from jaxattn.errors import InputError
 from jaxattn.evaluate.predict import Trained, with_draws
+from jaxattn.memory import out_of_memory
 from jaxattn.model.heads import ClassifierModel, class_logits
 from jaxattn.ops.trees import flat_names, nested
 
@@ -110,7 +111,7 @@ def _exported(
             return bytes(program.serialize())
     except Exception as error:
         # A size that is used as a number raises errors of several types, with no common one.
-        if "RESOURCE_EXHAUSTED" in str(error):
+        if out_of_memory(error):
             raise
         return None
 

@@ -74,9 +74,11 @@ class Programs:
         """The program for these shapes before it is compiled; arguments may be abstract."""
         return self._jitted.lower(first, batch)
 
-    def compile(self, first: PyTree, batch: Mapping[str, Any]) -> None:
-        """Compiles for these shapes."""
-        self._compiled[self._shapes(batch)] = compiled(self.lower(first, self.place(batch)))
+    def compile(self, first: PyTree, batch: Mapping[str, Any]) -> jax.stages.Compiled:
+        """Compiles for these shapes; the program, which is kept."""
+        program = compiled(self.lower(first, self.place(batch)))
+        self._compiled[self._shapes(batch)] = program
+        return program
 
     def prepare(self, first: PyTree, batch: Mapping[str, Any]) -> None:
         """Compiles for these shapes unless that is done."""

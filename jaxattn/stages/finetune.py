@@ -27,6 +27,7 @@ from jaxattn.stages.batches import labelled_plan, whole_text_batches
 from jaxattn.stages.class_weights import class_weights
 from jaxattn.stages.origin import FROM_SCRATCH, begin_with
 from jaxattn.stages.parameters import check_method, first_params, first_pooler, grown, tiled
+from jaxattn.stages.room import require_room
 from jaxattn.stages.task import Outcome, Task
 from jaxattn.stages.training import run_stage
 from jaxattn.stages.vocabulary import stage_vocabulary
@@ -63,6 +64,7 @@ def finetune(
 ) -> None:
     """Fine-tunes in `folder`, or goes on where it stopped; `stop_after`: see `train`."""
     check_method(config, pretrain)
+    require_room(folder, config)
     mesh = make_mesh(config.train)
     check_batches(config.train, mesh)
     corpus = load_labelled(config.data)
@@ -75,6 +77,7 @@ def finetune(
     )
     vocabulary = stage_vocabulary(folder, config, runs, pretrain, train.texts)
     tokenizer, special = vocabulary.tokenizer, special_ids(vocabulary.tokenizer)
+    require_room(folder, config, tokenizer.get_vocab_size())
 
     def encoded(texts: Sequence[str]) -> tuple[CutRows, EncodeStats]:
         data, cache = config.data, cache_folder(config)

@@ -17,6 +17,7 @@ from jaxattn.attention.favor.sums import FeatureMap
 from jaxattn.attention.sdpa import attention as sdpa
 from jaxattn.config import Config
 from jaxattn.gpu import ask_driver, nvml_handle
+from jaxattn.memory import free_memory
 from jaxattn.model.heads import COMPUTE_DTYPES
 
 PACKAGES = (
@@ -101,11 +102,7 @@ def available_memory() -> int:
     if statistics and "bytes_limit" in statistics:
         result: int = statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
         return result
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 2**10 for line in lines if "MemAvailable" in line)
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return free_memory()
 
 
 def inexact(config: Config) -> str | None:

@@ -19,6 +19,7 @@ from jaxattn.stages.change import AttentionChange, attention_change
 from jaxattn.stages.distill import distill, to_distill
 from jaxattn.stages.origin import FROM_SCRATCH, POOLER, Origin, begin_with, source_of
 from jaxattn.stages.parameters import carried_over, grown, tiled
+from jaxattn.stages.room import require_room
 from jaxattn.stages.task import Outcome, Task
 from jaxattn.stages.training import run_stage
 from jaxattn.stages.vocabulary import StageVocabulary, stage_vocabulary
@@ -44,6 +45,7 @@ class MlmStart:
 def pretrain(folder: RunFolder, config: Config, stop_after: int | None = None) -> None:
     """Pretrains in `folder`, or goes on where it stopped; `stop_after`: see `train`."""
     # Said before the texts are read, which may take minutes.
+    require_room(folder, config)
     refuse_extension(config.tokenizer)
     corpus = load_texts(config.data)
     vocabulary = stage_vocabulary(folder, config, folder.runs, SCRATCH, corpus.train)
@@ -57,6 +59,7 @@ def tapt(
 
     `stop_after`: see `train`.
     """
+    require_room(folder, config)
     corpus = load_task_texts(config.data)
     vocabulary = stage_vocabulary(folder, config, runs, pretrain, corpus.train)
     saved, origin = begin_with(folder, runs, pretrain)
@@ -84,6 +87,7 @@ def train_mlm(
     check_batches(config.train, mesh)
     tokenizer = vocabulary.tokenizer
     vocab_size = tokenizer.get_vocab_size()
+    require_room(folder, config, vocab_size)
     tokens, validation, stats = encoded_pieces(
         config, tokenizer, corpus, inherited=start is not None
     )

@@ -24,6 +24,7 @@ from jaxattn.stages import machine
 from jaxattn.stages.agreement import require_document
 from jaxattn.stages.batches import program_steps, total_steps
 from jaxattn.stages.moved import is_moved, refuse_other_data
+from jaxattn.stages.room import require_memory
 from jaxattn.stages.task import Outcome, Task
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.job import InterruptedRun, Job, Tally
@@ -176,6 +177,7 @@ def train(
         energy=machine.energy_meter(),
         draw=None if draw is None else (lambda state: whole(mesh, draw(state))),
         redraw_interval=config.attention.options.redraw_interval,
+        check=lambda program: require_memory(config, program),
     )
     run_log = RunLog(folder.path, config.log, folder.exp, document["config"])
     run_log.rewind(done)

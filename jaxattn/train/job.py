@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 from jaxtyping import PyTree
 
 from jaxattn.ops.programs import Programs
@@ -92,6 +93,7 @@ class Job:
       energy: joules the devices have used since some moment; None where nothing counts them.
       draw: state -> the `draws` of its step; None: the attentions draw in every step themselves.
       redraw_interval: steps between new ones.
+      check: is shown each program of a step before it is run; may raise InputError.
     """
 
     stage: str
@@ -115,6 +117,7 @@ class Job:
     energy: Callable[[], float] | None = None
     draw: Callable[[TrainState], PyTree] | None = None
     redraw_interval: int = 1
+    check: Callable[[jax.stages.Compiled], None] = lambda program: None
 
     def validation_due(self, done: int) -> bool:
         """Whether to validate after so many steps; after the last one always."""

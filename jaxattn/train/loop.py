@@ -133,7 +133,7 @@ def _compile_ahead(job: Job, state: TrainState, progress: Progress, stop: list[i
         if not job.step.has(batch):
             length = batch["ids"].shape[1]
             progress.say(f"{job.stage}: compiling program {number} of {count}: length {length}")
-            job.step.compile(state, batch)
+            job.check(job.step.compile(state, batch))
             _stop_between(stop, int(state.step))
     seconds = time.monotonic() - began
     progress.say(f"{job.stage}: compiling the programs of validation")
