@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from jaxattn.errors import InputError
-from jaxattn.files import write_text
+from jaxattn.files import LARGEST_TABLE, unfit, write_text
 
 NAME = "predictions_test.csv"
 """What the file is called in a run folder."""
+
+MOST_CLASSES = 10_000
+"""Of a file that is read: what is made of it has a number for each pair of classes."""
 
 _FIRST = ("row", "label", "predicted")
 
@@ -57,6 +60,8 @@ def read_predictions(path: Path) -> Predictions:
     Raises:
       InputError: it cannot be read, or is not such a table. The message does not name the file.
     """
+    if why := unfit(path, LARGEST_TABLE):
+        raise InputError(why)
     try:
         with open(path, newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file)
@@ -71,6 +76,8 @@ def read_predictions(path: Path) -> Predictions:
         raise InputError("expected the columns row, label, predicted and p_<class> of each class")
     if not rows:
         raise InputError("found no predictions")
+    if len(names) > MOST_CLASSES:
+        raise InputError(f"found {len(names):,} classes, allowed: up to {MOST_CLASSES:,}")
     index = {name: place for place, name in enumerate(names)}
     try:
         labels = np.array([index[row[1]] for row in rows])

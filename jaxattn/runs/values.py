@@ -4,7 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, quoted
+
+LONGEST = 10_000
+"""Characters of a text in a file of a run: of a name, a reason or a command."""
 
 
 def found(tree: Mapping[str, Any], path: str) -> Any:
@@ -23,7 +26,7 @@ def number(tree: Mapping[str, Any], path: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{path} is {value!r}, expected a number")
+        raise InputError(f"{path} is {quoted(value)}, expected a number")
     try:
         number = float(value)
     except OverflowError:
@@ -37,7 +40,7 @@ def whole(tree: Mapping[str, Any], path: str) -> int | None:
     """A whole number at a dotted path, None where there is none; InputError for anything else."""
     value = found(tree, path)
     if value is not None and type(value) is not int:
-        raise InputError(f"{path} is {value!r}, expected a whole number")
+        raise InputError(f"{path} is {quoted(value)}, expected a whole number")
     return value
 
 
@@ -45,14 +48,16 @@ def text(tree: Mapping[str, Any], path: str) -> str | None:
     """Text at a dotted path, None where there is none; InputError for anything else."""
     value = found(tree, path)
     if value is not None and not isinstance(value, str):
-        raise InputError(f"{path} is {value!r}, expected text")
+        raise InputError(f"{path} is {quoted(value)}, expected text")
+    if value is not None and len(value) > LONGEST:
+        raise InputError(f"{path} has {len(value):,} characters, allowed: up to {LONGEST:,}")
     return value
 
 
 def text_or_none(flat: Mapping[str, Any], name: str) -> str | None:
     """Text at a flat name; what is no text is treated as not known."""
     value = flat.get(name)
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and 0 < len(value) <= LONGEST else None
 
 
 def whole_or_none(flat: Mapping[str, Any], name: str) -> int | None:
