@@ -18,6 +18,6 @@ def check_format(tree: Mapping[str, Any], path: Path) -> None:
     number = tree.get(ENTRY, 0)
     if type(number) is not int or number > FORMAT:
         raise InputError(
-            f"{path}: {ENTRY}: found {quoted(number)}, allowed: up to {FORMAT}; it was made by a later "
-            "version of jaxattn, so read it with that one"
+            f"{path}: {ENTRY}: found {quoted(number)}, allowed: up to {FORMAT}; it was made by a "
+            "later version of jaxattn, so read it with that one"
         )

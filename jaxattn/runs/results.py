@@ -157,7 +157,9 @@ class Results:
         try:
             results: Self = _record(cls, content)
             if (kind := results.cost and results.cost.peak_memory_kind) not in MEMORY_KINDS:
-                raise InputError(f"cost.peak_memory_kind is {quoted(kind)}, expected resident or device")
+                raise InputError(
+                    f"cost.peak_memory_kind is {quoted(kind)}, expected resident or device"
+                )
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
         return results

@@ -9,6 +9,8 @@ from jaxattn.errors import InputError, quoted
 LONGEST = 10_000
 """Characters of a text in a file of a run: of a name, a reason or a command."""
 
+LARGEST = 2**63 - 1
+
 
 def found(tree: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path, None where it or a parent is missing or null."""
@@ -39,8 +41,8 @@ def number(tree: Mapping[str, Any], path: str) -> float | None:
 def whole(tree: Mapping[str, Any], path: str) -> int | None:
     """A whole number at a dotted path, None where there is none; InputError for anything else."""
     value = found(tree, path)
-    if value is not None and type(value) is not int:
-        raise InputError(f"{path} is {quoted(value)}, expected a whole number")
+    if value is not None and (type(value) is not int or abs(value) > LARGEST):
+        raise InputError(f"{path} is {quoted(value)}, expected a whole number of up to 63 bits")
     return value
 
 
@@ -63,4 +65,4 @@ def text_or_none(flat: Mapping[str, Any], name: str) -> str | None:
 def whole_or_none(flat: Mapping[str, Any], name: str) -> int | None:
     """A whole number at a flat name; what is none is treated as not known."""
     value = flat.get(name)
-    return value if type(value) is int else None
+    return value if type(value) is int and abs(value) <= LARGEST else None
