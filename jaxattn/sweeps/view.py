@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from jaxattn.console import duration, shown
+from jaxattn.console import duration, say, shown, visible
 from jaxattn.errors import InputError
 from jaxattn.files import LARGEST_TABLE, read_text
 from jaxattn.sweeps.cells import Cells
@@ -177,7 +177,7 @@ class View:
             self._line(number, f"{cell.id}: {known}")
 
     def _line(self, number: int, text: str) -> None:
-        print(f"[{number}/{len(self._cells.all)}] {text}", file=sys.stderr, flush=True)
+        say(f"[{number}/{len(self._cells.all)}] {text}")
 
 
 def _because(progress: Progress) -> str:
@@ -212,7 +212,7 @@ def table(cells: Cells, states: Mapping[str, Progress]) -> "Table":
         colour = COLOURS.get(progress.state, "dim")
         result.add_row(
             escape(names[cell.id]),
-            f"[{colour}]{progress.state}[/{colour}]" + escape(_because(progress)[:80]),
+            f"[{colour}]{progress.state}[/{colour}]" + escape(visible(_because(progress))[:80]),
             "" if known.step is None else f"{known.step:,}/{known.total or 0:,}",
             shown(known.loss, ".4f", unknown=""),
             shown(known.tokens_per_second, ",.0f", unknown=""),
