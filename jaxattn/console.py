@@ -125,6 +125,7 @@ def table(
       dim: the rows that are shown faintly.
     """
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
 
@@ -138,7 +139,7 @@ def table(
             continue
         figures = place > 0 and all(cell[:1].isdigit() or cell == UNKNOWN for cell in cells)
         side = column.side or ("right" if figures else "left")
-        result.add_column(Text(visible(column.heading)), justify=side, overflow="fold")
+        result.add_column(escape(visible(column.heading)), justify=side, overflow="fold")
         kept.append(map(Text, cells))
     for row, *cells in zip(rows, *kept, strict=True):
         result.add_row(*cells, style="dim" if dim(row) else None)

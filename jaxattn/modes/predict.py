@@ -29,6 +29,8 @@ def run(request: Request) -> None:
         )
     if source != "-" and not Path(source).is_file():
         raise InputError(f"--input: {source}: no such file; give a file, or - for standard input")
+    if request.raw and out_format != "csv":
+        raise InputError(f"--raw: it is of CSV, whose cells may be formulas, not of {out_format}")
     if request.output and not Path(request.output).absolute().parent.is_dir():
         raise InputError(f"--output: {request.output}: its folder does not exist")
     if Path(request.output or "-").is_dir():
@@ -50,7 +52,7 @@ def run(request: Request) -> None:
     if records.form:
         say(f"{records.name}: {', '.join(records.form)}")
     stop = request.on_bad_row == "stop"
-    label_rows(classifier, records, request.output, out_format, stop=stop)
+    label_rows(classifier, records, request.output, out_format, stop=stop, raw=request.raw)
 
 
 def _format_of(output: str) -> str:

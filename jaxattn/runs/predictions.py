@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxattn.errors import InputError
 from jaxattn.files import LARGEST_TABLE, unfit, write_text
+from jaxattn.runs.spreadsheets import plain, safe
 
 NAME = "predictions_test.csv"
 """What the file is called in a run folder."""
@@ -49,7 +50,7 @@ def write_predictions(
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([*_FIRST, *(f"p_{name}" for name in names)])
     for row, (label, p) in enumerate(zip(labels, probabilities, strict=True)):
-        found = names[label], names[int(p.argmax())]
+        found = safe(names[label]), safe(names[int(p.argmax())])
         writer.writerow([row, *found, *(f"{value:.6g}" for value in p)])
     write_text(path, buffer.getvalue())
 
@@ -80,8 +81,8 @@ def read_predictions(path: Path) -> Predictions:
         raise InputError(f"found {len(names):,} classes, allowed: up to {MOST_CLASSES:,}")
     index = {name: place for place, name in enumerate(names)}
     try:
-        labels = np.array([index[row[1]] for row in rows])
-        predicted = np.array([index[row[2]] for row in rows])
+        labels = np.array([index[plain(row[1])] for row in rows])
+        predicted = np.array([index[plain(row[2])] for row in rows])
         probabilities = np.array([row[3:] for row in rows], np.float64)
     except (KeyError, IndexError, ValueError):
         raise InputError("a row has another number of columns, class or probability") from None
