@@ -13,6 +13,7 @@ from typing import NoReturn
 from jaxattn.commandline.help import overview
 from jaxattn.commandline.own import with_own_texts
 from jaxattn.commandline.parse import parse
+from jaxattn.console import say
 from jaxattn.data.told import forget
 from jaxattn.disk import sentence
 from jaxattn.errors import InputError
@@ -114,7 +115,7 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _fail(sentence: str, code: int) -> int:
-    print(f"jaxattn: {sentence}", file=sys.stderr)
+    say(f"jaxattn: {sentence}")
     return code
 
 
@@ -123,4 +124,4 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: object) -
     of_cache = "persistent compilation cache entry" in str(message)
     if issubclass(category, UserWarning) and not of_cache and str(message) not in _WARNED:
         _WARNED.add(str(message))
-        print(f"warning: {message}", file=sys.stderr)
+        say(f"warning: {message}")

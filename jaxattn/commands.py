@@ -47,6 +47,7 @@ FLAGS = {
     "on_bad_row": Flag(
         "HOW", "keep a bad row without a label (default), or stop", ("keep", "stop")
     ),
+    "raw": Flag("", "CSV: no apostrophe before cells that a spreadsheet would compute"),
     "split": Flag("SPLIT", "only this split of the data", ("train", "validation", "test")),
     "rank_by": Flag(
         "COLUMN", "the column of results.csv that ranks the runs; default: test_macro_f1",
@@ -158,7 +159,7 @@ MODES = {mode.name: mode for mode in (
         "predict", "labels and probabilities for texts of a file or standard input",
         ("--exp=imdb_lsh --input=reviews.csv --output=labels.csv",
          "--run=imdb_model --input=reviews.jsonl"),
-        _flags("format on_bad_row runs", exp=_CLASSIFIER,
+        _flags("format on_bad_row raw runs", exp=_CLASSIFIER,
                run="the folder of a run or of an exported classifier, instead of --exp",
                input="a file, or - for standard input (default)",
                output="a file; default: standard output"),

@@ -22,9 +22,32 @@ PLAIN_WIDTH = 180
 """Columns of the table where the output is no terminal and so has no width of its own."""
 
 
+_CONTROLS = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    # All of ASCII and Latin-1 but tab and line end, and what turns the direction of writing.
+    for code in (
+        *range(9), *range(11, 32), *range(127, 160), 0x61C, 0x200E, 0x200F,
+        *range(0x2028, 0x202F), *range(0x2066, 0x206A),
+    )
+}  # fmt: skip
+
+
+def visible(text: str) -> str:
+    """A text in which nothing steers a terminal: control characters are spelt, as in \\x1b[2J.
+
+    Names, reasons and texts may be from files of strangers.
+    """
+    return text if text.isascii() and text.isprintable() else text.translate(_CONTROLS)
+
+
 def say(text: str) -> None:
     """A line for the person who waits."""
-    print(text, file=sys.stderr, flush=True)
+    print(visible(text), file=sys.stderr, flush=True)
+
+
+def tell(text: str) -> None:
+    """A line of what a command was called for."""
+    print(visible(text))
 
 
 def shown(value: float | None, form: str = ",", *, times: float = 1, unknown: str = UNKNOWN) -> str:
@@ -102,18 +125,21 @@ def table(
       dim: the rows that are shown faintly.
     """
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
 
-    result = Table(title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    result = Table(
+        title=Text(visible(title)), box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left"
+    )
     kept = []
     for place, column in enumerate(columns):
-        cells = [column.cell(row) for row in rows]
+        cells = [visible(column.cell(row)) for row in rows]
         if only_known and all(cell in ("", UNKNOWN) for cell in cells):
             continue
         figures = place > 0 and all(cell[:1].isdigit() or cell == UNKNOWN for cell in cells)
         side = column.side or ("right" if figures else "left")
-        result.add_column(column.heading, justify=side, overflow="fold")
+        result.add_column(escape(visible(column.heading)), justify=side, overflow="fold")
         kept.append(map(Text, cells))
     for row, *cells in zip(rows, *kept, strict=True):
         result.add_row(*cells, style="dim" if dim(row) else None)

@@ -7,14 +7,29 @@ import json
 import os
 import platform
 import shutil
+import stat
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from jaxattn.disk import naming
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, quoted
+
+LARGEST = 2**26
+"""Bytes of a small file that is read whole: results of 3,000 classes have fewer."""
+
+LARGEST_TABLE = 2**28
+"""Bytes of a table that is read whole: probabilities of 1,000 classes for 25,000 texts."""
+
+DEEPEST = 100
+"""Lists in lists and objects in objects of a file of a run folder."""
+
+_KINDS = {
+    stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+}  # fmt: skip
 
 _UNFINISHED: set[Path] = set()
 """What `whole` is writing, to be removed where the process cannot end in order."""
@@ -114,30 +129,70 @@ def process_exists(pid: int) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    with whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file whole or not at all.
+    """Writes a file whole or not at all.
 
     A name of a file that is no UTF-8 has surrogates, which UTF-8 cannot hold: they are escaped.
     """
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
-def read_json(path: Path) -> Any:
-    """Reads a JSON file; raises InputError naming the file when that fails."""
+def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file as `write_text` does."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def unfit(path: Path, largest: int | None = None) -> str:
+    """Why a file that somebody else may have made is not opened; "" where nothing is against it.
+
+    A FIFO or a device can be read for ever, and a file of more than `largest` bytes takes all
+    memory. That it is missing is told by whoever opens it.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = path.stat()
+    except (OSError, ValueError):
+        return ""
+    if not stat.S_ISREG(found.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+        return f"found {kind}, expected a file"
+    if largest is not None and found.st_size > largest:
+        return f"found {found.st_size:,} bytes, allowed: up to {largest:,}"
+    return ""
+
+
+def read_text(path: Path, largest: int = LARGEST) -> str:
+    """The text of a file, line ends as they are; raises InputError naming it when that fails."""
+    if why := unfit(path, largest):
+        raise InputError(f"{path}: {why}")
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return file.read()
     except FileNotFoundError:
         raise InputError(f"{path}: missing") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 (byte {error.start})") from None
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file; raises InputError naming the file when that fails."""
+    text = read_text(path)
+    try:
+        tree = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable JSON ({error})") from None
+    level, depth = [tree], 0
+    while level := [each for node in level for each in _inside(node)]:
+        if (depth := depth + 1) > DEEPEST:
+            raise InputError(f"{path}: not readable JSON (more than {DEEPEST} levels deep)")
+    return tree
+
+
+def _inside(node: Any) -> Iterable[Any]:
+    """The lists and objects in one."""
+    values = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return [value for value in values if isinstance(value, dict | list)]
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -152,7 +207,7 @@ def entry(tree: Any, name: str, kind: type, path: Path) -> Any:
     """tree[name], which has to be of this type; raises InputError naming file and entry."""
     value = tree.get(name) if isinstance(tree, dict) else None
     if not isinstance(value, kind):
-        raise InputError(f"{path}: {name}: found {value!r}, expected {kind.__name__}")
+        raise InputError(f"{path}: {name}: found {quoted(value)}, expected {kind.__name__}")
     return value
 
 

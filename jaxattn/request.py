@@ -93,6 +93,7 @@ class Request:
     output: str = ""
     format: str = ""
     on_bad_row: str = ""
+    raw: bool = False
     split: str = ""
     rank_by: str = ""
     resume: bool = False

@@ -4,7 +4,19 @@ import io
 
 import pytest
 
-from jaxattn.console import GIB, Column, duration, print_table, shown, significant, table, terminal
+from jaxattn.console import (
+    GIB,
+    Column,
+    duration,
+    print_table,
+    say,
+    shown,
+    significant,
+    table,
+    tell,
+    terminal,
+    visible,
+)
 
 
 def test_numbers_as_people_write_them() -> None:
@@ -57,3 +69,16 @@ def test_columns_without_a_value_are_left_out_where_that_is_asked() -> None:
     out = io.StringIO()
     terminal(out).print(known)
     assert out.getvalue().startswith("t")
+
+
+def test_nothing_in_a_text_steers_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of ASCII, of Latin-1 (C1), and what turns the direction of writing; other writing stays."""
+    evil = "a\x1b[2J\x9b31m\u202eb\r\x07"
+    spelt = "a\\x1b[2J\\x9b31m\\u202eb\\x0d\\x07"
+    say(evil)
+    tell(evil)
+    print_table(evil, ("first", evil), [(evil, evil)])
+    out, err = capsys.readouterr()
+    assert err == f"{spelt}\n" and out.count(spelt) == 5
+    assert not set(out) & set("\x1b\x9b\u202e\r\x07")
+    assert visible("Grüße, 世界\tשלום\n") == "Grüße, 世界\tשלום\n"

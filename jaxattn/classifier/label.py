@@ -23,7 +23,13 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 def label_rows(
-    classifier: TextClassifier, records: Records, output: str, out_format: str, *, stop: bool
+    classifier: TextClassifier,
+    records: Records,
+    output: str,
+    out_format: str,
+    *,
+    stop: bool,
+    raw: bool,
 ) -> None:
     """Writes all rows to the file `output`, whole or not at all, or to standard output ("").
 
@@ -35,11 +41,12 @@ def label_rows(
       output: the file.
       out_format: one of `labelled_rows.FORMATS`.
       stop: whether the first row that cannot be read ends it.
+      raw: whether cells of CSV may be formulas to a spreadsheet.
 
     Raises:
       InputError: not one row can be read; or, with `stop`, one cannot.
     """
-    job = _Job(classifier, records, stop)
+    job = _Job(classifier, records, stop, raw)
     if output:
         with given(Path(output)) as path:
             job.write(out_format, path)
@@ -51,8 +58,8 @@ def label_rows(
 class _Job:
     """One file from beginning to end, and what is to be said of it."""
 
-    def __init__(self, classifier: TextClassifier, records: Records, stop: bool) -> None:
-        self._classifier, self._records, self._stop = classifier, records, stop
+    def __init__(self, classifier: TextClassifier, records: Records, stop: bool, raw: bool) -> None:
+        self._classifier, self._records, self._stop, self._raw = classifier, records, stop, raw
         self._rows = self._bad = self._long = 0
         self._began = self._said = time.monotonic()
 
@@ -76,8 +83,11 @@ class _Job:
                 file = sys.stdout
                 if path is not None:
                     file = stack.enter_context(open(path, "w", encoding="utf-8", newline=""))
-                kind = CsvWriter if out_format == "csv" else JsonWriter
-                writer = kind(file, names, columns)
+                writer = (
+                    CsvWriter(file, names, columns, raw=self._raw)
+                    if out_format == "csv"
+                    else JsonWriter(file, names, columns)
+                )
             with contextlib.closing(writer):
                 for rows in itertools.chain([first] if first else [], chunks):
                     writer.write(rows)

@@ -2,13 +2,14 @@
 
 import csv
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
 from jaxattn.errors import InputError
+from jaxattn.runs.spreadsheets import safe
 
 FORMATS = ("jsonl", "csv", "parquet")
 
@@ -63,23 +64,30 @@ class JsonWriter:
 
 
 class CsvWriter:
-    """The columns of the input, then label, p_<class> of every class, and error."""
+    """The columns of the input, then label, p_<class> of every class, and error.
 
-    def __init__(self, file: TextIO, classes: Sequence[str], columns: Sequence[str]) -> None:
+    Unless `raw`, no cell is a formula to a spreadsheet.
+    """
+
+    def __init__(
+        self, file: TextIO, classes: Sequence[str], columns: Sequence[str], *, raw: bool = False
+    ) -> None:
         """Writes the header."""
-        self._file, self._columns = file, tuple(columns)
+        self._file, self._columns = file, dict.fromkeys(columns)
+        self._shown: Callable[[str], str] = str if raw else safe
         self._writer = csv.writer(file, lineterminator="\n")
         added = ("label", *(f"p_{name}" for name in classes), "error")
         self._empty = [""] * len(classes)
-        self._writer.writerow([*self._columns, *(own_name(name, self._columns) for name in added)])
+        names = [*self._columns, *(own_name(name, self._columns) for name in added)]
+        self._writer.writerow(map(self._shown, names))
 
     def write(self, rows: Sequence[Labelled]) -> None:
         """Writes some rows."""
         for row in rows:
             _refuse_new(row, self._columns)
-            cells = [_cell(row.cells.get(name)) for name in self._columns]
+            cells = [self._shown(_cell(row.cells.get(name))) for name in self._columns]
             found = self._empty if row.probabilities is None else _rounded(row.probabilities)
-            self._writer.writerow([*cells, row.label, *found, row.error])
+            self._writer.writerow([*cells, self._shown(row.label), *found, self._shown(row.error)])
         self._file.flush()
 
     def close(self) -> None:
@@ -96,12 +104,12 @@ class ParquetWriter:
         import pyarrow
         import pyarrow.parquet
 
-        self._columns, self._typed = tuple(columns), schema is not None
+        self._columns, self._typed = dict.fromkeys(columns), schema is not None
         fields = schema or [pyarrow.field(name, pyarrow.string()) for name in columns]
         added = {
-            own_name("label", columns): pyarrow.string(),
-            **{own_name(f"p_{name}", columns): pyarrow.float64() for name in classes},
-            own_name("error", columns): pyarrow.string(),
+            own_name("label", self._columns): pyarrow.string(),
+            **{own_name(f"p_{name}", self._columns): pyarrow.float64() for name in classes},
+            own_name("error", self._columns): pyarrow.string(),
         }
         metadata = None if schema is None else schema.metadata
         # What the Hugging Face library notes beside a schema is of all its columns.
@@ -151,7 +159,7 @@ def _cell(cell: Any) -> str:
     return json.dumps(cell, ensure_ascii=False, default=_spelt).strip('"')
 
 
-def _refuse_new(row: Labelled, columns: tuple[str, ...]) -> None:
+def _refuse_new(row: Labelled, columns: Container[str]) -> None:
     new = next((name for name in row.cells if name not in columns), None)
     if new is not None:
         raise InputError(

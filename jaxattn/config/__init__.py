@@ -19,7 +19,6 @@ from jaxattn.config.saved import (
     binding_options,
     flatten,
     from_saved,
-    read_tree,
     read_yaml,
     to_plain,
     write_yaml,
@@ -44,6 +43,7 @@ from jaxattn.config.train import (
     TaptConfig,
     TrainConfig,
 )
+from jaxattn.config.yaml_tree import read_tree
 
 __all__ = [
     "ATTENTION_TYPES", "AUTO_PRECISION", "DEVICE", "MAX_SEQ_LEN", "PEFT_METHODS",

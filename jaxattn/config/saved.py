@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxattn.config.checked import Checked, Scope, declared
 from jaxattn.config.config import Config, replace, scope_of
+from jaxattn.config.yaml_tree import read_tree
 from jaxattn.errors import InputError
 from jaxattn.files import write_text
 
@@ -97,21 +98,3 @@ def read_yaml(path: Path) -> tuple[Config, dict[str, Any]]:
         return from_saved(options), extra
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-
-
-def read_tree(path: Path) -> Mapping[str, Any]:
-    """A YAML file of options as it stands; raises InputError where there is none to read."""
-    import yaml
-
-    # The one in C, where there is one: a sweep reads hundreds of these files.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), loader)
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing; expected the saved configuration") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        first_line = " ".join(str(error).split())
-        raise InputError(f"{path}: not readable YAML ({first_line})") from None
-    if not isinstance(tree, Mapping):
-        raise InputError(f"{path}: found no options, expected 'section.option: value' lines")
-    return tree

@@ -3,7 +3,7 @@
 import functools
 import logging
 
-from jaxattn.console import say
+from jaxattn.console import say, visible
 
 
 class _Once(logging.Filter):
@@ -15,8 +15,9 @@ class _Once(logging.Filter):
         self.said: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line is new."""
+        """Whether the line is new; nothing in it steers a terminal."""
         line = record.getMessage()
+        record.msg, record.args = visible(line), ()
         is_new = line not in self.said
         self.said.add(line)
         return is_new

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxattn.errors import InputError
-from jaxattn.files import read_json
+from jaxattn.files import read_json, unfit
 
 CONFIG = "config.json"
 
@@ -23,10 +23,7 @@ OTHERS = ("tf_model.h5", "flax_model.msgpack")
 
 def read_document(path: Path) -> dict[str, Any]:
     """A JSON object; raises InputError naming the file where it is none."""
-    try:
-        document = read_json(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    document = read_json(path)
     if not isinstance(document, dict):
         raise InputError(f"{path}: found a {type(document).__name__}, expected an object")
     return document
@@ -94,6 +91,8 @@ def read_tensors(folder: Path) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     origin: dict[str, str] = {}
     for path in weight_files(folder):
+        if why := unfit(path):
+            raise InputError(f"{path}: {why}")
         try:
             with safe_open(path, "numpy") as file:
                 for name in file.keys():  # noqa: SIM118 - it is no dict

@@ -9,7 +9,7 @@ from jaxattn.classifier.evaluation import (
 )
 from jaxattn.classifier.load import FORM, load_classifier
 from jaxattn.config import Config
-from jaxattn.console import print_table
+from jaxattn.console import print_table, tell
 from jaxattn.errors import InputError
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
@@ -47,38 +47,38 @@ def run(request: Request) -> None:
         for metric in ("texts", *METRICS):
             value = report[metric]
             shown = "-" if value is None else f"{value:,}" if metric == "texts" else f"{value:.4f}"
-            print(f"{metric:18}{shown:>12}")
+            tell(f"{metric:18}{shown:>12}")
         long_share, files = (
             report["long_share"],
             (f"evaluation_{name}.json", f"evaluation_{name}.csv"),
         )
     else:
         name, report = "test", evaluate_splits(folder, classifier)
-        print(f"{'':12}{'validation':>12}{'test':>12}")
+        tell(f"{'':12}{'validation':>12}{'test':>12}")
         for metric, value in report["test"].items():
             cells = (
                 "-" if x is None else f"{x:.4f}" for x in (report["validation"][metric], value)
             )
-            print(f"{metric:12}" + "".join(f"{cell:>12}" for cell in cells))
+            tell(f"{metric:12}" + "".join(f"{cell:>12}" for cell in cells))
         long_share, files = report["long_share"]["test"], ("evaluation.json", PREDICTIONS)
     _print_described(name, report)
     _print_long(classifier.config, long_share)
-    print(f"written: {', '.join(str(folder.path / file) for file in files)}")
+    tell(f"written: {', '.join(str(folder.path / file) for file in files)}")
 
 
 def _print_long(config: Config, share: float) -> None:
     if share:
         done = "read in windows" if config.predict.long == "window" else "cut"
-        print(f"{share:.1%} of the texts have over {config.data.max_length} tokens: {done}")
+        tell(f"{share:.1%} of the texts have over {config.data.max_length} tokens: {done}")
 
 
 def _print_described(name: str, report: dict[str, Any]) -> None:
     """What both reports have: interval, calibration, classes and speed."""
     low, high = report["macro_f1_interval"]
-    print(f"{name} macro-F1, 95 % interval: {low:.4f} to {high:.4f}")
+    tell(f"{name} macro-F1, 95 % interval: {low:.4f} to {high:.4f}")
     for note in report.get("notes", ()):
-        print(f"look at: {note}")
-    print(f"expected calibration error:   {report['calibration_error']:.4f}")
+        tell(f"look at: {note}")
+    tell(f"expected calibration error:   {report['calibration_error']:.4f}")
     rows = [
         (
             row["class"],
@@ -89,7 +89,7 @@ def _print_described(name: str, report: dict[str, Any]) -> None:
     ]
     print_table(name, ("class", "precision", "recall", "F1", "texts"), rows)
     for row in report["speed"]:
-        print(
+        tell(
             f"batches of {row['batch_size']}: {row['median_ms']:.2f} ms in the median, "
             f"{row['texts_per_second']:,.1f} texts/s ({report['device']}, {row['texts']} texts)"
         )

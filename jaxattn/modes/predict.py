@@ -34,6 +34,8 @@ def run(request: Request) -> None:
         )
     if source != "-" and not Path(source).is_file():
         raise InputError(f"--input: {source}: no such file; give a file, or - for standard input")
+    if request.raw and out_format != "csv":
+        raise InputError(f"--raw: it is of CSV, whose cells may be formulas, not of {out_format}")
     _check(output, out_format)
     # A flag that is refused need not wait for jax.
     with collector_paused():
@@ -50,7 +52,7 @@ def run(request: Request) -> None:
     if records.form:
         say(f"{records.name}: {', '.join(records.form)}")
     stop = request.on_bad_row == "stop"
-    label_rows(classifier, records, output, out_format, stop=stop)
+    label_rows(classifier, records, output, out_format, stop=stop, raw=request.raw)
 
 
 def _check(output: str, out_format: str) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from jaxattn.console import tell
 from jaxattn.request import Request
 from jaxattn.runs.folder import given_run, is_report
 from jaxattn.stages.again import replay
@@ -22,13 +23,13 @@ def run(request: Request) -> int:
     found = replay(original)
     where = found.folder.path
     if found.differing is None:
-        print(f"replayed into {where}; the original is {original.state}, nothing to compare")
+        tell(f"replayed into {where}; the original is {original.state}, nothing to compare")
         return 0
     for line in found.differing:
-        print(line)
+        tell(line)
     if found.differing and found.inexact:
-        print(f"exactness is not promised: {found.inexact}")
+        tell(f"exactness is not promised: {found.inexact}")
     verdict = "differ from" if found.differing else "equal"
-    print(f"replayed into {where}: results {verdict} those of {original.path}", end="")
-    print("; metrics.csv is identical" if found.same_log else "")
+    log = "; metrics.csv is identical" if found.same_log else ""
+    tell(f"replayed into {where}: results {verdict} those of {original.path}{log}")
     return 1 if found.differing else 0

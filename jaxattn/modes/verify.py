@@ -1,5 +1,6 @@
 """--mode=verify: repeat steps of a finished run, and say whether the parameters are the same."""
 
+from jaxattn.console import tell
 from jaxattn.errors import InputError
 from jaxattn.request import Request
 from jaxattn.runs.folder import given_run
@@ -18,12 +19,12 @@ def run(request: Request) -> int:
     original.must_be_trained()
     found = repeat(original, request.steps)
     for line in found.differing:
-        print(line)
+        tell(line)
     for line in found.elsewhere:
-        print(f"not the machine of the run, so exactness is not promised here: {line}")
+        tell(f"not the machine of the run, so exactness is not promised here: {line}")
     if found.inexact:
-        print(f"exactness is not promised: {found.inexact}")
+        tell(f"exactness is not promised: {found.inexact}")
     count = len(found.differing)
     verdict = f"{count} parameters differ" if count else "all parameters are bitwise equal"
-    print(f"{original.path}: steps {found.begin + 1} to {found.end} repeated; {verdict}")
+    tell(f"{original.path}: steps {found.begin + 1} to {found.end} repeated; {verdict}")
     return 1 if count else 0

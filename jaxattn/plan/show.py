@@ -1,6 +1,6 @@
 """A plan, and its comparison with a finished run, as tables on the terminal."""
 
-from jaxattn.console import GIB, MIB, duration, print_table, shown
+from jaxattn.console import GIB, MIB, duration, print_table, shown, tell
 from jaxattn.plan.plan import Check, Plan
 from jaxattn.profile.memory import LARGEST_BATCH
 
@@ -16,7 +16,7 @@ _PARTS = {
 
 def print_plan(plan: Plan) -> None:
     """Prints what is needed, where it fits, and how long it takes."""
-    print(
+    tell(
         f"Plan of {plan['kind']} {plan['exp']}: {plan['attention']}, {plan['precision']}, "
         f"batches of {plan['batch_size']:,}, up to {plan['length']:,} tokens, on {plan['device']}\n"
         f"{plan['parameters']:,} parameters; vocabulary of {plan['workload']['vocab_size']:,}; "
@@ -38,12 +38,12 @@ def _print_memory(plan: Plan) -> None:
             for name, size in ((name, plan["memory"][part]) for part, name in _PARTS.items())
         ],
     )
-    print(
+    tell(
         "Gradients, activations and work space are the temporaries of the compiled step; the "
         "gradients count as one\ntree like the parameters."
     )
     if plan["device_kind"] == "cpu":
-        print("For a GPU they are an estimate: this is what the CPU compiler needs.")
+        tell("For a GPU they are an estimate: this is what the CPU compiler needs.")
     print()
 
 
@@ -63,7 +63,7 @@ def _print_devices(plan: Plan) -> None:
             for row in plan["devices"]
         ],
     )
-    print(
+    tell(
         f"Usable: {plan['usable_share']:.0%} of the memory, which is what JAX takes (75 % unless "
         "XLA_CLIENT_MEM_FRACTION\nsays otherwise); the rest is left to the CUDA context and its "
         "libraries. The largest batch is that of the\nlongest length: compiled at this size, or "
@@ -92,12 +92,12 @@ def _print_times(plan: Plan) -> None:
         ],
     )
     if plan["steps_per_epoch"] is None:
-        print("The number of steps is not known.")
+        tell("The number of steps is not known.")
     else:
-        print(f"An epoch: {plan['steps_per_epoch']:,} steps, {_time(plan['seconds_per_epoch'])}")
-        print(f"The run: {plan['steps']:,} steps, {_time(plan['train_seconds'])}")
-    print(f"Compiling {len(plan['lengths'])} programs: {_time(plan['compile_seconds'])}")
-    print("Not in it: reading the data, validating, saving.\n")
+        tell(f"An epoch: {plan['steps_per_epoch']:,} steps, {_time(plan['seconds_per_epoch'])}")
+        tell(f"The run: {plan['steps']:,} steps, {_time(plan['train_seconds'])}")
+    tell(f"Compiling {len(plan['lengths'])} programs: {_time(plan['compile_seconds'])}")
+    tell("Not in it: reading the data, validating, saving.\n")
 
 
 def _time(seconds: float | None) -> str:
@@ -121,7 +121,7 @@ def print_check(checked: Check) -> None:
             ],
         )
     for note in checked["notes"]:
-        print(note)
+        tell(note)
 
 
 def _figure(value: float | None) -> str:

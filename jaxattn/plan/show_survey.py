@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 
-from jaxattn.console import print_table, shown
+from jaxattn.console import print_table, shown, tell
 from jaxattn.data.corpora.class_checks import SPLITS
 from jaxattn.plan.survey import ClassRow, Survey
 
 
 def print_survey(report: Survey) -> None:
     """Prints splits, classes, duplicates, batches, and what to look at."""
-    print(
-        f"Data {report['name']}: vocabulary of {report['vocabulary']:,} ({report['tokenizer']})\n"
-    )
+    tell(f"Data {report['name']}: vocabulary of {report['vocabulary']:,} ({report['tokenizer']})\n")
     _print_lengths(report)
     if report["classes"]:
         _print_classes(report["classes"])
@@ -25,7 +23,7 @@ def print_survey(report: Survey) -> None:
     )
     _print_batches(report)
     for warning in report["warnings"]:
-        print(f"look at: {warning}")
+        tell(f"look at: {warning}")
 
 
 def _print_lengths(report: Survey) -> None:
@@ -51,7 +49,7 @@ def _print_lengths(report: Survey) -> None:
     )  # fmt: skip
     for name, split in report["splits"].items():
         if split["sampled"] < split["texts"]:
-            print(f"The lengths of {name} are those of {split['sampled']:,} of its texts.")
+            tell(f"The lengths of {name} are those of {split['sampled']:,} of its texts.")
 
 
 def _print_classes(classes: Sequence[ClassRow]) -> None:
@@ -71,13 +69,13 @@ def _print_classes(classes: Sequence[ClassRow]) -> None:
 
 def _print_batches(report: Survey) -> None:
     kind = "batches of those texts" if report["batches_of_sample"] else "batches of training"
-    print(f"The first {kind}, a few rows of each")
+    tell(f"The first {kind}, a few rows of each")
     for batch in report["batches"]:
-        print(
+        tell(
             f"  step {batch['step']}: {batch['texts']:,} rows of {batch['length']:,} tokens, "
             f"{batch['filled']:.0%} filled"
         )
         for row in batch["rows"]:
             label = "" if row["label"] is None else f"<{row['label']}> "
-            print(f"    {label}{' '.join(row['text'].split())}")
+            tell(f"    {label}{' '.join(row['text'].split())}")
     print()

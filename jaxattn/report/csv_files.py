@@ -11,6 +11,7 @@ from jaxattn.files import write_text
 from jaxattn.report.comparison import Comparison, Group, Ranked
 from jaxattn.report.record import SETTINGS
 from jaxattn.report.setups import Setup
+from jaxattn.runs.spreadsheets import safe
 
 Row = dict[str, object]
 """Column -> value; None where it is not known."""
@@ -159,6 +160,4 @@ def cell(value: object) -> str:
         return ""
     if not isinstance(value, str):
         return repr(value)
-    text = " ".join(value.split())
-    # A spreadsheet would evaluate such a text as a formula; the apostrophe makes it a text again.
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return safe(" ".join(value.split()))

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from jaxattn.console import Column, shown, table, terminal
+from jaxattn.console import Column, shown, table, terminal, visible
 from jaxattn.report.answer import answer
 from jaxattn.report.comparison import Comparison, Ranked
 from jaxattn.report.criteria import NOT_MEASURED, Criterion
@@ -78,7 +78,7 @@ def print_comparison(comparison: Comparison, file: TextIO | None = None) -> None
     console = terminal(file)
     for line in answers(comparison):
         # As `Text`, "[...]" from a run folder is no markup; a sentence is not broken in a file.
-        console.print(Text(line, "bold"), soft_wrap=True)
+        console.print(Text(visible(line), "bold"), soft_wrap=True)
     console.print()
     for each in run_tables(comparison):
         console.print(each)
@@ -86,14 +86,14 @@ def print_comparison(comparison: Comparison, file: TextIO | None = None) -> None
     for group in comparison.folded:
         print_rows(console, group.heading, group.rows())
     for exchange in exchanges(comparison.records):
-        console.print(Text(exchange.sentence), soft_wrap=True)
+        console.print(Text(visible(exchange.sentence)), soft_wrap=True)
     for line in causes(comparison):
-        console.print(Text(line), soft_wrap=True)
+        console.print(Text(visible(line)), soft_wrap=True)
     measured = [row for row in comparison.criteria if row.verdict != NOT_MEASURED]
     if measured:
         console.print(table("Acceptance criteria", _CRITERIA, measured))
     if line := not_measured(comparison.criteria):
-        console.print(Text(line), soft_wrap=True)
+        console.print(Text(visible(line)), soft_wrap=True)
 
 
 def answers(comparison: Comparison) -> list[str]:

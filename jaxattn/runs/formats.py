@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, quoted
 
 FORMAT = 1
 """Of results.json, status.json, the saved options and the manifests of checkpoints."""
@@ -18,6 +18,6 @@ def check_format(tree: Mapping[str, Any], path: Path) -> None:
     number = tree.get(ENTRY, 0)
     if type(number) is not int or number > FORMAT:
         raise InputError(
-            f"{path}: {ENTRY}: found {number!r}, allowed: up to {FORMAT}; it was made by a later "
-            "version of jaxattn, so read it with that one"
+            f"{path}: {ENTRY}: found {quoted(number)}, allowed: up to {FORMAT}; it was made by a "
+            "later version of jaxattn, so read it with that one"
         )

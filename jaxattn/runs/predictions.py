@@ -9,10 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from jaxattn.errors import InputError
-from jaxattn.files import write_text
+from jaxattn.files import LARGEST_TABLE, unfit, write_text
+from jaxattn.runs.spreadsheets import plain, safe
 
 NAME = "predictions_test.csv"
 """What the file is called in a run folder."""
+
+MOST_CLASSES = 10_000
+"""Of a file that is read: what is made of it has a number for each pair of classes."""
 
 _FIRST = ("row", "label", "predicted")
 
@@ -49,7 +53,7 @@ def write_predictions(
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([*_FIRST, *(f"p_{name}" for name in names)])
     for row, (label, p) in enumerate(zip(labels, probabilities, strict=True)):
-        found = names[label], names[int(p.argmax())]
+        found = safe(names[label]), safe(names[int(p.argmax())])
         writer.writerow([row, *found, *(f"{value:.6g}" for value in p)])
     write_text(path, buffer.getvalue())
 
@@ -60,6 +64,8 @@ def read_predictions(path: Path) -> Predictions:
     Raises:
       InputError: it cannot be read, is not such a table, or contradicts itself.
     """
+    if why := unfit(path, LARGEST_TABLE):
+        raise InputError(why)
     try:
         return _predictions(path)
     except InputError as error:
@@ -81,10 +87,12 @@ def _predictions(path: Path) -> Predictions:
         raise InputError("expected the columns row, label, predicted and p_<class> of each class")
     if not rows:
         raise InputError("found no predictions")
+    if len(names) > MOST_CLASSES:
+        raise InputError(f"found {len(names):,} classes, allowed: up to {MOST_CLASSES:,}")
     index = {name: place for place, name in enumerate(names)}
     try:
-        labels = np.array([index[row[1]] for row in rows])
-        predicted = np.array([index[row[2]] for row in rows])
+        labels = np.array([index[plain(row[1])] for row in rows])
+        predicted = np.array([index[plain(row[2])] for row in rows])
         probabilities = np.array([row[3:] for row in rows], np.float64)
     except (KeyError, IndexError, ValueError):
         raise InputError("a row has another number of columns, class or probability") from None

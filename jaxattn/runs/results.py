@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from jaxattn.config import Config, to_plain
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, quoted
 from jaxattn.files import read_object, write_json
 from jaxattn.runs.formats import ENTRY, FORMAT, check_format
 from jaxattn.runs.values import found, number, text, whole
@@ -161,7 +161,9 @@ class Results:
         try:
             results: Self = _record(cls, content)
             if (kind := results.cost and results.cost.peak_memory_kind) not in MEMORY_KINDS:
-                raise InputError(f"cost.peak_memory_kind is {kind!r}, expected resident or device")
+                raise InputError(
+                    f"cost.peak_memory_kind is {quoted(kind)}, expected resident or device"
+                )
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
         return results

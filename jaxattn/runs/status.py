@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxattn.disk import disk_error, sentence
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, quoted
 from jaxattn.files import entry, read_object, write_json
 from jaxattn.processes import live_process, this_process
 from jaxattn.runs.formats import ENTRY, FORMAT, check_format
@@ -59,7 +59,7 @@ def read_status(path: Path) -> Status:
         state, reason = text(status, "state"), text(status, "reason") or ""
         pid = whole(status, "pid")
         if state not in STATES:
-            raise InputError(f"state is {state!r}, expected {', '.join(STATES)}")
+            raise InputError(f"state is {quoted(state)}, expected {', '.join(STATES)}")
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     if state == "running" and pid is not None and writer_of(path) is None:

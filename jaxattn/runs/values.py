@@ -4,7 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, quoted
+
+LONGEST = 10_000
+"""Characters of a text in a file of a run: of a name, a reason or a command."""
+
+LARGEST = 2**63 - 1
 
 
 def found(tree: Mapping[str, Any], path: str) -> Any:
@@ -23,7 +28,7 @@ def number(tree: Mapping[str, Any], path: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{path} is {value!r}, expected a number")
+        raise InputError(f"{path} is {quoted(value)}, expected a number")
     try:
         number = float(value)
     except OverflowError:
@@ -36,8 +41,8 @@ def number(tree: Mapping[str, Any], path: str) -> float | None:
 def whole(tree: Mapping[str, Any], path: str) -> int | None:
     """A whole number at a dotted path, None where there is none; InputError for anything else."""
     value = found(tree, path)
-    if value is not None and type(value) is not int:
-        raise InputError(f"{path} is {value!r}, expected a whole number")
+    if value is not None and (type(value) is not int or abs(value) > LARGEST):
+        raise InputError(f"{path} is {quoted(value)}, expected a whole number of up to 63 bits")
     return value
 
 
@@ -45,17 +50,19 @@ def text(tree: Mapping[str, Any], path: str) -> str | None:
     """Text at a dotted path, None where there is none; InputError for anything else."""
     value = found(tree, path)
     if value is not None and not isinstance(value, str):
-        raise InputError(f"{path} is {value!r}, expected text")
+        raise InputError(f"{path} is {quoted(value)}, expected text")
+    if value is not None and len(value) > LONGEST:
+        raise InputError(f"{path} has {len(value):,} characters, allowed: up to {LONGEST:,}")
     return value
 
 
 def text_or_none(flat: Mapping[str, Any], name: str) -> str | None:
     """Text at a flat name; what is no text is treated as not known."""
     value = flat.get(name)
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and 0 < len(value) <= LONGEST else None
 
 
 def whole_or_none(flat: Mapping[str, Any], name: str) -> int | None:
     """A whole number at a flat name; what is none is treated as not known."""
     value = flat.get(name)
-    return value if type(value) is int else None
+    return value if type(value) is int and abs(value) <= LARGEST else None

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from jaxattn.errors import InputError
-from jaxattn.files import whole, write_text
+from jaxattn.files import LARGEST_TABLE, read_object, read_text, unfit, whole, write_text
 
 WORDS = {"ngram_range": (1, 2)}
 """Words and word pairs, as published.
@@ -155,10 +155,12 @@ def load(folder: Path) -> NgramModel:
       InputError: a file is missing or is not what it should be.
     """
     try:
-        terms = (folder / "tfidf_terms.txt").read_text(encoding="utf-8").split("\n")[:-1]
+        terms = read_text(folder / "tfidf_terms.txt", LARGEST_TABLE).split("\n")[:-1]
+        if why := unfit(folder / "tfidf_model.npz"):
+            raise ValueError(f"tfidf_model.npz: {why}")
         with np.load(folder / "tfidf_model.npz", allow_pickle=False) as arrays:
             idf, weights, biases = (arrays[name] for name in ("idf", "weights", "biases"))
-        small = json.loads((folder / "tfidf_model.json").read_text(encoding="utf-8"))
+        small = read_object(folder / "tfidf_model.json")
         trained = np.array(small.pop("trained"), np.int64)
         model = NgramModel(tuple(terms), idf, weights, biases, trained, **small)
         fits = model.kind in COUNTED

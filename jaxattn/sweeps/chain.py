@@ -4,6 +4,7 @@ So a stage's peak memory is its own, and so is its failure.
 """
 
 import csv
+import io
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from jaxattn.config import LogConfig
 from jaxattn.console import say
 from jaxattn.errors import InputError
+from jaxattn.files import LARGEST_TABLE, read_text
 from jaxattn.report.compare import compare
 from jaxattn.runs.folder import NAME, RESULTS_TABLE
 from jaxattn.runs.kinds import KINDS
@@ -112,9 +114,9 @@ def replay_report(report: Path) -> int:
 
 def _calls(table: Path, runs: Path) -> list[Call]:
     try:
-        with open(table, newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row.get("state") == "finished"]
-    except (ValueError, csv.Error) as error:
+        rows = list(csv.DictReader(io.StringIO(read_text(table, LARGEST_TABLE))))
+        rows = [row for row in rows if row.get("state") == "finished"]
+    except csv.Error as error:
         raise InputError(f"{table}: not a readable table ({error})") from None
     if not rows:
         raise InputError(f"{table}: found no finished run to replay")

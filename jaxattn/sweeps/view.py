@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import json
 import re
 import sys
@@ -12,7 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from jaxattn.console import duration, shown
+from jaxattn.console import duration, say, shown, visible
+from jaxattn.errors import InputError
+from jaxattn.files import LARGEST_TABLE, read_text
 from jaxattn.sweeps.cells import Cells
 from jaxattn.sweeps.grid import Cell
 from jaxattn.sweeps.schedule import (
@@ -86,10 +89,10 @@ def _total_steps(path: Path) -> int | None:
     """Steps of the run, as its last start has noted them."""
     total = None
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in read_text(path).splitlines():
             if '"total_steps"' in line:
                 total = int(json.loads(line)["total_steps"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return total
 
@@ -97,9 +100,9 @@ def _total_steps(path: Path) -> int | None:
 def _last_row(path: Path) -> dict[str, str] | None:
     """The last whole row on the training split."""
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row["split"] == "train" and row["loss"]]
-    except (OSError, KeyError, csv.Error):
+        table = csv.DictReader(io.StringIO(read_text(path, LARGEST_TABLE)))
+        rows = [row for row in table if row["split"] == "train" and row["loss"]]
+    except (InputError, KeyError, csv.Error):
         return None
     return rows[-1] if rows and rows[-1]["step"].isdigit() else None
 
@@ -174,7 +177,7 @@ class View:
             self._line(number, f"{cell.id}: {known}")
 
     def _line(self, number: int, text: str) -> None:
-        print(f"[{number}/{len(self._cells.all)}] {text}", file=sys.stderr, flush=True)
+        say(f"[{number}/{len(self._cells.all)}] {text}")
 
 
 def _because(progress: Progress) -> str:
@@ -209,7 +212,7 @@ def table(cells: Cells, states: Mapping[str, Progress]) -> "Table":
         colour = COLOURS.get(progress.state, "dim")
         result.add_row(
             escape(names[cell.id]),
-            f"[{colour}]{progress.state}[/{colour}]" + escape(_because(progress)[:80]),
+            f"[{colour}]{progress.state}[/{colour}]" + escape(visible(_because(progress))[:80]),
             "" if known.step is None else f"{known.step:,}/{known.total or 0:,}",
             shown(known.loss, ".4f", unknown=""),
             shown(known.tokens_per_second, ",.0f", unknown=""),

@@ -12,6 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from jaxattn.classifier.labelled_rows import CsvWriter, JsonWriter, Labelled, ParquetWriter
+from jaxattn.data.read.tables import unique_names
 from jaxattn.errors import InputError
 
 DAY = datetime.date(2026, 1, 2)
@@ -68,3 +69,22 @@ def test_parquet_keeps_types(tmp_path: Path) -> None:
     expected |= {"predicted_label": "x", "p_x": 0.75, "p_y": 0.25, "error": None}
     assert table.to_pylist()[2] == expected
     assert table.to_pylist()[3]["error"] == "no text"
+
+
+def test_a_spreadsheet_computes_no_cell_of_csv_unless_that_is_asked() -> None:
+    row = Labelled(1, {"text": "=1+1", "-x": "-3"}, "@a", np.array([1.0, 0.0]), "")
+    cells = {False: ["'=1+1", "-3", "'@a", "1.0", "0.0", ""], True: ["=1+1", "-3", "@a"]}
+    for raw, expected in cells.items():
+        file = io.StringIO()
+        CsvWriter(file, ("@a", "b"), ("text", "-x"), raw=raw).write([row])
+        header, found = csv.reader(io.StringIO(file.getvalue()))
+        assert found[: len(expected)] == expected
+        assert header[1] == ("-x" if raw else "'-x")
+
+
+def test_two_hundred_thousand_columns_take_no_longer_than_their_cells() -> None:
+    """What is looked up for each of them is not looked for among all of them."""
+    names = [str(number) for number in range(200_000)]
+    row = Labelled(1, dict.fromkeys(names, "x"), "a", np.array([1.0, 0.0]), "")
+    CsvWriter(io.StringIO(), ("a", "b"), names).write([row])
+    assert len(unique_names(["x"] * 200_000)) == 200_000

@@ -231,7 +231,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, tokenizer):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        (None, b"", "there is no file"),
+        (None, b"", "cannot read"),
         ("tokenizer.json", b"{}", "is no tokenizer.json"),
         ("tokenizer.json", b"\xff\xfe", "cannot read"),
         ("vocab.txt", b"[PAD]\n[UNK]\n[CLS]\n[SEP]\nx\n", r"vocab.txt lacks \[MASK\]; needed"),

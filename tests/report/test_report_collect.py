@@ -70,7 +70,7 @@ def test_a_run_that_was_moved_keeps_its_kind(write_run, tmp_path):
         ("results.json", '{"test": {"macro_f1": 1' + "0" * 400 + "}}", "is not finite"),
         ("results.json", '{"test": {"macro_f1": 0.9}, "seed": 1.5}', "expected a whole number"),
         ("results.json", "[" * 100_000, "results.json: not readable JSON"),
-        ("results.json", b"\xff\xfe\x00", "results.json: not readable JSON"),
+        ("results.json", b"\xff\xfe\x00", "results.json: not UTF-8 (byte 0)"),
         ("status.json", None, "status.json: missing"),
         ("status.json", "{", "status.json: not readable JSON"),
         ("status.json", '{"state": "done"}', "state is 'done', expected running, finished"),
@@ -105,7 +105,7 @@ def test_a_folder_in_place_of_a_file_and_folders_that_are_no_runs(write_run, tmp
     (folder.parent / "notes.txt").write_text("x")
     (odd,) = collect(tmp_path / "runs")
     assert odd.state == "failed"
-    assert odd.reason.startswith("results.json: cannot be read")
+    assert odd.reason == "results.json: found a folder, expected a file"
 
 
 def test_a_failed_run_keeps_its_reason_and_what_is_known(write_run, tmp_path):

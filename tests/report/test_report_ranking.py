@@ -157,7 +157,7 @@ def test_texts_that_a_spreadsheet_would_evaluate_are_neutralised(record, tmp_pat
     write_results_csv(runs, tmp_path / "results.csv")
     with open(tmp_path / "results.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["reason"] for row in rows] == ["'=1+1", "'+1", "'-1", "'@x", "'=2", 'a, "b" c']
+    assert [row["reason"] for row in rows] == ["'=1+1", "+1", "-1", "'@x", "'=2", 'a, "b" c']
     assert {row["validation_loss"] for row in rows} == {"-0.5"}
 
 

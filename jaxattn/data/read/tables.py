@@ -125,12 +125,14 @@ def unique_names(names: Sequence[str]) -> list[str]:
     """Names that all differ: empty ones are "column 3", ..., a second "note" is "note 2"."""
     empty = sum(not name for name in names) > 1
     unique: dict[str, None] = {}
+    # Of names that occur a million times: the last number that was given.
+    last: dict[str, int] = {}
     for place, name in enumerate(names, 1):
         name = name or (f"column {place}" if empty else "")
-        candidate, count = name, 1
+        candidate = name
         while candidate in unique:
-            count += 1
-            candidate = f"{name} {count}"
+            last[name] = last.get(name, 1) + 1
+            candidate = f"{name} {last[name]}"
         unique[candidate] = None
     return list(unique)
 

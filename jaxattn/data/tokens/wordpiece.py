@@ -16,7 +16,7 @@ from jaxattn.data.tokens.arrays import OTHER_NAMES, SPECIAL_TOKENS, special_name
 from jaxattn.data.tokens.byte_level import VOCAB, read_byte_level
 from jaxattn.data.tokens.tokenise import chunks
 from jaxattn.errors import InputError
-from jaxattn.files import write_text
+from jaxattn.files import LARGEST_TABLE, read_text, write_text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -180,11 +180,9 @@ def load_tokenizer(path: str | Path, lowercase: bool, strip_accents: str = "auto
             raise InputError(f"tokenizer.path: {file} holds neither tokenizer.json nor vocab.txt")
         file = file / names[0]
     try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"tokenizer.path: there is no file {file}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"tokenizer.path: cannot read {file}: {error}") from None
+        text = read_text(file, LARGEST_TABLE)
+    except InputError as error:
+        raise InputError(f"tokenizer.path: cannot read {error}") from None
     if file.name == VOCAB:
         return tokenizer_from_json(read_byte_level(file).to_str(), str(file))
     if file.suffix == ".json":

@@ -1,12 +1,16 @@
 """The parts of the page about what each run was, and about runs that did not finish."""
 
+import contextlib
 import csv
+import io
 import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxattn.errors import InputError
+from jaxattn.files import LARGEST_TABLE, read_text
 from jaxattn.report.page.markup import Markup, details, joined, table, tag
 from jaxattn.report.record import RunRecord
 
@@ -43,13 +47,13 @@ def runs_section(records: Sequence[RunRecord], runs: Path) -> Markup:
 def last_saved_step(folder: Path) -> str | None:
     """The step of the last checkpoint that events.jsonl tells of, None without one."""
     try:
-        lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
+        lines = read_text(folder / "events.jsonl").splitlines()
+    except InputError:
         return None
     for line in reversed(lines):
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(event, Mapping) and event.get("event") == "checkpoint":
             return str(event.get("step"))
@@ -66,11 +70,8 @@ def last_logged_step(folder: Path) -> str | None:
 def metrics_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a metrics.csv up to the first that cannot be read."""
     rows: list[dict[str, str]] = []
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows.extend(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error):
-        return rows
+    with contextlib.suppress(InputError, csv.Error):
+        rows.extend(csv.DictReader(io.StringIO(read_text(path, LARGEST_TABLE))))
     return rows
 
 
