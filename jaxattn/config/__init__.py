@@ -19,7 +19,6 @@ from jaxattn.config.saved import (
     binding_options,
     flatten,
     from_saved,
-    read_tree,
     read_yaml,
     to_plain,
     write_yaml,
@@ -37,6 +36,7 @@ from jaxattn.config.tools import (
 from jaxattn.config.train import (
     AUTO_PRECISION,
     PEFT_METHODS,
+    UNTRACKED,
     CheckpointConfig,
     FinetuneConfig,
     LogConfig,
@@ -44,9 +44,10 @@ from jaxattn.config.train import (
     TaptConfig,
     TrainConfig,
 )
+from jaxattn.config.yaml_tree import read_tree
 
 __all__ = [
-    "ATTENTION_TYPES", "AUTO_PRECISION", "DEVICE", "MAX_SEQ_LEN", "PEFT_METHODS",
+    "ATTENTION_TYPES", "AUTO_PRECISION", "DEVICE", "MAX_SEQ_LEN", "PEFT_METHODS", "UNTRACKED",
     "AttentionConfig", "BaselineConfig", "CheckpointConfig", "Config", "DataConfig",
     "FavorOptions", "FinetuneConfig", "HeadConfig", "LogConfig", "LshOptions", "ModelConfig",
     "PeftConfig", "PlanConfig", "PredictConfig", "ProfileConfig", "RecipeConfig", "Scope",
