@@ -51,7 +51,7 @@ def label_points(
         for i, mark in enumerate(marks):
             others = np.concatenate([obstacles, np.delete(taken, i, axis=0)])
             faults = _overlaps(choices[i], others).sum(axis=1) + _misplaced(
-                choices[i], mark, marks, axes.bbox.extents
+                choices[i], mark, marks, np.asarray(axes.bbox.extents)
             )
             chosen[i] = faults.argmin()
             taken[i] = choices[i][chosen[i]]
@@ -72,7 +72,7 @@ def _extents(note: "Annotation", renderer: "RendererBase") -> np.ndarray:
         note.update_positions(renderer)
         # The extent of the text alone: an annotation's own includes its leader line.
         at_mark[side] = Text.get_window_extent(note, renderer).extents
-    pixel = float(renderer.points_to_pixels(1))
+    pixel = np.asarray(renderer.points_to_pixels(1))
     return np.array(
         [at_mark[side] + pixel * np.array([dx, dy, dx, dy]) for dx, dy, side in _OFFSETS]
     )
@@ -94,7 +94,7 @@ def _misplaced(
     """
     nearer = (_gaps(boxes, marks) < _gaps(boxes, mark[None])).sum(axis=1)
     out = (boxes[:, :2] < inside[:2]).any(axis=1) | (boxes[:, 2:] > inside[2:]).any(axis=1)
-    return 0.5 * nearer + 3.0 * out
+    return np.asarray(0.5 * nearer + 3.0 * out)
 
 
 def _gaps(boxes: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -105,8 +105,8 @@ def _gaps(boxes: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def _obstacles(axes: "Axes", marks: np.ndarray, renderer: "RendererBase") -> np.ndarray:
     """Boxes in pixels that no label should cover, [n, 4]: texts, marks and lines."""
-    boxes = [note.get_window_extent(renderer).extents for note in axes.texts]
-    reach = float(renderer.points_to_pixels(6))
+    boxes = [np.asarray(note.get_window_extent(renderer).extents) for note in axes.texts]
+    reach = np.asarray(renderer.points_to_pixels(6))
     boxes += [np.concatenate([mark - reach, mark + reach]) for mark in marks]
     for line in axes.lines:
         if line.get_linestyle() == "None":
