@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 from jaxattn import cli
+from jaxattn.errors import InputError
+from jaxattn.runs import publish
 
 GOLDEN = Path(__file__).parent / "golden" / "v0_1_0"
 pytestmark = pytest.mark.usefixtures("optimised")
@@ -121,3 +123,22 @@ def test_a_new_run_starts_from_an_old_one() -> None:
     options += ["model.num_layers=1", "model.hidden_dim=16", "model.mlp_dim=32"]
     options += ["model.num_heads=2", "model.qkv_dim=16", "model.max_seq_len=32"]
     assert cli.run([*command, *(f"--config.{option}" for option in options)]) == 0
+
+
+def test_a_run_that_says_wandb_sends_nothing_when_it_is_evaluated(
+    golden: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who made the folder does not decide that; what is asked for in the call does."""
+
+    def asked(*_: object) -> None:
+        raise InputError("W&B was asked for")
+
+    monkeypatch.setattr(publish, "WandbRun", asked)
+    path = golden / "runs" / "finetune" / "clf_sdpa" / "resolved_config.yaml"
+    before = path.read_text()
+    path.write_text(before.replace("log.wandb: 'off'", "log.wandb: online"))
+    assert path.read_text() != before
+    command = ["--mode=eval", "--exp=clf_sdpa", "--split=test"]
+    assert cli.run(command) == 0
+    assert cli.run([*command, "--config.log.wandb=offline"]) == 2
+    path.write_text(before)

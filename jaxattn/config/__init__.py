@@ -36,6 +36,7 @@ from jaxattn.config.tools import (
 from jaxattn.config.train import (
     AUTO_PRECISION,
     PEFT_METHODS,
+    UNTRACKED,
     CheckpointConfig,
     FinetuneConfig,
     LogConfig,
@@ -46,7 +47,7 @@ from jaxattn.config.train import (
 from jaxattn.config.yaml_tree import read_tree
 
 __all__ = [
-    "ATTENTION_TYPES", "AUTO_PRECISION", "DEVICE", "MAX_SEQ_LEN", "PEFT_METHODS",
+    "ATTENTION_TYPES", "AUTO_PRECISION", "DEVICE", "MAX_SEQ_LEN", "PEFT_METHODS", "UNTRACKED",
     "AttentionConfig", "BaselineConfig", "CheckpointConfig", "Config", "DataConfig",
     "FavorOptions", "FinetuneConfig", "HeadConfig", "LogConfig", "LshOptions", "ModelConfig",
     "PeftConfig", "PlanConfig", "PredictConfig", "ProfileConfig", "RecipeConfig", "Scope",

@@ -240,6 +240,10 @@ class CheckpointConfig(Checked, path="checkpoint."):
     keep: int = option(2, "latest checkpoints that are kept, beside the best", low=1)
 
 
+UNTRACKED = {"log.wandb": "off", "log.tensorboard": False}
+"""Options with which nothing is sent anywhere."""
+
+
 @dataclasses.dataclass(frozen=True)
 class LogConfig(Checked, path="log."):
     """What is written while a run goes on."""

@@ -8,13 +8,13 @@ from jaxattn.classifier.evaluation import (
     evaluate_texts,
 )
 from jaxattn.classifier.load import FORM, load_classifier
-from jaxattn.config import Config
+from jaxattn.config import UNTRACKED, Config
 from jaxattn.console import print_table, tell
 from jaxattn.errors import InputError
 from jaxattn.request import Request
 from jaxattn.runs.folder import RunFolder
 
-READING = ("predict.long", "predict.overlap")
+READING = ("predict.long", "predict.overlap", "log.wandb", "log.wandb_project")
 
 OPTIONS = (
     *READING, "data.path", "data.text_column", "data.label_column", "data.no_label",
@@ -41,7 +41,8 @@ def run(request: Request) -> None:
     if request.input and (request.split or request.names("data.path")):
         other = "--split" if request.split else "data.path"
         raise InputError(f"--mode=eval: --input and {other} are both given; one says the texts")
-    classifier = load_classifier(folder, options)
+    # Who made the run does not decide what leaves this machine.
+    classifier = load_classifier(folder, UNTRACKED | options)
     if request.input or request.split:
         name, report = evaluate_texts(folder, classifier, request.input, request.split)
         for metric in ("texts", *METRICS):

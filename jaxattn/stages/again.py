@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxattn.config import Config, replace
+from jaxattn.config import UNTRACKED, Config, replace
 from jaxattn.console import say
 from jaxattn.errors import InputError
 from jaxattn.files import read_json
@@ -60,7 +60,8 @@ def replay(original: RunFolder) -> Replay:
     config, _ = original.saved_config()
     folder = _new_replay(original)
     with folder.locked():
-        _run(folder, original, config)
+        # Who made the folder does not decide what leaves this machine.
+        _run(folder, original, replace(config, UNTRACKED))
     differing = None
     if original.state == "finished":
         differing = _differences(original.results(), folder.results())
@@ -118,7 +119,7 @@ def repeat(original: RunFolder, most: int) -> Repetition:
     with tempfile.TemporaryDirectory(prefix="jaxattn-verify-") as root:
         copy = _copy(original, Path(root), begin)
         repeated = Checkpoints(copy.path / "checkpoints", keep=1)
-        quiet = replace(config, {"log.wandb": "off", "log.tensorboard": False})
+        quiet = replace(config, UNTRACKED)
         try:
             _run(copy, original, quiet, stop_after=end)
         except InterruptedRun:

@@ -12,7 +12,12 @@ from jaxattn.errors import InputError
 from jaxattn.runs.folder import RunFolder
 from jaxattn.signals import CHILDREN
 
-COMMAND = (sys.executable, "-m", "jaxattn")
+_ROOT = Path(__file__).resolve().parents[2]
+
+COMMAND = (
+    sys.executable, *(["-P"] if Path.cwd() != _ROOT else []), "-m", "jaxattn",
+)  # fmt: skip
+"""Starts a command; with -P a jax.py in the current folder is not taken for ours."""
 
 
 def cores(device: str) -> frozenset[int]:

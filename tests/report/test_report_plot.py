@@ -8,6 +8,7 @@ import pytest
 from jaxattn.evaluate.intervals import macro_f1
 from jaxattn.report.comparison import Comparison
 from jaxattn.report.csv_files import summary_rows
+from jaxattn.report.page.page import page
 from jaxattn.report.page.plot import pareto_front, quality_against_cost
 
 
@@ -131,3 +132,16 @@ def test_the_picture_carries_the_intervals_of_the_tables(record, guesses, drawn,
     assert band.get_y() + band.get_height() == pytest.approx(100 * row["high"])
     low, high = axes.get_ylim()
     assert low < band.get_y() and line.get_ydata()[1] < high
+
+
+def test_of_many_runs_and_groups_the_largest_are_drawn_without_names(record, drawn, tmp_path):
+    """Names of hundreds of marks would cover them, and took a minute to place."""
+    runs = [record(f"r{i}", "sdpa", 0.9 + i / 1000, 60.0 + i) for i in range(13)]
+    runs += [record(f"d{i}", "sdpa", 0.9, data=f"data{i}") for i in range(12)]
+    assert quality_against_cost(Comparison(runs), tmp_path / "x.png")
+    axes = drawn[0].axes
+    assert len(axes) == 10 and axes[0].get_title().startswith("imdb")
+    assert axes[0].get_legend() is not None and not axes[0].texts
+    assert [text.get_text() for text in axes[1].texts] == ["sdpa"]
+    text = page(Comparison(runs), tmp_path)
+    assert text.count("Charts are of the 10 groups with the most runs") == 3
