@@ -117,7 +117,13 @@ def test_what_changed_is_told_before_anything_runs(
     results = finished / "pretrain" / "r" / "results.json"
     kept = results.read_text()
     results.write_text(json.dumps(json.loads(kept) | {"best_hash": "0"}))
+    refused(capsys, flags, "pretrain/r/results.json", "changed since it was finished")
+    # Made anew by a version that signed nothing, the same file is whole.
+    manifest = results.with_name("manifest.json")
+    signed = manifest.read_text()
+    manifest.unlink()
     refused(capsys, flags, "tapt/r", "other parameters than", "pretrain/r")
+    manifest.write_text(signed)
     results.write_text(kept)
     bad = "--config.recipe.stages=finetune,tapt"
     refused(capsys, [*flags, bad], "recipe.stages", "in this order")
