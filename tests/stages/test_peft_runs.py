@@ -147,7 +147,7 @@ def test_another_base_is_refused(
     state = {"params": jax.tree.map(lambda x: x + 0.01, checkpoints.load_params(step))}
     checkpoints.save(step, state, checkpoints.document(step), step)
     call = ["--mode=eval", "--exp=lora", f"--runs={copy}"]
-    failed(capsys, call, "first@", f"step_{step:08d}/manifest.json: changed since")
+    failed(capsys, call, f"first/checkpoints/step_{step:08d}/manifest.json: changed since")
     # A base of an earlier version has no manifest.
     (copy / "pretrain" / "first" / "manifest.json").unlink()
     failed(capsys, call, "first@", "other parameters")
