@@ -8,6 +8,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from types import TracebackType
 from typing import NoReturn
 
 from jaxattn.commandline.help import overview
@@ -32,11 +33,23 @@ def main() -> None:
     use_huge_pages()
     settle_streams()
     watch()
+    sys.excepthook = _uncaught
     ended: list[int] = []
     # What is registered first is called last, when all else is done.
     atexit.register(lambda: _leave(ended[0]) if ended else None)
     ended.append(run(sys.argv[1:]))
     sys.exit(ended[0])
+
+
+def _uncaught(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Shows an exception, unless it is the answer of a disk to which nobody listens any more.
+
+    TensorStore writes a checkpoint in many parts; the first that fails ends the waiting for all.
+    """
+    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+        sys.__excepthook__(kind, error, traceback)
 
 
 def _leave(code: int) -> NoReturn:

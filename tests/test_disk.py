@@ -145,6 +145,15 @@ def test_the_logs_name_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         log.metrics(1, 0.5, "train", {"loss": 1.0})
 
 
+def test_what_a_full_disk_answers_to_nobody_is_not_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cli._uncaught(RuntimeError, RuntimeError("Event loop is closed"), None)
+    assert capsys.readouterr().err == ""
+    cli._uncaught(RuntimeError, RuntimeError("anything else"), None)
+    assert capsys.readouterr().err == "RuntimeError: anything else\n"
+
+
 def test_the_command_says_one_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

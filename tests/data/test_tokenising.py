@@ -137,6 +137,19 @@ def test_what_was_damaged_is_made_again(tokenizer, tmp_path, small_limits, file,
     assert len(list((tmp_path / "tokens").iterdir())) == 1
 
 
+def test_what_is_cut_short_while_it_is_used_kills_nobody(tokenizer, tmp_path, small_limits):
+    texts = corpus(50)
+    found = tokenised(tokenizer, texts, tmp_path)
+    base = found.ids
+    while isinstance(base, np.ndarray):
+        # A page of a mapped file that is gone ends the process.
+        assert not isinstance(base, np.memmap)
+        base = base.base
+    expected = np.array(found.ids)
+    os.truncate(next((tmp_path / "tokens").iterdir()) / "ids.bin", 0)
+    np.testing.assert_array_equal(found.ids, expected)
+
+
 def test_small_texts_are_not_kept(tokenizer, tmp_path):
     tokenised(tokenizer, corpus(50), tmp_path)
     assert not list(tmp_path.iterdir())

@@ -27,6 +27,7 @@ from jaxattn.data.texts import Texts
 from jaxattn.data.tokens.arrays import TokenArray
 from jaxattn.data.tokens.fast import TextEncoder, encode_here, prepare
 from jaxattn.files import default_cache, warn_nothing_kept, whole
+from jaxattn.memory import free_memory
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -41,6 +42,9 @@ _WORTH_CACHING = 2**20
 
 _WORTH_PROCESSES = 2**25
 """Bytes of text from which on starting processes is worth its second."""
+
+_READ_SHARE = 0.1
+"""Share of the free memory that ids of one split may take."""
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -103,14 +107,27 @@ def _read(folder: Path) -> TokenArray | None:
     """What was kept there; None where nothing is, or where it has been damaged."""
     try:
         told = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        # As a plain array, whose parts are made in a fraction of the time; it is mapped as before.
-        mapped = np.memmap(folder / "ids.bin", told["dtype"], "r", shape=tuple(told["ids"]))
-        ids = np.asarray(mapped)
+        ids = _ids(folder / "ids.bin", np.dtype(told["dtype"]), *told["ids"])
         offsets = np.fromfile(folder / "offsets.bin", np.int64)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     whole = _digest(ids, offsets) == told.get("sha256")
     return TokenArray(ids, offsets) if whole else None
+
+
+def _ids(path: Path, dtype: np.dtype, count: int) -> np.ndarray:
+    """Ids [count]; raises ValueError where the file has another size.
+
+    They are read: a process that has mapped a file which somebody then cuts short is killed by the
+    system without a word. What would fill the memory is mapped all the same.
+    """
+    size = count * dtype.itemsize
+    if path.stat().st_size != size:
+        raise ValueError(f"{path}: not {size} bytes")
+    if size <= _READ_SHARE * free_memory():
+        return np.fromfile(path, dtype)
+    # As a plain array, whose parts are made in a fraction of the time; it is mapped as before.
+    return np.asarray(np.memmap(path, dtype, "r", shape=(count,)))
 
 
 def _digest(ids: np.ndarray, offsets: np.ndarray) -> str:
