@@ -10,6 +10,7 @@ from typing import Any
 from jaxattn.disk import disk_error, sentence
 from jaxattn.errors import InputError, quoted
 from jaxattn.files import entry, read_object, write_json
+from jaxattn.memory import out_of_memory
 from jaxattn.processes import live_process, this_process
 from jaxattn.runs.formats import ENTRY, FORMAT, check_format
 from jaxattn.runs.lock import holder
@@ -111,5 +112,4 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and disk_error(error) and (told := sentence(error)):
         return told
     reason = " ".join(str(error).split()) or type(error).__name__
-    of_memory = "RESOURCE_EXHAUSTED" in reason and disk_error(error) is None
-    return f"out of memory: {reason}" if of_memory or isinstance(error, MemoryError) else reason
+    return f"out of memory: {reason}" if out_of_memory(error) else reason
