@@ -1,12 +1,14 @@
 """What contradicts the rest of a finished run: it is listed with the cause, and never ranked."""
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
 
 from jaxattn.errors import InputError
 from jaxattn.evaluate.intervals import macro_f1, macro_f1_of_all
+from jaxattn.files import LARGEST_TABLE, read_text
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.manifest import METRICS, RESULTS
 from jaxattn.runs.predictions import NAME as PREDICTIONS
@@ -65,16 +67,16 @@ def metrics_fault(path: Path) -> str:
         return ""
     steps = [0]
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            for number, row in enumerate(csv.DictReader(file, strict=True), 2):
-                steps.append(int(row.pop("step")))
-                row.pop("split")
-                whole = None not in row and None not in row.values()
-                numbers = [float(cell) for cell in row.values() if cell] if whole else []
-                if not numbers or steps[-1] < steps[-2]:
-                    return f"{METRICS}: line {number}: not a row that training has written"
-    except OSError as error:
-        return f"{METRICS}: cannot be read ({error.strerror})"
+        table = io.StringIO(read_text(path, LARGEST_TABLE))
+        for number, row in enumerate(csv.DictReader(table, strict=True), 2):
+            steps.append(int(row.pop("step")))
+            row.pop("split")
+            whole = None not in row and None not in row.values()
+            numbers = [float(cell) for cell in row.values() if cell] if whole else []
+            if not numbers or steps[-1] < steps[-2]:
+                return f"{METRICS}: line {number}: not a row that training has written"
+    except InputError as error:
+        return str(error).replace(f"{path}: ", f"{METRICS}: ")
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         return f"{METRICS}: not a table that training has written ({error})"
     return "" if len(steps) > 1 else f"{METRICS}: no rows"

@@ -5,16 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jaxattn.files import LARGEST_TABLE, read_text
+
 NAME = "events.jsonl"
 
 
 def events(folder: Path) -> Iterator[dict[str, Any]]:
-    """The events of a run folder, oldest first; lines that are cut short are left out."""
-    try:
-        lines = (folder / NAME).read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return
-    for line in lines:
+    """The events of a run folder, oldest first; lines that are cut short are left out.
+
+    Raises:
+      InputError: the file is none that a run has written.
+    """
+    path = folder / NAME
+    for line in read_text(path, LARGEST_TABLE).splitlines() if path.exists() else ():
         try:
             event = json.loads(line)
         except (ValueError, RecursionError):

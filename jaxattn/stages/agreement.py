@@ -6,6 +6,7 @@ from typing import Any
 from jaxattn.config import Scope, flatten, from_saved, scope_of, to_plain
 from jaxattn.data.tokens.wordpiece import tokenizer_from_json
 from jaxattn.errors import InputError, quoted
+from jaxattn.files import LARGEST_TABLE, read_text
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.manifest import DATA_PATH, TOKENIZER, checkpoint_file
 from jaxattn.train.checkpoints import Checkpoints
@@ -52,10 +53,7 @@ def require_document(folder: RunFolder, document: Mapping[str, Any]) -> None:
 
 
 def _same_tokenizer(folder: RunFolder, text: str) -> bool:
-    try:
-        found = folder.tokenizer_path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{folder.tokenizer_path}: cannot be read ({error})") from None
+    found = read_text(folder.tokenizer_path, LARGEST_TABLE)
     if found == text:
         return True
     # Another version of the library writes it otherwise.

@@ -14,7 +14,7 @@ from jaxattn.config import LogConfig
 from jaxattn.console import say
 from jaxattn.disk import naming
 from jaxattn.errors import InputError
-from jaxattn.files import write_text
+from jaxattn.files import LARGEST_TABLE, read_text, write_text
 from jaxattn.runs.events import NAME as EVENTS
 from jaxattn.runs.tracking import trackers
 
@@ -49,12 +49,10 @@ class RunLog:
 
         Raises InputError where it is no such table; a last row that was cut short is forgotten.
         """
-        kept: list[list[str]] = []
+        text = read_text(self._metrics, LARGEST_TABLE) if self._metrics.exists() else ""
         try:
-            if self._metrics.exists():
-                with open(self._metrics, newline="", encoding="utf-8") as file:
-                    rows = list(csv.reader(file))[1:]
-                kept = [row for row in rows if len(row) == len(COLUMNS) and int(row[0]) <= step]
+            rows = list(csv.reader(io.StringIO(text)))[1:]
+            kept = [row for row in rows if len(row) == len(COLUMNS) and int(row[0]) <= step]
         except (ValueError, csv.Error) as error:
             raise InputError(
                 f"{self._metrics}: not a table that training has written ({error}); restore it "

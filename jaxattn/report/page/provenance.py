@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import io
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from jaxattn.errors import InputError
 from jaxattn.files import LARGEST_TABLE, read_text
 from jaxattn.report.page.markup import Markup, details, joined, table, tag
 from jaxattn.report.record import RunRecord
+from jaxattn.runs.events import last_saved
 
 
 def failures_section(records: Sequence[RunRecord]) -> Markup:
@@ -46,17 +46,9 @@ def runs_section(records: Sequence[RunRecord], runs: Path) -> Markup:
 
 def last_saved_step(folder: Path) -> str | None:
     """The step of the last checkpoint that events.jsonl tells of, None without one."""
-    try:
-        lines = read_text(folder / "events.jsonl").splitlines()
-    except InputError:
-        return None
-    for line in reversed(lines):
-        try:
-            event = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(event, Mapping) and event.get("event") == "checkpoint":
-            return str(event.get("step"))
+    with contextlib.suppress(InputError):
+        step = last_saved(folder)
+        return None if step is None else str(step)
     return None
 
 
