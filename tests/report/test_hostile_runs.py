@@ -100,11 +100,9 @@ def test_no_file_stops_the_comparison(
     compare(tmp_path / "runs", LogConfig())
     bad, good = sorted(collect(tmp_path / "runs"), key=lambda run: run.exp == "healthy")
     assert good.state == "finished"
-    if name in FILES[:3]:
+    if name in (*FILES[:3], "predictions_test.csv", "metrics.csv"):
         assert bad.state == "failed" and bad.reason.startswith(name)
         assert len(bad.reason) < 300 and "\n" not in bad.reason
-    elif name == "predictions_test.csv":
-        assert bad.state == "finished" and bad.predictions_fault
     else:
         assert bad.state == "finished"
 
@@ -185,7 +183,8 @@ def test_a_million_columns_are_no_predictions(write_run: WriteRun, tmp_path: Pat
     path = write_run("x") / "predictions_test.csv"
     path.write_text(f"row,label,predicted,{columns}\n0,0,1,{'0,' * 999_999}0\n")
     (run,) = collect(tmp_path / "runs")
-    assert run.predictions_fault.endswith("found 1,000,000 classes, allowed: up to 10,000")
+    assert run.state == "failed"
+    assert run.reason.endswith("found 1,000,000 classes, allowed: up to 10,000")
 
 
 @pytest.mark.parametrize("mode", ["predict", "eval", "finetune"])
