@@ -9,7 +9,11 @@ NAME = "events.jsonl"
 
 
 def events(folder: Path) -> Iterator[dict[str, Any]]:
-    """The events of a run folder, oldest first; lines that are cut short are left out."""
+    """The events of a run folder, oldest first; lines that are cut short are left out.
+
+    Raises:
+      OSError: the file is there and cannot be read.
+    """
     try:
         lines = (folder / NAME).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:

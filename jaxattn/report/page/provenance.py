@@ -1,7 +1,7 @@
 """The parts of the page about what each run was, and about runs that did not finish."""
 
+import contextlib
 import csv
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxattn.report.page.markup import Markup, details, joined, table, tag
 from jaxattn.report.record import RunRecord
+from jaxattn.runs.events import last_saved
 
 
 def failures_section(records: Sequence[RunRecord]) -> Markup:
@@ -41,18 +42,10 @@ def runs_section(records: Sequence[RunRecord], runs: Path) -> Markup:
 
 
 def last_saved_step(folder: Path) -> str | None:
-    """The step of the last checkpoint that events.jsonl tells of, None without one."""
-    try:
-        lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
-        return None
-    for line in reversed(lines):
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, Mapping) and event.get("event") == "checkpoint":
-            return str(event.get("step"))
+    """The step of the last checkpoint that the run tells of, None without one."""
+    with contextlib.suppress(OSError):
+        step = last_saved(folder)
+        return None if step is None else str(step)
     return None
 
 
