@@ -25,7 +25,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     atexit.register(shutil.rmtree, _PROGRAMS, ignore_errors=True)
 # More than half of the suite's time was the compiler's. Tests ask what a program computes, which is
 # the same with few optimisations; where the code that users get is what is tested, the fixture
-# `optimised` says so, and JAX_DISABLE_MOST_OPTIMIZATIONS=0 compiles all tests as for users.
+# `optimised` says so, and slow tests have it; JAX_DISABLE_MOST_OPTIMIZATIONS=0 gives it to all.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
@@ -100,6 +100,13 @@ def optimised(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     jax.config.update("jax_disable_most_optimizations", before)
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def slow_ones_have_the_time(request: pytest.FixtureRequest) -> None:
+    """Tests marked slow are compiled as for users."""
+    if request.node.get_closest_marker("slow"):
+        request.getfixturevalue("optimised")
 
 
 @pytest.fixture

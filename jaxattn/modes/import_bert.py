@@ -4,6 +4,7 @@ from jaxattn.config import replace
 from jaxattn.errors import InputError
 from jaxattn.interop.hub import fetched
 from jaxattn.request import Request, run_folder_of
+from jaxattn.runs.folder import RunFolder
 
 
 def run(request: Request) -> None:
@@ -12,6 +13,11 @@ def run(request: Request) -> None:
     Of --config only the data are read, as texts for --mode=profile; lengths are the model's.
     """
     folder = run_folder_of(request)
+    with folder.locked():
+        _import(request, folder)
+
+
+def _import(request: Request, folder: RunFolder) -> None:
     if folder.begun or folder.drafted:
         raise InputError(f"{folder.path} already exists; choose another --exp")
     source = fetched(request.needed("input", "google-bert/bert-base-uncased"), request.revision)
@@ -23,6 +29,4 @@ def run(request: Request) -> None:
     config = bert.config
     if request.config is not None:
         config = replace(config, request.data_options())
-    with folder.locked():
-        folder.must_be_free(resume=False)
-        import_published(folder, config, bert, source)
+    import_published(folder, config, bert, source)

@@ -9,16 +9,17 @@ from jaxattn.request import Request, run_folder_of
 def run(request: Request) -> None:
     """Writes runs/pretrain/<exp>/config.yaml, from --config or from the defaults."""
     folder = run_folder_of(request)
-    if folder.path.exists() and any(folder.path.iterdir()):
-        what = "is drafted already; edit it" if folder.drafted else "already exists"
-        raise InputError(f"{folder.path} {what}, or choose another --exp")
-    if request.config is not None:
-        config = request.resolved()
-    else:
-        config = filled_in(from_config_dict(defaults()), ())
-    where = "" if str(folder.runs) == "runs" else f" --runs={folder.runs}"
-    command = f"jaxattn --mode=pretrain --exp={folder.exp}{where}"
-    folder.draft(config, _HEAD.format(command=command))
+    with folder.locked():
+        if folder.path.exists() and any(folder.path.iterdir()):
+            what = "is drafted already; edit it" if folder.drafted else "already exists"
+            raise InputError(f"{folder.path} {what}, or choose another --exp")
+        if request.config is not None:
+            config = request.resolved()
+        else:
+            config = filled_in(from_config_dict(defaults()), ())
+        where = "" if str(folder.runs) == "runs" else f" --runs={folder.runs}"
+        command = f"jaxattn --mode=pretrain --exp={folder.exp}{where}"
+        folder.draft(config, _HEAD.format(command=command))
     print(f"written: {folder.config_path}; edit it, then run\n  {command}")
 
 

@@ -7,6 +7,7 @@ is, goes with its process however that ends, and holds between machines that sha
 import contextlib
 import errno
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +15,8 @@ from pathlib import Path
 from jaxattn.disk import naming
 from jaxattn.errors import InputError
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 PATIENCE = 1.0
 """Seconds to wait for a lock: who only asks whether it is held holds it for a moment."""
@@ -44,7 +43,7 @@ def locked(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
       InputError: another process writes it.
     """
     path = _lock_file(folder)
-    if fcntl is None or path in _held:
+    if sys.platform == "win32" or path in _held:
         _held[path] = _held.get(path, 0) + 1
         try:
             yield
@@ -76,7 +75,10 @@ def _taken(folder: Path, path: Path, patience: float) -> int:
     while True:
         with naming(folder):
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            except FileNotFoundError:
+                continue  # a call that was refused has just taken the empty folder away
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -111,7 +113,7 @@ def _is_at(file: int, path: Path) -> bool:
 def holder(folder: Path) -> int | None:
     """The other process that writes `folder`, maybe of another machine; None where none does."""
     path = _lock_file(folder)
-    if fcntl is None or path in _held:
+    if sys.platform == "win32" or path in _held:
         return None
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

@@ -178,7 +178,9 @@ def _copy(original: RunFolder, root: Path, step: int) -> RunFolder:
     """A folder in which training goes on from that checkpoint; from nothing for step 0."""
     copy = RunFolder(root, original.kind, original.exp)
     copy.path.mkdir(parents=True)
-    shutil.copy(original.path / "tokenizer.json", copy.path)
+    # What goes on is compared with its checkpoint.
+    for file in (original.tokenizer_path, original.config_path):
+        shutil.copy(file, copy.path)
     if step:
         name = f"checkpoints/step_{step:08d}"
         shutil.copytree(original.path / name, copy.path / name)

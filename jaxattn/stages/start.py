@@ -46,7 +46,9 @@ def started_from(runs: Path, given: str, revision: str = "") -> str:
             f"--pretrain={given}: the folder of a run; give its name, {called(run.kind, run.exp)}"
         )
     folder = RunFolder(runs, "pretrain", imported_name(given, revision))
-    # The runs of a study begin together: the first one imports what all start from.
+    if (pid := folder.writer) is not None:
+        # The runs of a study begin together: the first one imports what all start from.
+        say(f"--pretrain={given}: waiting for process {pid}, which imports it")
     with folder.locked(_IMPORT_PATIENCE):
         if folder.begun and not revision and _hub_id(folder) == given:
             # The encoder that was taken stays the one that is used, whatever the hub has by now.

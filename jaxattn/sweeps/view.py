@@ -1,9 +1,9 @@
 """A sweep to look at: a live table on a terminal, elsewhere a line for every change."""
 
+import contextlib
 import csv
 import dataclasses
 import io
-import json
 import re
 import sys
 import time
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 from jaxattn.console import duration, say, shown, visible
 from jaxattn.errors import InputError
 from jaxattn.files import LARGEST_TABLE, read_text
+from jaxattn.runs.events import events
 from jaxattn.sweeps.cells import Cells
 from jaxattn.sweeps.grid import Cell
 from jaxattn.sweeps.schedule import (
@@ -69,7 +70,7 @@ class Figures:
 def figures(cells: Cells, cell: Cell) -> Figures:
     """How far a cell is, from its run folder and from what its process has said."""
     folder = cells.folder(cell).path
-    known = Figures(total=_total_steps(folder / "events.jsonl"))
+    known = Figures(total=_total_steps(folder))
     if row := _last_row(folder / "metrics.csv"):
         known = dataclasses.replace(known, step=int(row["step"]), loss=float(row["loss"]))
     # Where it has not begun, what an earlier process of this name has said does not count.
@@ -85,15 +86,13 @@ def figures(cells: Cells, cell: Cell) -> Figures:
     return known
 
 
-def _total_steps(path: Path) -> int | None:
+def _total_steps(folder: Path) -> int | None:
     """Steps of the run, as its last start has noted them."""
     total = None
-    try:
-        for line in read_text(path).splitlines():
-            if '"total_steps"' in line:
-                total = int(json.loads(line)["total_steps"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
+    with contextlib.suppress(InputError):
+        for event in events(folder):
+            found = event.get("total_steps")
+            total = found if isinstance(found, int) else total
     return total
 
 

@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ def _digests(folder: Path) -> dict[str, str]:
 
 def _on_disk(folder: Path) -> None:
     """Returns when what is in the folder would survive a power cut."""
+    if os.name == "nt":
+        return  # it opens no folders, and writes no files that are open to be read
     for path in (*folder.rglob("*"), folder, folder.parent):
         file = os.open(path, os.O_RDONLY)
         try:
@@ -108,14 +111,17 @@ class Checkpoints:
                 _on_disk(path)
         except BaseException:
             # What there is of it fills the disk, and why the run failed has to be written yet.
-            for part in self.folder.glob(f"{path.name}*"):
-                shutil.rmtree(part, ignore_errors=True)
+            self._remove(lambda name: name.startswith(path.name))
             raise
         kept = {*self.steps()[-self.keep :], step, best_step}
         names = {self._path(s).name for s in kept if s is not None}
-        for other in self.folder.iterdir():
-            if _OURS.fullmatch(other.name) and other.name not in names:
-                shutil.rmtree(other, ignore_errors=True)
+        self._remove(lambda name: name not in names)
+
+    def _remove(self, wanted: Callable[[str], bool]) -> None:
+        """Takes away those of the checkpoints, finished or begun, whose names are `wanted`."""
+        for path in self.folder.iterdir():
+            if _OURS.fullmatch(path.name) and wanted(path.name):
+                shutil.rmtree(path, ignore_errors=True)
 
     def _make_room(self, step: int) -> None:
         """Takes away what stands at a step that is saved again: cut short, or of another time."""

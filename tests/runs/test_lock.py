@@ -6,8 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,15 +14,8 @@ from jaxattn.errors import InputError
 from jaxattn.processes import live_process, this_process
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.lock import holder, locked
+from tests.other_process import held
 
-HOLD = """
-import sys, time
-from pathlib import Path
-from jaxattn.runs.lock import locked
-with locked(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(float(sys.argv[2]))
-"""
 RACE = """
 import sys, time
 from pathlib import Path
@@ -44,19 +35,6 @@ from jaxattn.processes import this_process
 print(json.dumps(this_process()), flush=True)
 input()
 """
-
-
-@contextmanager
-def held(folder: Path, seconds: float = 60.0) -> Iterator[subprocess.Popen[str]]:
-    """Another process that has the lock."""
-    command = [sys.executable, "-c", HOLD, str(folder), str(seconds)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def test_the_second_is_told_and_writes_nothing(tmp_path: Path) -> None:

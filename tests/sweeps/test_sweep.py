@@ -24,6 +24,7 @@ from jaxattn.sweeps.cells import Cells, read_sweep
 from jaxattn.sweeps.local import Process, check_devices, cores
 from jaxattn.sweeps.schedule import Progress
 from jaxattn.sweeps.view import Figures, View, figures, summary, table
+from tests.other_process import held
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "configs" / "sweeps").glob("*.py"))
@@ -348,6 +349,17 @@ def test_a_run_of_another_process_is_waited_for(file: Path, made: StandIn) -> No
     assert "pretrain/s_sdpa_seed0" not in made.names
     assert rounds[0] == "running"
     assert {progress.state for progress in states.values()} == {"finished"}
+
+
+def test_a_run_that_another_process_took_first_is_left_to_it(file: Path) -> None:
+    """It was being prepared when the cell's own process was refused."""
+    cells = cells_of(file)
+    (cell,) = (cell for cell in cells.all if cell.id == "pretrain/s_sdpa_seed0")
+    folder = cells.folder(cell)
+    with held(folder.path):
+        assert schedule._outcome(cells, cell, "exit code 2", False).state == "waiting"
+    assert not folder.path.exists()
+    assert schedule._outcome(cells, cell, "exit code 2", False).state == "failed"
 
 
 def test_only_one_process_runs_a_sweep(

@@ -10,6 +10,7 @@ import pytest
 
 from jaxattn.config import TrainConfig
 from jaxattn.errors import InputError
+from jaxattn.train import checkpoints as checkpoints_module
 from jaxattn.train.checkpoints import Checkpoints
 from jaxattn.train.optimizer import make_optimizer
 from jaxattn.train.state import TrainState, create_state
@@ -90,7 +91,13 @@ def test_a_damaged_best_one_is_found_before_the_run_goes_on(tmp_path: Path) -> N
     assert other.steps() == [1, 2, 3] and (tmp_path / "d/step_00000002.bad").is_dir()
 
 
-def test_nothing_is_deleted_that_was_not_made_here(tmp_path: Path) -> None:
+def fail(*_: object) -> None:
+    raise OSError("full")
+
+
+def test_nothing_is_deleted_that_was_not_made_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoints = Checkpoints(tmp_path, keep=1)
     for name in ("mine", "step_1", "step_00000001.old", "step_00000001.bad"):
         (tmp_path / name).mkdir()
@@ -102,6 +109,13 @@ def test_nothing_is_deleted_that_was_not_made_here(tmp_path: Path) -> None:
     names = {path.name for path in tmp_path.iterdir() if (path / "file").exists()}
     assert names == {"mine", "step_1", "step_00000001.old", "step_00000001.bad"}
     assert {path.name for path in tmp_path.iterdir()} - names == {"step_00000002"}
+    # Nor is it when a save fails.
+    (tmp_path / "step_00000003.bad").mkdir()
+    monkeypatch.setattr(checkpoints_module, "write_json", fail)
+    with pytest.raises(OSError, match="full"):
+        checkpoints.save(3, state(), document(3), best_step=3)
+    assert checkpoints.steps() == [2] and (tmp_path / "step_00000003.bad").is_dir()
+    assert not (tmp_path / "step_00000003").exists()
 
 
 def test_a_folder_without_manifest_was_cut_short(tmp_path: Path) -> None:
