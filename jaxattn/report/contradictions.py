@@ -47,11 +47,7 @@ def predictions_of(run: RunFolder, results: Results) -> tuple[Predictions | None
     path = run.path / PREDICTIONS
     if not path.exists():
         return None, f"{PREDICTIONS}: missing"
-    test = results.test or {}
-    try:
-        found = read_predictions(path)
-    except InputError as error:
-        raise InputError(f"{PREDICTIONS}: {str(error).removeprefix(f'{path}: ')}") from None
+    found, test = read_predictions(path), results.test or {}
     scores = {
         "accuracy": [float(np.mean(found.labels == found.predicted))],
         "macro_f1": [macro_f1(found), macro_f1_of_all(found)],

@@ -65,7 +65,7 @@ def read_predictions(path: Path) -> Predictions:
       InputError: it cannot be read, is not such a table, or contradicts itself.
     """
     if why := unfit(path, LARGEST_TABLE):
-        raise InputError(why)
+        raise InputError(f"{path}: {why}")
     try:
         return _predictions(path)
     except InputError as error:
