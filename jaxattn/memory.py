@@ -27,8 +27,9 @@ def memory_sentence(error: BaseException) -> str:
     wanted = _WANTED.search(str(error))
     return (
         f"out of memory{f' ({wanted[1]} could not be had)' if wanted else ''}: a training takes "
-        "less with train.accumulation=<n> (the same batch in n parts), train.remat=block, or a "
-        "smaller train.batch_size or data.max_length; --mode=plan tells what it needs"
+        "less with train.accumulation=<n> (the same batch in n parts; train.on_oom=halve finds n), "
+        "train.remat=block, or a smaller train.batch_size or data.max_length; --mode=plan tells "
+        "what it needs"
     )
 
 

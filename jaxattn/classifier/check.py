@@ -14,8 +14,11 @@ from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import KINDS
 from jaxattn.runs.manifest import METRICS, NAME, Manifest
 from jaxattn.runs.predictions import NAME as PREDICTIONS
+from jaxattn.runs.signed import read_signed
 from jaxattn.stages.agreement import require_document
 from jaxattn.train.checkpoints import Checkpoints
+
+_SINCE = "not as it was when it was finished"
 
 OK, NONE, CHANGED, MISSING, DAMAGED = "ok", "none", "changed", "missing", "damaged"
 
@@ -79,7 +82,19 @@ def _of_run(run: RunFolder) -> list[Finding]:
                 findings.append(_finding(run.path, PREDICTIONS, agree))
     if manifest is None and (fault := metrics_fault(run.path / METRICS)):
         findings.append(Finding(METRICS, DAMAGED, fault.removeprefix(f"{METRICS}: ")))
-    return findings + _of_checkpoints(run, best_step)
+    evaluations = [_of_evaluation(path) for path in sorted(run.path.glob("evaluation*.json"))]
+    return findings + evaluations + _of_checkpoints(run, best_step)
+
+
+def _of_evaluation(path: Path) -> Finding:
+    """What `jaxattn eval` has written of a run."""
+    try:
+        _, is_right = read_signed(path)
+    except InputError as error:
+        return Finding(path.name, DAMAGED, _without(path.parent, error))
+    if is_right is None:
+        return Finding(path.name, NONE, "written by an earlier version")
+    return Finding(path.name, OK) if is_right else Finding(path.name, CHANGED, _SINCE)
 
 
 def _of_manifest(folder: Path, why_none: str) -> tuple[Manifest | None, list[Finding]]:
@@ -93,10 +108,7 @@ def _of_manifest(folder: Path, why_none: str) -> tuple[Manifest | None, list[Fin
     faults = {name: manifest.fault(name) for name in manifest.files}
     return manifest, [
         Finding(NAME, OK),
-        *(
-            Finding(name, fault or OK, "not as it was when it was finished" if fault else "")
-            for name, fault in faults.items()
-        ),
+        *(Finding(name, fault or OK, _SINCE if fault else "") for name, fault in faults.items()),
     ]
 
 

@@ -24,10 +24,11 @@ from jaxattn.evaluate.class_notes import class_notes
 from jaxattn.evaluate.corpus import report_on_test
 from jaxattn.evaluate.intervals import macro_f1_interval
 from jaxattn.evaluate.metrics import classification_metrics, confusion, per_class
-from jaxattn.files import read_object, write_json
+from jaxattn.files import read_object
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.predictions import read_predictions, write_predictions
 from jaxattn.runs.publish import log_evaluation
+from jaxattn.runs.signed import write_signed
 from jaxattn.stages import machine
 
 PREDICTIONS = "evaluation_test.csv"
@@ -49,7 +50,7 @@ def evaluate_splits(folder: RunFolder, classifier: Classifier) -> dict[str, Any]
     report["long"] = config.predict.long
     report |= _described(classifier, folder.path / PREDICTIONS, corpus.test.texts)
     report["data_hash"] = data_hash(corpus)
-    write_json(folder.path / "evaluation.json", report)
+    write_signed(folder.path / "evaluation.json", report)
     log_evaluation(folder, config.log, "test", report["test"])
     return report
 
@@ -95,7 +96,7 @@ def evaluate_texts(
         **_described(classifier, predictions, examples.texts),
         "data_hash": texts_hash(examples.texts, [*names, labels]),
     }
-    write_json(predictions.with_suffix(".json"), report)
+    write_signed(predictions.with_suffix(".json"), report)
     log_evaluation(folder, config.log, name, report)
     return name, report
 

@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import functools
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -149,6 +150,9 @@ class Checked:
         """Conditions between fields; raises InputError."""
 
 
+_NOT_UNICODE = re.compile("[\ud800-\udfff]")
+
+
 def _checked(name: str, given: object, option: Declared) -> object:
     """The value of an option as its type; raises InputError where it may not have it."""
     low, high, choices = option.low, option.high, option.choices
@@ -161,6 +165,9 @@ def _checked(name: str, given: object, option: Declared) -> object:
         ) from None
     items = value if isinstance(value, tuple) else (value,)
     for item in items:
+        if isinstance(item, str) and _NOT_UNICODE.search(item):
+            # As it comes from a file's name of another encoding; no file of a run can hold it.
+            raise InputError(f"{name}: found {item!r}, whose name is not UTF-8; rename it")
         if choices is not None and item not in choices:
             hint = did_you_mean(str(item), choices)
             raise InputError(f"{name}: found {item!r}, allowed: {option.allowed}{hint}")

@@ -28,6 +28,11 @@ class TrainConfig(Checked, path="train."):
     batch_size: int = option(64, "examples per optimizer step", low=1)
     eval_batch_size: int = option(0, "examples per evaluation batch; 0: train.batch_size", low=0)
     accumulation: int = option(1, "micro-batches a step is computed in", low=1)
+    on_oom: str = option(
+        "stop", "where a step does not fit the memory: stop; or halve: the same batch in more, "
+        "smaller micro-batches, from the latest checkpoint on",
+        choices=("stop", "halve"), scope=Scope.BOOKKEEPING,
+    )  # fmt: skip
     learning_rate: float = option(
         5e-4, "peak learning rate", low=1e-12, high=10.0, scope=Scope.TUNED | Scope.COST_FREE
     )

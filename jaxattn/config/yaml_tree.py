@@ -4,6 +4,7 @@ PyYAML's safe loader executes nothing, but lets a file of a few bytes take all m
 aliases), hang (numbers of a million digits) or end the interpreter (a hundred thousand brackets).
 """
 
+import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,8 +32,9 @@ def read_tree(path: Path) -> Mapping[str, Any]:
 
     # The one in C, where there is one: a sweep reads hundreds of these files.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    if not path.exists():
-        raise InputError(f"{path}: missing; expected the saved configuration")
+    with contextlib.suppress(OSError):  # told by what reads it
+        if not path.exists():
+            raise InputError(f"{path}: missing; expected the saved configuration")
     text = read_text(path, _LARGEST)
     tree = None
     try:

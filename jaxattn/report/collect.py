@@ -1,18 +1,17 @@
 """Run folders -> records. Nothing in a run folder is executed, and a broken one is a failed run."""
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxattn.errors import InputError
 from jaxattn.evaluate.intervals import macro_f1
-from jaxattn.files import read_object
 from jaxattn.report.contradictions import changed_files, differs, predictions_of
 from jaxattn.report.record import RunRecord, distils
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import BASELINE_ATTENTION, BASELINE_ATTENTIONS, KINDS, SCRATCH
 from jaxattn.runs.results import Cost, Results
+from jaxattn.runs.signed import read_signed
 from jaxattn.runs.values import number, text, text_or_none, whole, whole_or_none
 
 IDENTITY = ("data", "data_hash", "attention", "pretrain", "seed", "device")
@@ -85,10 +84,8 @@ def _read_run(run: RunFolder) -> RunRecord:
         # A baseline's results stand without options: it has fixed settings and no architecture.
         if kind.encoder or run.config_path.is_file():
             causes.append(said(error))
-    environment: Mapping[str, Any] = {}
     # What is read from it only names things; the results name the device too.
-    with contextlib.suppress(InputError):
-        environment = read_object(run.path / "environment.json")
+    environment = run.environment()
     known: dict[str, Any] = {
         "data": text_or_none(config, "data.name"),
         "attention": text_or_none(config, "attention.type"),
@@ -108,6 +105,9 @@ def _read_run(run: RunFolder) -> RunRecord:
             if results.value(kind.decisive) is None:
                 raise InputError(f"results.json: {kind.decisive} is missing")
             fields = _fields(results)
+            if results.cost and results.cost.accumulation:
+                # So it was computed, and costs what that costs.
+                config["train.accumulation"] = results.cost.accumulation
             if not kind.mlm:
                 found, fault = predictions_of(run, results)
                 fields |= {"predictions": found, "predictions_fault": fault}
@@ -210,8 +210,10 @@ def read_latency(folder: Path, device: str | None) -> dict[int, tuple[float, flo
     What was measured on another device than `device`, that of the training, is left out.
     """
     try:
-        tree = read_object(folder / "evaluation.json")
+        tree, is_right = read_signed(folder / "evaluation.json")
         rows = tree.get("speed")
+        if is_right is False:
+            return {}
         if text(tree, "device") != device or not isinstance(rows, list):
             return {}
         found = {}

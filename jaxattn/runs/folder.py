@@ -184,6 +184,12 @@ class RunFolder:
             return self.kind == "pretrain" and IMPORTED_FROM in self.options()
         return False
 
+    def environment(self) -> dict[str, Any]:
+        """What the run was begun on; {} where that is not there to be read."""
+        with contextlib.suppress(InputError):
+            return read_object(self.path / "environment.json")
+        return {}
+
     def must_be_trained(self) -> None:
         """Raises InputError for a run whose parameters were imported."""
         if origin := self.saved_config()[1].get(IMPORTED_FROM):
@@ -246,12 +252,7 @@ class RunFolder:
         Raises:
           InputError: there are none to read, or one is not as it was when the run finished.
         """
-        try:
-            flat = flatten(read_tree(self.config_path))
-        except OSError as error:
-            raise InputError(f"{self.config_path}: cannot be read ({error.strerror})") from None
-        except (ValueError, TypeError, RecursionError) as error:
-            raise InputError(f"{self.config_path}: not readable YAML ({error})") from None
+        flat = flatten(read_tree(self.config_path))
         check_format(flat, self.config_path)
         flat.pop(ENTRY, None)
         if manifest := self.manifest:

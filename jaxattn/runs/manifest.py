@@ -14,9 +14,10 @@ from typing import Any, Self
 
 from jaxattn.config import Config, Scope, as_meant, declared, scope_of
 from jaxattn.errors import InputError, quoted
-from jaxattn.files import entry, read_object, write_json
+from jaxattn.files import entry
 from jaxattn.runs.formats import ENTRY, FORMAT, check_format
 from jaxattn.runs.predictions import NAME as PREDICTIONS
+from jaxattn.runs.signed import read_signed, write_signed
 
 NAME = "manifest.json"
 
@@ -65,20 +66,27 @@ class Manifest:
         path = folder / NAME
         if not path.exists():
             return None
-        tree = read_object(path)
+        tree, is_right = read_signed(path)
         check_format(tree, path)
-        digest = tree.pop("sha256", None)
-        if digest != _digest_of(tree):
+        if not is_right:
             raise InputError(f"{path}: changed since it was written; {_advice(folder)}")
-        files, options = (entry(tree, name, dict, path) for name in ("files", "options"))
-        return cls(folder, files, options, tree.get("weights", {}))
+        # Those of a run have no weights.
+        tree = {"weights": {}, **tree}
+        files, options, weights = (
+            entry(tree, name, dict, path) for name in ("files", "options", "weights")
+        )
+        for name in files:
+            # It may be anybody's: files outside of the folder are none of its business.
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise InputError(f"{path}: files: found {quoted(name)}, expected one in the folder")
+        return cls(folder, files, options, weights)
 
     def write(self) -> None:
         """Writes it whole or not at all, with its own SHA-256."""
         tree = {ENTRY: FORMAT, "files": dict(self.files), "options": _plain(self.options)}
         if self.weights:
             tree["weights"] = dict(self.weights)
-        write_json(self.folder / NAME, tree | {"sha256": _digest_of(tree)})
+        write_signed(self.folder / NAME, tree)
 
     def fault(self, name: str) -> str:
         """What is wrong with a file, in a word or two; "" where it is as it was, or not listed."""
@@ -144,10 +152,6 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _digest_of(tree: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
 def _advice(folder: Path) -> str:

@@ -41,6 +41,7 @@ class Cost:
       peak_memory_MiB: of the accelerator ("device") or of the process ("resident"), as
         `peak_memory_kind` says.
       energy_joules_per_epoch: of the GPUs.
+      accumulation: micro-batches of a step, where those of the options did not fit the memory.
     """
 
     steps: int | None = None
@@ -55,6 +56,7 @@ class Cost:
     peak_memory_MiB: float | None = None
     peak_memory_kind: str | None = None
     energy_joules_per_epoch: float | None = dataclasses.field(default=None, metadata=NULL)
+    accumulation: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

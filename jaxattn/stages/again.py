@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -14,7 +13,6 @@ import numpy as np
 from jaxattn.config import UNTRACKED, Config, replace
 from jaxattn.console import say
 from jaxattn.errors import InputError
-from jaxattn.files import read_json
 from jaxattn.ops.trees import path_names
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.results import Results
@@ -27,12 +25,6 @@ from jaxattn.train.job import InterruptedRun
 
 SAME = ("validation", "test", "parameters", "best_step", "data_hash")
 """Entries of results.json that a replay must give again."""
-
-VERSIONS = ("jaxattn", "jax", "jaxlib", "flax", "optax", "numpy")
-"""Packages whose versions may change a bit of the result."""
-
-DEVICE = ("device", "device_kind", "device_count")
-"""Entries of environment.json that may; the device's name says how many cores a CPU has."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,13 +53,19 @@ def replay(original: RunFolder) -> Replay:
     folder = _new_replay(original)
     with folder.locked():
         # Who made the folder does not decide what leaves this machine.
-        _run(folder, original, replace(config, UNTRACKED))
+        _run(folder, original, replace(config, UNTRACKED | _parts(original)))
     differing = None
     if original.state == "finished":
         differing = _differences(original.results(), folder.results())
     logs = [one.path / "metrics.csv" for one in (original, folder)]
     same_log = all(log.exists() for log in logs) and logs[0].read_bytes() == logs[1].read_bytes()
     return Replay(folder, differing, same_log, machine.inexact(config))
+
+
+def _parts(original: RunFolder) -> dict[str, int]:
+    """In how many micro-batches a run was computed, where those of its options did not fit."""
+    cost = original.results().cost if original.results_path.exists() else None
+    return {"train.accumulation": cost.accumulation} if cost and cost.accumulation else {}
 
 
 def _new_replay(original: RunFolder) -> RunFolder:
@@ -114,12 +112,13 @@ def repeat(original: RunFolder, most: int) -> Repetition:
     checkpoints = Checkpoints(original.path / "checkpoints", keep=1)
     begin, end = stretch(checkpoints.steps(), most, original.path)
     config, _ = original.saved_config()
-    elsewhere = differences(read_json(original.path / "environment.json"), machine.describe(config))
+    elsewhere = machine.differences(original.environment(), machine.describe(config))
     say(f"verify {original.path}: steps {begin + 1} to {end}")
     with tempfile.TemporaryDirectory(prefix="jaxattn-verify-") as root:
         copy = _copy(original, Path(root), begin)
         repeated = Checkpoints(copy.path / "checkpoints", keep=1)
-        quiet = replace(config, UNTRACKED)
+        # From a checkpoint on it goes on in the parts that this one was reached in.
+        quiet = replace(config, UNTRACKED | (_parts(original) if begin == 0 else {}))
         try:
             _run(copy, original, quiet, stop_after=end)
         except InterruptedRun:
@@ -153,14 +152,6 @@ def stretch(steps: Sequence[int], most: int, path: Path) -> tuple[int, int]:
             f"{least} or more"
         )
     return max(within, key=lambda pair: pair[1] - pair[0])
-
-
-def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What may make the bits differ: versions, cores and device, as lines."""
-    pairs = [(name, before.get(name), now.get(name)) for name in DEVICE]
-    old, new = before.get("versions", {}), now["versions"]
-    pairs += [(name, old.get(name), new.get(name)) for name in VERSIONS]
-    return [f"{name} was {was}, is {is_now}" for name, was, is_now in pairs if was != is_now]
 
 
 def unequal(before: object, now: object) -> list[str]:

@@ -6,7 +6,7 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,13 @@ PACKAGES = (
     "scipy",
     "scikit-learn",
 )
+
+
+VERSIONS = ("jaxattn", "jax", "jaxlib", "flax", "optax", "numpy")
+"""Packages whose versions may change a bit of the result."""
+
+DEVICE = ("device", "device_kind", "device_count")
+"""Entries of what `describe` gives that may; the device's name says how many cores a CPU has."""
 
 
 def _version(package: str) -> str | None:
@@ -191,3 +198,12 @@ def energy_meter() -> Callable[[], float] | None:
         return joules
 
     return ask_driver(meter)
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What may make the bits differ, of what `describe` gave: versions, cores, device, as lines."""
+    pairs = [(name, before.get(name), now.get(name)) for name in DEVICE]
+    versions = before.get("versions")
+    old = versions if isinstance(versions, Mapping) else {}
+    pairs += [(name, old.get(name), now["versions"].get(name)) for name in VERSIONS]
+    return [f"{name} was {was}, is {is_now}" for name, was, is_now in pairs if was != is_now]

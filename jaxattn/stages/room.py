@@ -19,6 +19,11 @@ from jaxattn.stages.machine import available_memory
 
 VOCABULARY = "tokenizer.vocab_size"
 
+
+class DoesNotFit(InputError):
+    """A step takes more than all of the memory."""
+
+
 _FLOAT = 4
 
 _MOMENTS = {"muon": 1}
@@ -71,7 +76,8 @@ def _require_batches(config: Config) -> None:
     train, memory = config.train, _device_memory()
     tokens = train.batch_size * config.data.buckets[0]
     # Ids and mask; numbers of 16 bits at least.
-    needed = tokens * (_FLOAT + 1 + 2 * config.model.hidden_dim / train.accumulation)
+    parts = train.batch_size if train.on_oom == "halve" else train.accumulation
+    needed = tokens * (_FLOAT + 1 + 2 * config.model.hidden_dim / parts)
     if needed > memory * jax.device_count():
         raise InputError(
             f"train.batch_size: found {train.batch_size:,}: batches take {_shown(needed)} at "
@@ -97,11 +103,13 @@ def _device_memory() -> int:
     return main_memory()
 
 
-def require_memory(config: Config, program: jax.stages.Compiled) -> None:
+def require_memory(config: Config, program: jax.stages.Compiled, parts: int | None = None) -> None:
     """Looks whether the device has the memory that a compiled step takes; warns where it is short.
 
+    `parts`: micro-batches of the step, where they are not those of `config`.
+
     Raises:
-      InputError: it would not have it if it did nothing else.
+      DoesNotFit: it would not have it if it did nothing else.
     """
     sizes = program.memory_analysis()
     if sizes is None:
@@ -116,15 +124,15 @@ def require_memory(config: Config, program: jax.stages.Compiled) -> None:
                 stacklevel=2,
             )
         return
-    train = config.train
-    rows = _USABLE * (memory - state) / work * (train.batch_size // train.accumulation)
+    train, count = config.train, parts or config.train.accumulation
+    rows = _USABLE * (memory - state) / work * (train.batch_size // count)
     # Each part of the batch is spread over the devices.
-    parts = [n for n in range(1, train.batch_size + 1) if train.batch_size % n == 0]
-    enough = next((n for n in parts if train.batch_size // n <= rows), None)
-    advice = [f"train.accumulation={enough}"] if enough else []
+    divisors = [n for n in range(1, train.batch_size + 1) if train.batch_size % n == 0]
+    enough = next((n for n in divisors if train.batch_size // n <= rows), None)
+    advice = [f"train.accumulation={enough} (train.on_oom=halve finds it)"] if enough else []
     advice += ["train.remat=block"] if train.remat == "none" else []
-    raise InputError(
-        f"train.batch_size: found {train.batch_size:,} in {train.accumulation} parts "
+    raise DoesNotFit(
+        f"train.batch_size: found {train.batch_size:,} in {count} parts "
         f"(train.accumulation) of up to {config.data.max_length:,} tokens: a step takes "
         f"{_shown(state + work)}, and there are {_shown(memory)} of memory; allowed here: "
         f"{' or '.join([*advice, 'a smaller train.batch_size or data.max_length'])}"

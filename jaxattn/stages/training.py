@@ -24,6 +24,7 @@ from jaxattn.stages import machine
 from jaxattn.stages.agreement import require_document
 from jaxattn.stages.batches import program_steps, total_steps
 from jaxattn.stages.moved import is_moved, refuse_other_data
+from jaxattn.stages.on_oom import in_parts_that_fit
 from jaxattn.stages.room import require_memory
 from jaxattn.stages.task import Outcome, Task
 from jaxattn.train.checkpoints import Checkpoints
@@ -51,16 +52,24 @@ def run_stage(
     """
     about = machine.describe(config)
     checkpoints = Checkpoints(folder.path / "checkpoints", config.checkpoint.keep)
+    parts = None
     if latest := checkpoints.latest():
         # Before anything is written: a run that is refused stays as it was.
         saved = checkpoints.document(latest)
         if is_moved(folder, config):
             refuse_other_data(folder, config, saved, task.document(config))
         require_document(folder, saved)
+        parts = saved["tally"].get("accumulation")
+    if config.train.on_oom == "halve":
+        # The first step gives its arrays away; what is on the host can be begun with again.
+        task = dataclasses.replace(task, params=jax.device_get(task.params))
     folder.begin(config, dict(task.saved), {**about, **task.environment})
     with folder.running():
         save_tokenizer(task.tokenizer, folder.path / "tokenizer.json")
-        outcome = train(folder, config, task, mesh, about, stop_after)
+        outcome = in_parts_that_fit(
+            lambda parts: train(folder, config, task, mesh, about, stop_after, parts),
+            config.train, mesh.size, f"{folder.kind} {folder.exp}", parts,
+        )  # fmt: skip
         results = finish(outcome, _results(folder, config, task, outcome))
         write_results(folder, config, results)
     return results
@@ -96,6 +105,7 @@ def train(
     mesh: Mesh,
     about: Mapping[str, Any],
     stop_after: int | None = None,
+    parts: int | None = None,
 ) -> Outcome:
     """Trains in `folder`, from its latest checkpoint where there is one.
 
@@ -106,6 +116,7 @@ def train(
       mesh: the devices.
       about: this machine, for the log.
       stop_after: the step after which to save and stop, to repeat part of a run.
+      parts: micro-batches of a step, where those of `config` do not fit the memory.
 
     Raises:
       InputError: the checkpoints are damaged, or from other options or data.
@@ -131,6 +142,9 @@ def train(
     checkpoints = Checkpoints(folder.path / "checkpoints", config.checkpoint.keep)
     document = task.document(config)
     state, tally = _resumed(folder, config, checkpoints, document, state)
+    tally.accumulation = parts
+    if int(state.step) and (elsewhere := machine.differences(folder.environment(), about)):
+        say(f"{stage}: begun elsewhere, so other bits may come of it: {'; '.join(elsewhere)}")
     if (done := int(state.step)) or (folder.path / EVENTS).exists():
         what = "resuming" if done else "nothing was saved before; beginning"
         say(f"{stage}: {what} after step {done} of {steps}")
@@ -139,7 +153,7 @@ def train(
     step_fn = make_train_step(
         gathered(mesh, task.loss),
         optimizer,
-        accumulation=config.train.accumulation,
+        accumulation=parts or config.train.accumulation,
         redraw_interval=config.attention.options.redraw_interval,
         loss_scale_steps=config.train.loss_scale_steps,
         dropout_prng=config.train.dropout_prng,
@@ -177,11 +191,14 @@ def train(
         energy=machine.energy_meter(),
         draw=None if draw is None else (lambda state: whole(mesh, draw(state))),
         redraw_interval=config.attention.options.redraw_interval,
-        check=lambda program: require_memory(config, program),
+        check=lambda program: require_memory(config, program, parts),
     )
     run_log = RunLog(folder.path, config.log, folder.exp, document["config"])
     run_log.rewind(done)
-    run_log.event("resume" if done else "start", step=done, total_steps=steps, machine=about)
+    run_log.event(
+        "resume" if done else "start", step=done, total_steps=steps, machine=about,
+        accumulation=parts or config.train.accumulation,
+    )  # fmt: skip
     try:
         state, tally = fit(job, state, tally, run_log, config.log, checkpoints, config.checkpoint)
         if stop_after is not None:
@@ -246,4 +263,5 @@ def _cost(tally: Tally, steps: int, steps_per_epoch: int) -> Cost:
         peak_memory_MiB=tally.peak_memory,
         peak_memory_kind=machine.peak_memory()[1],
         energy_joules_per_epoch=None if tally.energy is None else tally.energy / epochs,
+        accumulation=tally.accumulation,
     )

@@ -30,7 +30,8 @@ class Tally:
     validating and saving. The peak of memory, in MiB, is over all processes of a resumed run.
     `skipped` counts the steps without an update, of float16; `stopped_step` is the step after which
     early stopping ended the run. `energy` is in joules, of the same steps as `train_seconds`; None
-    where nothing counts it.
+    where nothing counts it. `accumulation` is the number of micro-batches where those of the
+    options did not fit the memory; None where they did.
     """
 
     loss: float = 0.0
@@ -47,6 +48,7 @@ class Tally:
     skipped: int = 0
     stopped_step: int | None = None
     energy: float | None = None
+    accumulation: int | None = None
 
     def add(self, sums: dict[str, float]) -> None:
         """Adds the sums of one step."""

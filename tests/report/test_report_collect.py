@@ -134,9 +134,10 @@ def test_running_is_believed_only_while_the_process_lives(write_run, tmp_path):
     assert states["alive"] == ("running", "")
     interrupted = f"process {child.pid} ended without a word"
     assert states["dead"] == ("interrupted", interrupted)
-    for pid in (0, -1, 10**30):
+    for pid, state in ((0, "interrupted"), (-1, "interrupted"), (2**62, "interrupted"),
+                       (10**30, "failed")):  # fmt: skip
         (alive / "status.json").write_text(json.dumps(status | {"pid": pid}))
-        assert collect(alive)[0].state == "interrupted"
+        assert collect(alive)[0].state == state
 
 
 def test_a_root_without_runs_is_refused(tmp_path):

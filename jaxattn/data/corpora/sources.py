@@ -10,7 +10,7 @@ from jaxattn.data.corpora.source import Source
 from jaxattn.data.read.hub import open_hub
 from jaxattn.data.read.rows import Rows, read_file
 from jaxattn.errors import InputError, did_you_mean
-from jaxattn.files import default_cache, expanded, warn_nothing_kept
+from jaxattn.files import default_cache, expanded, unfit, warn_nothing_kept
 
 
 def open_source(data: DataConfig) -> Source:
@@ -27,6 +27,9 @@ def open_source(data: DataConfig) -> Source:
             is_id = data.path.count("/") == 1 and data.path[0] not in "./~" and not path.suffix
             hint = f"; a data set of the Hugging Face hub is data.hub={data.path}" if is_id else ""
             raise InputError(f"data.path: there is no file or folder {path}{hint}")
+        if why := unfit(path):
+            # It is read more than once.
+            raise InputError(f"data.path: {path}: {why}; write what it gives to a file")
         return file_source(path, data)
     if data.hub:
         splits, read = open_hub(data)

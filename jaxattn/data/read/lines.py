@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from jaxattn.errors import InputError
+from jaxattn.files import unfit
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 """Endings that stand behind the one of the format."""
@@ -91,6 +92,8 @@ class Lines:
                     yield from self._decoded(sys.stdin.buffer, b"")  # not ours to close
                 else:
                     path = Path(self._source)
+                    if why := unfit(path):
+                        raise InputError(f"cannot read {self.name}: {why}")
                     file = io.FileIO(path)
                     raw = stack.enter_context(io.BufferedReader(file, _BUFFER))
                     self._size = path.stat().st_size
