@@ -111,7 +111,8 @@ def test_a_step_that_cannot_be_is_refused_before_it_is_run(monkeypatch: pytest.M
         require_memory(config, program)
     monkeypatch.setattr(room, "main_memory", lambda: 3 * 2**20)
     with pytest.raises(
-        InputError, match=r"train.batch_size: found 64 .* train.accumulation=\d+ or"
+        InputError,
+        match=r"train.batch_size: found 64 .* train.accumulation=\d+ .train.on_oom=halve",
     ):
         require_memory(config, program)
 

@@ -1,5 +1,6 @@
 """Run folders -> records. Nothing in a run folder is executed, and a broken one is a failed run."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,11 @@ def read_latency(folder: Path, device: str | None) -> dict[int, tuple[float, flo
         tree, is_right = read_signed(folder / "evaluation.json")
         rows = tree.get("speed")
         if is_right is False:
+            warnings.warn(
+                f"{folder / 'evaluation.json'}: changed since it was written, so its times are "
+                "left out; `jaxattn eval` measures them anew",
+                stacklevel=2,
+            )
             return {}
         if text(tree, "device") != device or not isinstance(rows, list):
             return {}

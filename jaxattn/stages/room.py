@@ -132,7 +132,7 @@ def require_memory(config: Config, program: jax.stages.Compiled, parts: int | No
     advice = [f"train.accumulation={enough} (train.on_oom=halve finds it)"] if enough else []
     advice += ["train.remat=block"] if train.remat == "none" else []
     raise DoesNotFit(
-        f"train.batch_size: found {train.batch_size:,} in {count} parts "
+        f"train.batch_size: found {train.batch_size:,} in {count} part{'s' if count > 1 else ''} "
         f"(train.accumulation) of up to {config.data.max_length:,} tokens: a step takes "
         f"{_shown(state + work)}, and there are {_shown(memory)} of memory; allowed here: "
         f"{' or '.join([*advice, 'a smaller train.batch_size or data.max_length'])}"

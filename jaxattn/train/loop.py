@@ -183,7 +183,7 @@ def fit(
             if not job.step.has(batch):
                 waited = time.monotonic()
                 progress.say(f"{job.stage}: compiling for length {batch['ids'].shape[1]}")
-                job.step.compile(state, batch)
+                job.check(job.step.compile(state, batch))
                 compiling = time.monotonic() - waited
                 tally.compile_seconds += compiling
                 began += compiling

@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from jaxattn.report.collect import collect
 from jaxattn.report.comparison import Comparison
 from jaxattn.report.record import RunRecord
 from jaxattn.runs.folder import RunFolder
+from jaxattn.runs.manifest import Manifest
+from jaxattn.runs.signed import write_signed
 
 CONFIG = "resolved_config.yaml"
 
@@ -266,6 +269,37 @@ def test_metrics_that_lost_rows_are_noticed(
     assert (record.state == "failed") is noticed
     assert not noticed or record.reason.startswith("metrics.csv: ")
     assert cli.run(["check", f"--run={folder}"]) == int(noticed)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_flipped_bit_of_an_evaluation_is_noticed(copy: Path, seed: int) -> None:
+    folder = copy / "finetune" / "a"
+    speed = [{"batch_size": 1, "median_ms": 4.25, "texts_per_second": 235.0}]
+    report = {"device": RunFolder.at(folder).results().device, "speed": speed}
+    path = folder / "evaluation.json"
+    write_signed(path, report)
+    assert collect(folder)[0].latency == {1: (4.25, 235.0)}
+    assert cli.run(["check", f"--run={folder}"]) == 0
+    flipped(path, seed)
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        assert collect(folder)[0].latency in ({}, {1: (4.25, 235.0)})
+    (finding,) = [each for each in examined(folder)[f"finetune/{folder.name}"]
+                  if each.file == "evaluation.json"]  # fmt: skip
+    assert not finding.good
+    # Of a version before.
+    path.write_text(json.dumps(report))
+    assert cli.run(["check", f"--run={folder}"]) == 0
+
+
+@pytest.mark.parametrize("name", ["../../baseline/b/results.json", "/etc/hostname"])
+def test_a_manifest_speaks_of_its_own_folder_alone(copy: Path, name: str) -> None:
+    folder = copy / "finetune" / "a"
+    manifest = Manifest.read(folder)
+    assert manifest is not None
+    dataclasses.replace(manifest, files={name: "0" * 64}).write()
+    (record,) = collect(folder)
+    assert record.state == "failed" and "expected one in the folder" in record.reason
 
 
 def test_comments_logging_and_the_place_of_the_data_are_the_user_s(copy: Path) -> None:

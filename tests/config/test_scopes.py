@@ -24,7 +24,7 @@ def having(*scopes: Scope) -> set[str]:
 
 BOOKKEEPING = sections(
     "log", "checkpoint", "study", "recipe", "sweep", "predict", "plan", "profile", "baseline"
-)
+) | {"train.on_oom"}
 OWN_TO_A_STAGE = {
     "attention.allow_change",
     "tokenizer.extend",

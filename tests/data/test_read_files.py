@@ -2,13 +2,17 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from jaxattn.config import DataConfig
 from jaxattn.data.corpora.files import split_files
+from jaxattn.data.corpora.sources import open_source
+from jaxattn.data.read import columns
 from jaxattn.data.read.formats import data_files, open_table
+from jaxattn.data.read.lines import Lines
 from jaxattn.data.read.rows import Rows, joined, read_file
 from jaxattn.errors import InputError
 
@@ -231,3 +235,27 @@ def test_two_corpora_in_a_folder(tmp_path):
     assert [file.name for file in split_files(data_files(tmp_path), "sst_train")] == [
         "sst_train.csv"
     ]
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+    """A FIFO nobody writes to is waited for without end, a device is read without end."""
+    fifo = tmp_path / "train.csv"
+    os.mkfifo(fifo)
+    for path, kind in ((fifo, "a FIFO"), (Path("/dev/zero"), "a device")):
+        with pytest.raises(InputError, match=f"data.path: {path}: found {kind}, expected a file"):
+            open_source(DataConfig("mine", path=str(path)))
+        with pytest.raises(InputError, match=f"cannot read {path}: found {kind}"):
+            list(Lines(path))
+
+
+def test_a_text_of_gigabytes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns, "LONGEST", 20)
+    path = tmp_path / "train.csv"
+    path.write_text("text,label\nshort,a\n" + "long " * 5 + ",b\n")
+    with pytest.raises(InputError, match="line 3: the text has 25 characters, allowed: up to 20"):
+        read(path)
+
+
+def test_a_name_that_is_not_utf_8_is_refused_at_once() -> None:
+    with pytest.raises(InputError, match=r"data.path: found '/caf.udce9', whose name is not UTF-8"):
+        DataConfig("mine", path=os.fsdecode(b"/caf\xe9"))

@@ -105,6 +105,15 @@ def test_garbage_in_the_log_is_told_in_a_sentence(
     assert cli.run(resume) == 0
 
 
+def test_another_machine_is_said(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = copy / "finetune" / "h" / "environment.json"
+    environment = json.loads(path.read_text())
+    path.write_text(json.dumps(environment | {"device": "cpu of a friend"}))
+    assert cli.run(["finetune", "--exp=h", f"--runs={copy}", "--resume"]) == 0
+    said = "begun elsewhere, so other bits may come of it: device was cpu of a friend, is cpu"
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
 def test_no_run_starts_from_what_does_not_go_together(
     copy: Path, tiny_flags: list[str], signed: bool, capsys: pytest.CaptureFixture[str]

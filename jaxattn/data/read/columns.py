@@ -32,6 +32,9 @@ def text_columns(
 
 EMPTY = "the text is empty"
 
+LONGEST = 2**27
+"""Characters of a text: to make ids of it takes some 16 bytes of memory for each."""
+
 
 def text_of(cells: Mapping[str, object], names: Sequence[str]) -> tuple[str, str]:
     """The text of a row, and what is wrong with it, or "".
@@ -50,6 +53,11 @@ def text_of(cells: Mapping[str, object], names: Sequence[str]) -> tuple[str, str
     if not parts:
         return "", EMPTY
     text = " ".join(parts)
+    if len(text) > LONGEST:
+        return "", (
+            f"the text has {len(text):,} characters, allowed: up to {LONGEST:,}; is a quote "
+            "missing that ends it, or is it many texts? Cut it into several rows"
+        )
     if not text.isascii():
         try:
             text.encode()
