@@ -253,7 +253,7 @@ def deterministic(request: Request) -> bool:
         # The folder it is given may be damaged.
         return False
     folder = _saved_run(request)
-    return folder is not None and folder.saved_config()[0].train.deterministic
+    return folder is not None and folder.saved.config()[0].train.deterministic
 
 
 def _saved_run(request: Request) -> RunFolder | None:
@@ -264,4 +264,4 @@ def _saved_run(request: Request) -> RunFolder | None:
     if not request.mode.run or not request.exp:
         return None
     folder = RunFolder(request.runs, request.mode.run, request.exp)
-    return folder if folder.config_path.exists() else None
+    return folder if folder.saved.path.exists() else None

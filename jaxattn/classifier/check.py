@@ -68,9 +68,9 @@ def _of_run(run: RunFolder) -> list[Finding]:
     )
     findings.append(_finding(run.path, "status.json", run.status))
     if manifest:
-        findings.append(_options(manifest, run.config_path))
-    elif run.config_path.exists() or KINDS[run.kind].encoder:
-        findings.append(_finding(run.path, run.config_path.name, run.saved_config))
+        findings.append(_options(manifest, run.saved.path))
+    elif run.saved.path.exists() or KINDS[run.kind].encoder:
+        findings.append(_finding(run.path, run.saved.path.name, run.saved.config))
     best_step = None
     if manifest is None and run.results_path.exists():
         findings.append(_finding(run.path, run.results_path.name, run.results))

@@ -72,8 +72,8 @@ def load_classifier(folder: RunFolder, options: Options | None = None) -> Classi
         those of one run.
     """
     folder.must_exist()
-    config, extra = folder.saved_config()
-    label_names = tuple(entry(extra, LABELS, list, folder.config_path))
+    config, extra = folder.saved.config()
+    label_names = tuple(entry(extra, LABELS, list, folder.saved.path))
     if folder.state != "finished":
         warnings.warn(f"{folder.path} is {folder.state}, not finished", stacklevel=1)
     tokenizer = tokenizer_of(folder, config)
@@ -124,6 +124,6 @@ def _require_results(folder: RunFolder, label_names: tuple[str, ...], params: Pa
     predictions = folder.path / PREDICTIONS
     if predictions.is_file() and (names := read_predictions(predictions).names) != label_names:
         raise InputError(
-            f"{folder.config_path}: {LABELS}: found {listed(label_names)}, but {PREDICTIONS} has "
+            f"{folder.saved.path}: {LABELS}: found {listed(label_names)}, but {PREDICTIONS} has "
             f"{listed(names)}; restore them as they were"
         )

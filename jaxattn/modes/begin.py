@@ -31,7 +31,7 @@ def begun_or_new(
     if not folder.begun:
         return new()
     given = None if request.config is None else request.resolved(inherited())
-    config = folder.continued_config(given)
+    config = folder.saved.continued(given)
     settle_moved(folder, config)
     if folder.state == "finished":
         say(f"{folder.path} is finished already")

@@ -32,7 +32,7 @@ def _mlm(request: Request, target: Path) -> list[str]:
         raise InputError(f"--pretrain={SCRATCH}: there is nothing to export")
     name = pinned(request.runs, request.pretrain)
     source, _ = source_of(request.runs, name)
-    config, _ = source.saved_config()
+    config, _ = source.saved.config()
     params = pretrained_params(request.runs, name)
     pooler = inherited_pooler(request.runs, name)
     if pooler is not None:

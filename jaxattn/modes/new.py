@@ -19,8 +19,8 @@ def run(request: Request) -> None:
             config = filled_in(from_config_dict(defaults()), ())
         where = "" if str(folder.runs) == "runs" else f" --runs={folder.runs}"
         command = f"jaxattn --mode=pretrain --exp={folder.exp}{where}"
-        folder.draft(config, _HEAD.format(command=command))
-    print(f"written: {folder.config_path}; edit it, then run\n  {command}")
+        folder.saved.draft(config, _HEAD.format(command=command))
+    print(f"written: {folder.saved.path}; edit it, then run\n  {command}")
 
 
 _HEAD = """\

@@ -32,7 +32,7 @@ def run(request: Request) -> None:
         say(f"this plan was made before: {path}")
     print_plan(plan)
     if subject.folder.state == "finished":
-        checked = check(plan, subject.folder, binding_options(subject.folder.saved_config()[0]))
+        checked = check(plan, subject.folder, binding_options(subject.folder.saved.config()[0]))
         write_json(path.with_name("check.json"), checked)
         print_check(checked)
     print(f"written: {path}")

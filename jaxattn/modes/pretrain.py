@@ -17,10 +17,10 @@ def run(request: Request) -> None:
             return settled(request.resolved())
         if request.config is not None:
             raise InputError(
-                f"--config: {folder.config_path} has the options of this run; leave --config out, "
+                f"--config: {folder.saved.path} has the options of this run; leave --config out, "
                 "or choose another --exp"
             )
-        return settled(folder.saved_config()[0])
+        return settled(folder.saved.config()[0])
 
     with folder.locked():
         config = begun_or_new(request, folder, new)

@@ -56,7 +56,7 @@ class Subject:
         if self.folder.kind != "tapt" or self.pretrain == SCRATCH:
             return False
         before, _ = source_of(self.folder.runs, self.pretrain)
-        change = attention_change(self.config, before.saved_config()[0], {})
+        change = attention_change(self.config, before.saved.config()[0], {})
         return to_distill(self.config, change, self.folder.runs, self.pretrain) is not None
 
     @property
@@ -102,7 +102,7 @@ def subject_of(request: Request) -> Subject:
         if folder.kind == "baseline":
             raise InputError(f"--run={request.run}: a baseline has no training steps to plan")
         pretrain = "" if folder.kind == "pretrain" else folder.pretrained_from()
-        return Subject(folder, settled(replace(folder.saved_config()[0], options)), pretrain)
+        return Subject(folder, settled(replace(folder.saved.config()[0], options)), pretrain)
     if request.config is None:
         raise InputError(
             "--mode=plan needs --config=<file>, for example configs/lsh_small.py, or --run=<folder>"

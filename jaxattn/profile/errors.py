@@ -69,7 +69,7 @@ def load_checkpoint(request: Request) -> Checkpoint | None:
         if request.pretrain == SCRATCH:
             raise InputError(f"--pretrain={SCRATCH}: an encoder that was trained is needed")
         folder, _ = source_of(request.runs, request.pretrain)
-        config, _ = folder.saved_config()
+        config, _ = folder.saved.config()
         source = pinned(request.runs, request.pretrain)
         _, step = source_of(request.runs, source)
         trained = trained_by(config, pretrained_params(request.runs, source), step or 0)

@@ -80,10 +80,10 @@ def _read_run(run: RunFolder) -> RunRecord:
         state, reason = "failed", said(error)
     config: dict[str, Any] = {}
     try:
-        config = run.options()
+        config = run.saved.flat()
     except InputError as error:
         # A baseline's results stand without options: it has fixed settings and no architecture.
-        if kind.encoder or run.config_path.is_file():
+        if kind.encoder or run.saved.path.is_file():
             causes.append(said(error))
     # What is read from it only names things; the results name the device too.
     environment = run.environment()

@@ -8,28 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from jaxattn.config import (
-    AUTO_PRECISION,
-    Config,
-    Scope,
-    as_begun,
-    commented,
-    flatten,
-    read_tree,
-    read_yaml,
-    replace,
-    scope_of,
-    to_plain,
-    write_yaml,
-)
+from jaxattn.config import Config
 from jaxattn.errors import InputError
-from jaxattn.files import entry, read_json, read_object, write_json, write_text
+from jaxattn.files import entry, read_json, read_object, write_json
 from jaxattn.runs.events import last_saved
-from jaxattn.runs.formats import ENTRY, FORMAT, check_format
 from jaxattn.runs.kinds import KINDS
 from jaxattn.runs.lock import PATIENCE, locked
-from jaxattn.runs.manifest import DATA_PATH, RESULTS, SIGNED, Manifest, checkpoint_file, sign
 from jaxattn.runs.manifest import NAME as MANIFEST
+from jaxattn.runs.manifest import RESULTS, SIGNED, Manifest, checkpoint_file, sign
+from jaxattn.runs.options import SavedOptions
 from jaxattn.runs.results import Results
 from jaxattn.runs.status import (
     Status,
@@ -54,8 +41,6 @@ MARKS = (
     *dict.fromkeys(kind.config_file for kind in KINDS.values()),
 )  # fmt: skip
 """A folder that holds one of these is a run."""
-
-_AUTO_LINE = re.compile(rf"^( +precision: ){AUTO_PRECISION}\b", re.MULTILINE)
 
 RESULTS_TABLE = "results.csv"
 """The file of a report that lists its runs."""
@@ -118,7 +103,7 @@ class RunFolder:
 
     def _name(self, path: Path, kind: str, exp: str) -> None:
         self.path, self.kind, self.exp = path, kind, exp
-        self.config_path = path / KINDS[kind].config_file
+        self.saved = SavedOptions(path, kind)
         self.results_path = path / "results.json"
         self.tokenizer_path = path / "tokenizer.json"
         self._status_path = path / "status.json"
@@ -161,7 +146,7 @@ class RunFolder:
         """
         marks = ("environment.json", "status.json", "results.json", "checkpoints")
         unmarked = not any((self.path / mark).exists() for mark in marks)
-        return self.kind == "pretrain" and self.config_path.is_file() and unmarked
+        return self.kind == "pretrain" and self.saved.path.is_file() and unmarked
 
     @property
     def begun(self) -> bool:
@@ -181,7 +166,7 @@ class RunFolder:
     def imported(self) -> bool:
         """Whether its parameters are from elsewhere: nothing was trained here."""
         with contextlib.suppress(InputError):
-            return self.kind == "pretrain" and IMPORTED_FROM in self.options()
+            return self.kind == "pretrain" and IMPORTED_FROM in self.saved.flat()
         return False
 
     def environment(self) -> dict[str, Any]:
@@ -192,12 +177,12 @@ class RunFolder:
 
     def must_be_trained(self) -> None:
         """Raises InputError for a run whose parameters were imported."""
-        if origin := self.saved_config()[1].get(IMPORTED_FROM):
+        if origin := self.saved.config()[1].get(IMPORTED_FROM):
             raise InputError(f"{self.path} was imported from {origin}; nothing was trained in it")
 
     def must_exist(self) -> None:
         """Raises InputError, with the names there are, unless the run is there."""
-        if self.config_path.exists():
+        if self.saved.path.exists():
             return
         siblings = self.path.parent
         found = siblings.iterdir() if siblings.is_dir() else ()
@@ -242,73 +227,13 @@ class RunFolder:
         """Writes results.json, then the manifest: all else that is signed is there by now."""
         results.write(self.results_path)
         best = [] if results.best_step is None else [checkpoint_file(results.best_step)]
-        sign(self.path, self.kind, self.options(), [*SIGNED, *best])
-
-    def options(self) -> dict[str, Any]:
-        """The saved options and what else stands there, flat and as they are.
-
-        They are not checked against today's: a run of an older version can still be compared.
-
-        Raises:
-          InputError: there are none to read, or one is not as it was when the run finished.
-        """
-        flat = flatten(read_tree(self.config_path))
-        check_format(flat, self.config_path)
-        flat.pop(ENTRY, None)
-        if manifest := self.manifest:
-            manifest.require_options(flat, self.config_path)
-        return flat
-
-    def saved_config(self) -> tuple[Config, dict[str, Any]]:
-        """The configuration of the run and the other entries of that file.
-
-        Raises InputError where they cannot be read, or are not as when the run finished.
-        """
-        config, extra = read_yaml(self.config_path)
-        check_format(extra, self.config_path)
-        extra.pop(ENTRY, None)
-        if manifest := self.manifest:
-            manifest.require_options(flatten(to_plain(config)) | extra, self.config_path)
-        return config, extra
+        sign(self.path, self.kind, self.saved.flat(), [*SIGNED, *best])
 
     def pretrained_from(self) -> str:
         """The checkpoint that a TAPT or fine-tuning run was begun from: name@step, or none."""
-        extra = self.saved_config()[1]
-        name: str = entry(extra, "pretrain", str, self.config_path)
+        extra = self.saved.config()[1]
+        name: str = entry(extra, "pretrain", str, self.saved.path)
         return name
-
-    def continued_config(self, given: Config | None) -> Config:
-        """The saved configuration, with what `given` may change of it.
-
-        "auto" is the precision that it was begun with, whatever this machine would take; and what
-        later versions do otherwise by default it goes on with as it was begun.
-        Raises InputError naming the first option in which `given` would change the result.
-        """
-        saved, _ = self.saved_config()
-        if given is None:
-            return saved
-        if given.train.precision == AUTO_PRECISION:
-            given = replace(given, {"train.precision": saved.train.precision})
-        given = as_begun(given, saved)
-        self.must_agree(flatten(to_plain(saved)), flatten(to_plain(given)))
-        return given
-
-    def must_agree(self, begun_with: dict[str, Any], given: dict[str, Any]) -> None:
-        """Raises InputError naming the first of the flat options that would change the result.
-
-        Where the data lie is not one: `jaxattn.stages.moved` compares what is read.
-        """
-        for name, value in given.items():
-            # For a baseline its own section is no bookkeeping.
-            own = name.partition(".")[0] == self.kind
-            free = scope_of(name) & (Scope.BOOKKEEPING | Scope.EXACTNESS) and not own
-            free = free or name == DATA_PATH
-            if not free and value != begun_with.get(name):
-                raise InputError(
-                    f"{name}: found {value!r}, but {self.path} was begun with "
-                    f"{begun_with.get(name)!r}; a run is resumed with its own options, or begun "
-                    "anew under another --exp"
-                )
 
     def begin(self, config: Config, extra: dict[str, Any], environment: dict[str, Any]) -> None:
         """Makes the folder with its configuration and environment.
@@ -328,41 +253,9 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         # What goes on is no longer what was signed.
         (self.path / MANIFEST).unlink(missing_ok=True)
-        plain = to_plain(config)
         if not (self.path / "environment.json").exists():
             write_json(self.path / "environment.json", environment)
-        tree = (flatten(plain) if self.kind == "finetune" else plain) | extra
-        if not self._holds(tree):
-            if not self._was_drafted:
-                write_yaml(self.config_path, {ENTRY: FORMAT} | tree)
-            elif not self._settle_draft(config, tree):
-                self.draft(config, f"Options of {self.exp}.")
-
-    def move_data(self, path: str) -> None:
-        """Saves that the data of the run lie at `path` now; all else stays as it was saved."""
-        config, extra = self.saved_config()
-        plain = to_plain(replace(config, {DATA_PATH: path}))
-        tree = (flatten(plain) if self.kind == "finetune" else plain) | extra
-        write_yaml(self.config_path, {ENTRY: FORMAT} | tree)
-
-    def draft(self, config: Config, head: str) -> None:
-        """Writes the options with comments, to be edited, after the comment `head`."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_text(self.config_path, f"{commented(config, head)}\n{ENTRY}: {FORMAT}\n")
-
-    def _holds(self, tree: dict[str, Any]) -> bool:
-        """Whether these options are in the file already, whatever its format."""
-        if not self.config_path.exists():
-            return False
-        saved = read_tree(self.config_path)
-        return {name: value for name, value in saved.items() if name != ENTRY} == tree
-
-    def _settle_draft(self, config: Config, tree: dict[str, Any]) -> bool:
-        """Exchanges the precision in a draft's text; whether that makes it `tree`."""
-        lines = self.config_path.read_text(encoding="utf-8")
-        lines = _AUTO_LINE.sub(rf"\g<1>{config.train.precision}", lines, count=1)
-        write_text(self.config_path, lines)
-        return self._holds(tree)
+        self.saved.begin(config, extra, self._was_drafted)
 
     def set_state(self, state: str, reason: str = "") -> None:
         """Writes status.json."""

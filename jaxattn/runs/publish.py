@@ -39,7 +39,7 @@ def write_results(folder: RunFolder, config: Config, results: Results) -> None:
             names = read_predictions(folder.path / PREDICTIONS).names
             rows = zip(names, results.confusion, strict=True)
             run.table("confusion", ("class", *names), [[name, *row] for name, row in rows])
-        files = [folder.path / name for name in (folder.config_path.name, *RUN_FILES)]
+        files = [folder.path / name for name in (folder.saved.path.name, *RUN_FILES)]
         run.artifact(f"{folder.kind}-{folder.exp}", "run", files)
         if config.log.wandb_checkpoint and results.best_step is not None:
             best = folder.path / "checkpoints" / f"step_{results.best_step:08d}"

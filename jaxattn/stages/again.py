@@ -49,7 +49,7 @@ def replay(original: RunFolder) -> Replay:
 
     A TAPT or fine-tuning starts from its checkpoint, which must still be there.
     """
-    config, _ = original.saved_config()
+    config, _ = original.saved.config()
     folder = _new_replay(original)
     with folder.locked():
         # Who made the folder does not decide what leaves this machine.
@@ -111,7 +111,7 @@ def repeat(original: RunFolder, most: int) -> Repetition:
         raise InputError(f"{original.path} is still running; wait for it")
     checkpoints = Checkpoints(original.path / "checkpoints", keep=1)
     begin, end = stretch(checkpoints.steps(), most, original.path)
-    config, _ = original.saved_config()
+    config, _ = original.saved.config()
     elsewhere = machine.differences(original.environment(), machine.describe(config))
     say(f"verify {original.path}: steps {begin + 1} to {end}")
     with tempfile.TemporaryDirectory(prefix="jaxattn-verify-") as root:
@@ -170,7 +170,7 @@ def _copy(original: RunFolder, root: Path, step: int) -> RunFolder:
     copy = RunFolder(root, original.kind, original.exp)
     copy.path.mkdir(parents=True)
     # What goes on is compared with its checkpoint.
-    for file in (original.tokenizer_path, original.config_path):
+    for file in (original.tokenizer_path, original.saved.path):
         shutil.copy(file, copy.path)
     if step:
         name = f"checkpoints/step_{step:08d}"

@@ -33,7 +33,7 @@ def require_document(folder: RunFolder, document: Mapping[str, Any]) -> None:
 
     What may change when a run goes on is left out.
     """
-    saved, extra = folder.saved_config()
+    saved, extra = folder.saved.config()
     trained_with = flatten(to_plain(from_saved(document["config"])))
     if LABELS in document:
         trained_with[LABELS] = document[LABELS]
@@ -42,7 +42,7 @@ def require_document(folder: RunFolder, document: Mapping[str, Any]) -> None:
         free = bool(scope_of(name) & (Scope.BOOKKEEPING | Scope.EXACTNESS)) or name == DATA_PATH
         if not free and found.get(name) != value:
             raise InputError(
-                f"{folder.config_path}: {name}: found {quoted(found.get(name))}, but its "
+                f"{folder.saved.path}: {name}: found {quoted(found.get(name))}, but its "
                 f"checkpoint was trained with {quoted(value)}; restore that option"
             )
     if not _same_tokenizer(folder, document["tokenizer"]):

@@ -38,14 +38,14 @@ def merge(source: RunFolder, merged: RunFolder) -> int:
         is a run of that name already.
     """
     source.must_exist()
-    config, extra = source.saved_config()
+    config, extra = source.saved.config()
     if config.peft.method not in FOLDABLE:
         raise InputError(f"{source.path} cannot be merged: {WHY_NOT[config.peft.method]}")
     if source.state != "finished":
         raise InputError(f"{source.path} is {source.state}, not finished; merge it when it is")
     if merged.path.exists():
         raise InputError(f"{merged.path} already exists; choose another name with --output=<name>")
-    names = entry(extra, "label_names", list, source.config_path)
+    names = entry(extra, "label_names", list, source.saved.path)
     if manifest := source.manifest:
         manifest.require(COPIED)
     tokenizer = tokenizer_of(source, config)

@@ -66,7 +66,7 @@ def tapt(
     # That of an imported BERT: the MLM has none, fine-tuning finds it where it was imported.
     saved = {name: value for name, value in saved.items() if name != POOLER}
     first = tiled(grown(saved, vocabulary.origins), config.model.max_seq_len)
-    change = attention_change(config, source_of(runs, pretrain)[0].saved_config()[0], first)
+    change = attention_change(config, source_of(runs, pretrain)[0].saved.config()[0], first)
     if exchanged := to_distill(config, change, runs, pretrain):
         distill(folder, config, corpus, vocabulary, origin, first, exchanged, stop_after)
         return

@@ -28,8 +28,8 @@ def hash_of_data(kind: str, data: DataConfig) -> str:
 
 def is_moved(folder: RunFolder, config: Config) -> bool:
     """Whether a run that has begun would go on with `data.path` another than it is saved with."""
-    saved = folder.config_path.exists() and not folder.drafted
-    return saved and folder.saved_config()[0].data.path != config.data.path
+    saved = folder.saved.path.exists() and not folder.drafted
+    return saved and folder.saved.config()[0].data.path != config.data.path
 
 
 def require_same_data(folder: RunFolder, config: Config) -> None:
@@ -57,7 +57,7 @@ def settle_moved(folder: RunFolder, config: Config) -> None:
         return
     if folder.state == "finished":
         # Evaluating, verifying and replaying it read them there.
-        folder.move_data(config.data.path)
+        folder.saved.move_data(config.data.path)
     elif not (folder.path / "checkpoints").exists():
         folder.must_have_saved_nothing()
         say(f"{folder.path}: nothing was trained yet; it begins anew with {config.data.path!r}")
@@ -84,7 +84,7 @@ def _other(
     what = ", ".join(differing) or (
         "as many texts, but not the same ones, or with other labels" if begun else "by their hash"
     )
-    before = folder.saved_config()[0].data.path
+    before = folder.saved.config()[0].data.path
     moved = f" (data.path was {before!r})" if is_moved(folder, config) else ""
     return InputError(
         f"data.path: found {config.data.path!r}: the data have changed since "

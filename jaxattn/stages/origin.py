@@ -73,7 +73,7 @@ def source_of(runs: Path, pretrain: str) -> tuple[RunFolder, int | None]:
         raise InputError(f"--pretrain={pretrain}: found {kind}/, allowed: <exp> or tapt/<exp>")
     source = RunFolder(runs, kind or "pretrain", exp, "--pretrain")
     other = RunFolder(runs, "tapt", exp, "--pretrain")
-    if not slash and not source.config_path.exists() and other.config_path.exists():
+    if not slash and not source.saved.path.exists() and other.saved.path.exists():
         raise InputError(f"{source.path}: no such pretrain run; for {other.path} say tapt/{exp}")
     source.must_exist()
     return source, int(step) if step else None
@@ -87,7 +87,7 @@ def reference(source: RunFolder, step: int | None) -> str:
 
 def pretrained_config(runs: Path, pretrain: str) -> Config | None:
     """The configuration whose architecture is inherited; None when training from scratch."""
-    return None if pretrain == SCRATCH else source_of(runs, pretrain)[0].saved_config()[0]
+    return None if pretrain == SCRATCH else source_of(runs, pretrain)[0].saved.config()[0]
 
 
 def pinned(runs: Path, pretrain: str) -> str:
@@ -134,7 +134,7 @@ def inherited_pooler(runs: Path, pretrain: str) -> Params | None:
         if pooler is not None:
             unchanged_params(source, runs, before)
         return pooler
-    imported = IMPORTED_FROM in source.saved_config()[1]
+    imported = IMPORTED_FROM in source.saved.config()[1]
     return pretrained_params(runs, pretrain).get(POOLER) if imported else None
 
 
@@ -146,8 +146,8 @@ def unchanged_params(folder: RunFolder, runs: Path, pretrain: str) -> tuple[Para
     """
     params = pretrained_params(runs, pretrain)
     digest = tree_hash(params)
-    begun = folder.config_path.exists()
-    begun_with = folder.saved_config()[1].get("pretrain_hash") if begun else None
+    begun = folder.saved.path.exists()
+    begun_with = folder.saved.config()[1].get("pretrain_hash") if begun else None
     if begun_with not in (None, digest):
         raise InputError(
             f"--pretrain={pretrain}: this checkpoint is no longer the one that {folder.path} was "
@@ -159,7 +159,7 @@ def unchanged_params(folder: RunFolder, runs: Path, pretrain: str) -> tuple[Para
 def stages_before(runs: Path, pretrain: str) -> list[Stage]:
     """The stages that led to `name@step`, the first one first."""
     source, step = source_of(runs, pretrain)
-    config, extra = source.saved_config()
+    config, extra = source.saved.config()
     before = stages_before(runs, source.pretrained_from()) if source.kind == "tapt" else []
     cost = source.results().cost if source.results_path.exists() else None
     stage = Stage.of(source.kind, source.exp, config, step, cost)

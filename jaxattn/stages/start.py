@@ -68,7 +68,7 @@ def is_published(runs: Path, given: str) -> bool:
     kind, slash, exp = name.rpartition("/")
     if given in ("", SCRATCH) or (slash and kind in KINDS):
         return False
-    if NAME.fullmatch(exp) and not slash and RunFolder(runs, "pretrain", exp).config_path.exists():
+    if NAME.fullmatch(exp) and not slash and RunFolder(runs, "pretrain", exp).saved.path.exists():
         return False
     return bool(slash) or given.startswith((".", "~")) or (Path(given) / CONFIG).is_file()
 

@@ -239,7 +239,7 @@ def _resumed(
     saved = checkpoints.document(latest)
     refuse_other_data(folder, config, saved, document)
     # What was saved before an option existed has its default.
-    folder.must_agree(flatten(to_plain(from_saved(saved["config"]))), document["config"])
+    folder.saved.must_agree(flatten(to_plain(from_saved(saved["config"]))), document["config"])
     if any(saved[name] != document[name] for name in document if name.startswith("base")):
         raise InputError(
             f"{folder.path}: its base {saved['base']} has other parameters than when the "

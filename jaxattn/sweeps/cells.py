@@ -203,7 +203,7 @@ class Cells:
         config, folder = self.config(cell), self.folder(cell)
         if not folder.begun:
             return
-        require_same_data(folder, folder.continued_config(config))
+        require_same_data(folder, folder.saved.continued(config))
         start = self.start(cell)
         if not start:
             return

@@ -98,7 +98,7 @@ def result_stands(request: Request, call: Call) -> bool:
     args = (*request.config_args, *(flag for flag in call if flag.startswith("--config.")))
     stage = dataclasses.replace(request, config=config_dict(args, kind), config_args=args)
     inherited = pretrained_config(request.runs, source) if source else None
-    config = folder.continued_config(stage.resolved(inherited))
+    config = folder.saved.continued(stage.resolved(inherited))
     if source:
         require_same_start(folder, source)
     if folder.results().data_hash != hash_of_data(kind, config.data):
@@ -118,7 +118,7 @@ def require_same_start(folder: RunFolder, source: str) -> None:
     """Raises InputError unless the run began with the parameters that `source` has now."""
     if source == SCRATCH:
         return
-    _, extra = folder.saved_config()
+    _, extra = folder.saved.config()
     before, step = source_of(folder.runs, source)
     results = before.results()
     best = results.best_step
@@ -137,7 +137,7 @@ def require_same_start(folder: RunFolder, source: str) -> None:
 
 def stage_summary(folder: RunFolder) -> dict[str, Any]:
     """What recipe.json says of a finished stage: what it was made of, and what came out."""
-    config, _ = folder.saved_config()
+    config, _ = folder.saved.config()
     results = folder.results()
     names = ("data_hash", "pretrain", "pretrain_hash", "best_step", "best_hash")
     quality = results.test or results.validation or {}

@@ -126,7 +126,7 @@ def test_the_imported_pooler_begins_that_of_the_classifier(
     close(found["pooler"], wanted["pooler"])
     close(found["encoder"], wanted["encoder"])
     assert "pooler is the imported BERT's" in capsys.readouterr().err
-    config, _ = RunFolder(runs, "tapt", "swap").saved_config()
+    config, _ = RunFolder(runs, "tapt", "swap").saved.config()
     config = replace(config, {"head.pooling": "cls", "head.pooler": "bert"})
     source = pinned(runs, "tapt/swap")
     close(first_pooler(config, runs, source)["pooler"], wanted["pooler"])

@@ -42,11 +42,11 @@ def test_a_template_is_written_once_and_read_as_yaml(
     assert cli.run(argv) == 0
     folder = RunFolder(tmp_path, "pretrain", "mine")
     assert [path.name for path in folder.path.iterdir()] == ["config.yaml"]
-    assert folder.saved_config()[0].model.hidden_dim == 16
+    assert folder.saved.config()[0].model.hidden_dim == 16
     assert (folder.drafted, folder.begun, folder.state) == (True, False, "")
-    before = folder.config_path.read_bytes()
+    before = folder.saved.path.read_bytes()
     refused(capsys, argv, "drafted already", "--exp")
-    assert folder.config_path.read_bytes() == before
+    assert folder.saved.path.read_bytes() == before
     for name in ("none", "../up", "-x"):
         refused(capsys, [*tiny_flags, "--mode=new", f"--exp={name}"], name)
     refused(capsys, ["--mode=new"], "--exp")
@@ -54,7 +54,7 @@ def test_a_template_is_written_once_and_read_as_yaml(
 
 def test_without_a_template_the_defaults_are_written(tmp_path: Path) -> None:
     assert cli.run(["--mode=new", "--exp=plain", f"--runs={tmp_path}"]) == 0
-    drafted = RunFolder(tmp_path, "pretrain", "plain").saved_config()[0]
+    drafted = RunFolder(tmp_path, "pretrain", "plain").saved.config()[0]
     assert drafted == replace(Config(), {"train.precision": "auto"})
 
 
@@ -74,26 +74,26 @@ def test_an_edited_draft_is_begun_by_its_name(
     runs = f"--runs={tmp_path}"
     assert cli.run([*tiny_flags, "--mode=new", "--exp=mine", runs]) == 0
     folder = RunFolder(tmp_path, "pretrain", "mine")
-    text = folder.config_path.read_text()
+    text = folder.saved.path.read_text()
     start = ["--mode=pretrain", "--exp=mine", runs]
 
     refused(capsys, [*tiny_flags, *start], "--config", "config.yaml")
 
     # A mistake shows before anything is trained and leaves the draft as it is.
-    folder.config_path.write_text(text.replace("epochs: 2", "epochs: 0"))
+    folder.saved.path.write_text(text.replace("epochs: 2", "epochs: 0"))
     refused(capsys, start, "config.yaml", "train.epochs", "at least 1")
-    folder.config_path.write_text(text.replace("kind: wordpiece", "kind: words  # mine"))
+    folder.saved.path.write_text(text.replace("kind: wordpiece", "kind: words  # mine"))
     assert folder.drafted
 
     edited = text.replace("epochs: 2", "epochs: 1").replace(
         "learning_rate: 0.005", "learning_rate: 3e-3"
     )
-    folder.config_path.write_text(edited)
+    folder.saved.path.write_text(edited)
     assert cli.run(start) == 0
     assert folder.state == "finished"
-    saved = yaml.safe_load(folder.config_path.read_text())
+    saved = yaml.safe_load(folder.saved.path.read_text())
     assert (saved["train"]["epochs"], saved["train"]["learning_rate"]) == (1, 0.003)
-    assert "# encoder blocks [1 to 128]" in folder.config_path.read_text()
+    assert "# encoder blocks [1 to 128]" in folder.saved.path.read_text()
     refused(capsys, [*tiny_flags, "--mode=new", "--exp=mine", runs], "already exists")
 
 
@@ -101,9 +101,9 @@ def test_comments_stay_where_nothing_changes(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, "pretrain", "mine")
     folder.path.mkdir(parents=True)
     text = commented(Config(), "why I made this")
-    folder.config_path.write_text(text)
+    folder.saved.path.write_text(text)
     folder.begin(Config(), {}, {})
-    assert folder.config_path.read_text() == text
+    assert folder.saved.path.read_text() == text
     assert folder.begun
 
 
@@ -111,10 +111,10 @@ def test_comments_stay_where_the_precision_is_settled(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, "pretrain", "mine")
     folder.path.mkdir(parents=True)
     text = commented(replace(Config(), {"train.precision": "auto"}), "why I made this")
-    folder.config_path.write_text(text.replace("precision: auto", "precision: auto  # any GPU"))
+    folder.saved.path.write_text(text.replace("precision: auto", "precision: auto  # any GPU"))
     folder.begin(replace(Config(), {"train.precision": "float16"}), {}, {})
-    assert folder.saved_config()[0].train.precision == "float16"
-    assert folder.config_path.read_text() == text.replace(
+    assert folder.saved.config()[0].train.precision == "float16"
+    assert folder.saved.path.read_text() == text.replace(
         "precision: auto", "precision: float16  # any GPU"
     )
 
@@ -122,7 +122,7 @@ def test_comments_stay_where_the_precision_is_settled(tmp_path: Path) -> None:
 def test_bad_data_leave_the_draft(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, "pretrain", "mine")
     folder.path.mkdir(parents=True)
-    folder.config_path.write_text(commented(Config(), "mine"))
+    folder.saved.path.write_text(commented(Config(), "mine"))
     folder.begin(Config(), {}, {})
     with pytest.raises(InputError), folder.running():
         raise InputError("no such data")

@@ -196,7 +196,7 @@ def test_a_run_of_other_options_is_not_compared(planned: list[str], runs: Path) 
     from jaxattn.plan.plan import check
 
     folder = subject(*planned, "--mode=plan").folder
-    saved = folder.saved_config()[0]
+    saved = folder.saved.config()[0]
     longer = binding_options(replace(saved, {"train.epochs": 9, "plan.seconds": 1.0}))
     checked = check(plan_of(runs), folder, longer)
     assert checked["figures"] == []

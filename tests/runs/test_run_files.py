@@ -84,8 +84,8 @@ def run(root: Path) -> RunFolder:
     [
         ("results.json", lambda folder: folder.results()),
         ("status.json", lambda folder: folder.state),
-        ("resolved_config.yaml", lambda folder: folder.saved_config()),
-        ("resolved_config.yaml", lambda folder: folder.options()),
+        ("resolved_config.yaml", lambda folder: folder.saved.config()),
+        ("resolved_config.yaml", lambda folder: folder.saved.flat()),
     ],
 )
 def test_a_file_of_a_later_version_is_refused(
@@ -106,16 +106,16 @@ def test_a_file_of_a_later_version_is_refused(
 
 def test_the_format_is_no_option(tmp_path: Path) -> None:
     folder = run(tmp_path)
-    assert folder.saved_config() == (Config(), {"pretrain": "none"})
-    assert "format" not in folder.options()
+    assert folder.saved.config() == (Config(), {"pretrain": "none"})
+    assert "format" not in folder.saved.flat()
 
 
 def test_options_of_an_old_run_are_not_written_again(tmp_path: Path) -> None:
     folder = run(tmp_path)
-    text = folder.config_path.read_text().replace("format: 1\n", "# old\n")
-    folder.config_path.write_text(text)
+    text = folder.saved.path.read_text().replace("format: 1\n", "# old\n")
+    folder.saved.path.write_text(text)
     folder.begin(Config(), {"pretrain": "none"}, {})
-    assert folder.config_path.read_text() == text
+    assert folder.saved.path.read_text() == text
 
 
 def test_a_dead_run_whose_number_was_given_away_is_dead_for_everybody(tmp_path: Path) -> None:

@@ -43,4 +43,4 @@ def test_cudnn_is_left_out_where_kernels_must_be_deterministic(
 
 def test_a_run_may_be_continued_with_the_other_choice(tmp_path) -> None:
     folder = RunFolder(tmp_path, "pretrain", "a")
-    folder.must_agree({"train.deterministic": True}, {"train.deterministic": False})
+    folder.saved.must_agree({"train.deterministic": True}, {"train.deterministic": False})

@@ -33,7 +33,7 @@ def halved(tmp_path: Path, tiny_flags: list[str], corpus: Path) -> tuple[RunFold
 
 
 def path_of(folder: RunFolder) -> str:
-    return folder.saved_config()[0].data.path
+    return folder.saved.config()[0].data.path
 
 
 def test_the_same_data_elsewhere(
@@ -68,7 +68,7 @@ def test_the_same_data_elsewhere(
     assert cli.run([*flags, f"--config.data.path={moved}/.", "--resume"]) == 0
     assert "is finished already" in capsys.readouterr().err
     assert path_of(folder) == f"{moved}/."
-    assert folder.saved_config()[1]["label_names"] == ["cats", "dogs"]
+    assert folder.saved.config()[1]["label_names"] == ["cats", "dogs"]
     assert cli.run(["eval", "--exp=x", f"--runs={folder.runs}", "--split=test"]) == 0
     capsys.readouterr()
     assert cli.run([*flags, f"--config.data.path={other}", "--resume"]) == 2

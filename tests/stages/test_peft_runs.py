@@ -168,7 +168,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
 ) -> None:
     argv = [*flags, *options]
     whole = lora if method == "lora" else begin(argv, runs, method, method)
-    config, extra = RunFolder(runs, "finetune", whole.name).saved_config()
+    config, extra = RunFolder(runs, "finetune", whole.name).saved.config()
     halved = RunFolder(runs, "finetune", f"{method}_halved")
     with pytest.raises(InterruptedRun):
         finetune(halved, config, runs, extra["pretrain"], stop_after=5)

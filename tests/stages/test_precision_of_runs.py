@@ -27,7 +27,7 @@ def saved(folder: RunFolder) -> set[str]:
     assert latest is not None
     environment = json.loads((folder.path / "environment.json").read_text())
     return {
-        folder.saved_config()[0].train.precision,
+        folder.saved.config()[0].train.precision,
         checkpoints.document(latest)["config"]["train.precision"],
         environment["precision"],
     }
@@ -89,7 +89,7 @@ def test_a_baseline_is_the_same_on_every_machine(
     argv = [*tiny_flags, "--mode=baseline", "--exp=words", f"--runs={tmp_path}"]
     assert cli.run(argv) == 0
     folder = RunFolder(tmp_path, "baseline", "words")
-    assert folder.saved_config()[0].train.precision == "float32"
+    assert folder.saved.config()[0].train.precision == "float32"
     assert cli.run([*argv, "--resume"]) == 0
 
 
@@ -106,5 +106,5 @@ def test_a_continued_configuration_says_what_was_saved(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, "pretrain", "a")
     folder.begin(replace(Config(), {"train.precision": "float16"}), {}, {})
     given = replace(Config(), {"train.precision": "auto", "log.every_steps": 7})
-    continued = folder.continued_config(given)
+    continued = folder.saved.continued(given)
     assert to_plain(continued) == to_plain(replace(given, {"train.precision": "float16"}))

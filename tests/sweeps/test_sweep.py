@@ -144,7 +144,7 @@ class StandInRun:
         source = self.named.get("pretrain")
         inherited = None
         if source:
-            inherited = RunFolder(self.folder.runs, "pretrain", source).saved_config()[0]
+            inherited = RunFolder(self.folder.runs, "pretrain", source).saved.config()[0]
         extra = {"pretrain": f"{source}@7", "pretrain_hash": "h"} if source else {}
         self.folder.begin(request.resolved(inherited), extra, {})
 
@@ -206,7 +206,7 @@ def test_the_best_on_validation_is_taken_per_attention(seeds: Path, made: StandI
     assert run(seeds) == 0
     runs = seeds.parent / "runs"
     dropouts = {
-        name: RunFolder(runs, "finetune", f"s_{name}_seed0").saved_config()[0].head.dropout
+        name: RunFolder(runs, "finetune", f"s_{name}_seed0").saved.config()[0].head.dropout
         for name in ("sdpa", "reformer_lsh")
     }
     assert dropouts == {"sdpa": 0.1, "reformer_lsh": 0.2}
