@@ -233,6 +233,11 @@ def _warn(why: str) -> None:
     )
 
 
+def real(path: Path) -> Path:
+    """The absolute path without links; where links go in a circle, as far as that can be told."""
+    return Path(os.path.realpath(path))
+
+
 def expanded(path: str | Path) -> Path:
     """A path whose ~ is a home folder; InputError where there is no such home."""
     try:

@@ -50,11 +50,14 @@ class Stopped(KeyboardInterrupt):
 class _Watched:
     """What the main thread and the one that watches know of each other."""
 
+    watching = False
+    """Whether this process is a command."""
+
     collecting = 0
     """How many `stop_requests` there are, which take care of the first signal."""
 
-    raised = False
-    """Whether the first has been raised: what is tidied up then the next must not disturb."""
+    raised: int | None = None
+    """The first, once it has been raised: what is tidied up then the next must not disturb."""
 
     noticed = False
     """Whether the command knows of a request, and is on its way out."""
@@ -66,6 +69,7 @@ def watch() -> None:
     To be called once, by the main thread of a process that is a command. The first raises `Stopped`
     where no `stop_requests` collects it.
     """
+    _Watched.watching = True
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     for number in STOPPING:
@@ -109,7 +113,8 @@ def stop_requests(tell: Callable[[int], object] | None = None) -> Iterator[list[
     Args:
       tell: is told each of them besides.
     """
-    received: list[int] = []
+    # One that was raised before, in a library that has swallowed it, is still a request.
+    received = [] if _Watched.raised is None else [_Watched.raised]
 
     def collect(number: int, _: object) -> None:
         received.append(number)
@@ -129,9 +134,27 @@ def stop_requests(tell: Callable[[int], object] | None = None) -> Iterator[list[
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Inside, the first request waits until the end, when `Stopped` is raised.
+
+    For calls of libraries that run an event loop: what is raised within one is lost in it, and
+    leaves them with half of their state. It may decorate a function.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    if not _Watched.watching or _Watched.collecting or not in_main:
+        yield
+        return
+    with stop_requests() as received:
+        yield
+    if received:
+        _Watched.raised = received[0]
+        raise Stopped(received[0])
+
+
 def _raise(number: int, _: object) -> None:
-    if not _Watched.raised:
-        _Watched.raised = True
+    if _Watched.raised is None:
+        _Watched.raised = number
         raise Stopped(number)
 
 

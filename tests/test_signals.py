@@ -126,6 +126,40 @@ def test_the_same_signal_sent_twice_at_a_time_is_one_request(tmp_path: Path) -> 
     assert running.end()[:2] == (0, "saved\n")
 
 
+def test_a_library_s_event_loop_is_not_broken_into(tmp_path: Path) -> None:
+    """Orbax took what was raised in it for a fault of the disk, and the run went on."""
+    running = Watched(
+        tmp_path,
+        "try:",
+        "    with signals.held_back():",
+        "        print('ready', flush=True)",
+        "        time.sleep(1)",
+        "        print('read')",
+        "except KeyboardInterrupt as error:",
+        "    signals.noticed()",
+        "    print(error.number)",
+    )
+    running.wait_for("ready")
+    running.send(signal.SIGTERM)
+    assert running.end()[:2] == (0, "read\n15\n")
+
+
+def test_what_a_library_swallowed_is_still_asked_for(tmp_path: Path) -> None:
+    running = Watched(
+        tmp_path,
+        "try:",
+        "    print('ready', flush=True)",
+        "    time.sleep(20)",
+        "except KeyboardInterrupt:",
+        "    pass",
+        "with signals.stop_requests() as received:",
+        "    print(received)",
+    )
+    running.wait_for("ready")
+    running.send(signal.SIGINT)
+    assert running.end()[:2] == (0, "[2]\n")
+
+
 def test_what_nobody_collects_is_raised_once(tmp_path: Path) -> None:
     running = Watched(
         tmp_path,

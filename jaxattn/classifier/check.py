@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from jaxattn.classifier.exported import CONFIG, WEIGHTS, read_export
+from jaxattn.classifier.exported import CONFIG, WEIGHTS, is_export, read_export
 from jaxattn.config import flatten, read_tree
 from jaxattn.errors import InputError
 from jaxattn.report.collect import runs_under
@@ -48,7 +48,7 @@ def examined(path: Path) -> Mapping[str, Sequence[Finding]]:
     Raises:
       InputError: there is neither a run nor an exported classifier.
     """
-    if (path / WEIGHTS).is_file():
+    if is_export(path):
         return {str(path): _of_export(path)}
     return {f"{run.kind}/{run.exp}": _of_run(run) for run in runs_under(path) if not run.drafted}
 
@@ -126,8 +126,8 @@ def _of_checkpoints(run: RunFolder, best_step: int | None) -> list[Finding]:
     checkpoints = Checkpoints(run.path / "checkpoints", keep=1)
     steps, findings = checkpoints.steps(), []
     for step in steps:
-        verify = functools.partial(checkpoints.verify, step)
-        findings.append(_finding(run.path, _name(step), verify))
+        read = functools.partial(checkpoints.document, step)
+        findings.append(_finding(run.path, _name(step), read))
     if best_step is not None and best_step not in steps:
         findings.append(Finding(_name(best_step), MISSING, "the results are those of this one"))
     whole = [step for step, found in zip(steps, findings, strict=False) if found.good]

@@ -24,7 +24,7 @@ from jaxattn.evaluate.class_notes import class_notes
 from jaxattn.evaluate.corpus import report_on_test
 from jaxattn.evaluate.intervals import macro_f1_interval
 from jaxattn.evaluate.metrics import classification_metrics, confusion, per_class
-from jaxattn.files import read_object
+from jaxattn.files import read_object, real
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.predictions import read_predictions, write_predictions
 from jaxattn.runs.publish import log_evaluation
@@ -72,7 +72,7 @@ def evaluate_texts(
         if not path.is_file():
             raise InputError(f"--input: {path}: no such file")
         examples = load_labelled_file(path, config.data, names)
-        name = _name_of_file(folder, path.resolve())
+        name = _name_of_file(folder, real(path))
     else:
         if split not in SPLITS:
             hint = did_you_mean(split, SPLITS)
@@ -87,7 +87,7 @@ def evaluate_texts(
     notes = class_notes(counts, names, "these texts" if file else name)
     report: dict[str, Any] = {
         "texts": len(examples.texts),
-        **({"input": str(Path(file).resolve())} if file else {}),
+        **({"input": str(real(Path(file)))} if file else {}),
         "long": config.predict.long,
         "long_share": long_share,
         **classification_metrics(probabilities, examples.labels),

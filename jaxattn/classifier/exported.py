@@ -26,11 +26,11 @@ from jaxattn.data.tokens.arrays import special_ids
 from jaxattn.data.tokens.wordpiece import load_tokenizer
 from jaxattn.errors import InputError
 from jaxattn.evaluate.predict import Trained
-from jaxattn.files import whole, write_json
+from jaxattn.files import unfit, whole, write_json
 from jaxattn.model.heads import ClassifierModel, init_classifier
 from jaxattn.ops.trees import flat_names, nested
 from jaxattn.runs.folder import RunFolder
-from jaxattn.runs.manifest import TOKENIZER, Manifest, counting, file_digest
+from jaxattn.runs.manifest import SIGNED_ENTRY, TOKENIZER, Manifest, counting, file_digest
 
 FORMAT = 1
 
@@ -40,6 +40,10 @@ CONFIG = "config.yaml"
 
 CARD = "README.md"
 """For its author to complete: it is not signed."""
+
+PROGRAMS = "program.json"
+
+SCRIPT_NAME = "classify.py"
 
 SCRIPT = Path(__file__).with_name("standalone.py")
 """It is copied, and runs in that folder."""
@@ -97,6 +101,7 @@ def write_model(folder: Path, classifier: Classifier) -> None:
         "label_names": list(classifier.label_names),
         "attention_key": np.asarray(jax.random.key_data(trained.attention_key)).tolist(),
         "export_format": FORMAT,
+        SIGNED_ENTRY: True,
     }
     options = flatten(to_plain(classifier.config)) | dict.fromkeys(
         of_scope(Config, Scope.MACHINE), ""
@@ -130,8 +135,8 @@ def write_programs(folder: Path, classifier: Classifier) -> About:
         "unk_id": special.unk,
         "special_ids": special.distinct,
     }
-    write_json(folder / "program.json", about)
-    shutil.copyfile(SCRIPT, folder / "classify.py")
+    write_json(folder / PROGRAMS, about)
+    shutil.copyfile(SCRIPT, folder / SCRIPT_NAME)
     return about
 
 
@@ -149,6 +154,11 @@ def sign_export(folder: Path) -> None:
 def described(weights: Mapping[str, Any]) -> dict[str, str]:
     """Name of each weight -> its dtype and shape, as "float32 [16, 2]"."""
     return {name: f"{np.dtype(x.dtype).name} {list(x.shape)}" for name, x in weights.items()}
+
+
+def is_export(folder: Path) -> bool:
+    """Whether `write_export` made the folder, even if its weights are gone."""
+    return any((folder / name).exists() for name in (WEIGHTS, PROGRAMS, SCRIPT_NAME))
 
 
 def how_lengths(about: About) -> str:
@@ -175,6 +185,8 @@ def read_export(folder: Path, options: Mapping[str, Any]) -> Classifier:
     for name in ("label_names", "attention_key"):
         if not isinstance(extra.get(name), list):
             raise InputError(f"{path}: {name}: found {extra.get(name)!r}, expected a list")
+    if manifest is None and extra.get(SIGNED_ENTRY):
+        raise InputError(f"{folder}: manifest.json is missing; export the run again")
     if manifest:
         manifest.require_options(flatten(to_plain(config)) | extra, path)
         manifest.require([TOKENIZER])
@@ -213,6 +225,8 @@ def checked_weights(
     from safetensors.numpy import load_file
 
     path = folder / WEIGHTS
+    if why := unfit(path):
+        raise InputError(f"{path}: {why}")
     try:
         weights: dict[str, np.ndarray] = load_file(path)
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:

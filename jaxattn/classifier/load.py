@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from jaxattn.classifier.classifier import Classifier
-from jaxattn.classifier.exported import WEIGHTS, read_export
+from jaxattn.classifier.exported import is_export, read_export
 from jaxattn.config import replace
 from jaxattn.errors import InputError, listed
 from jaxattn.evaluate.predict import Trained, with_draws
@@ -51,7 +51,7 @@ def open_classifier(path: str | Path, options: Options) -> Classifier:
       InputError: there is no classifier, or it cannot be read.
     """
     folder = Path(path)
-    if (folder / WEIGHTS).is_file():
+    if is_export(folder):
         return read_export(folder, options)
     whole = folder.absolute()
     if not (whole / KINDS["finetune"].config_file).is_file() or whole.parent.name != "finetune":
@@ -75,7 +75,8 @@ def load_classifier(folder: RunFolder, options: Options | None = None) -> Classi
     config, extra = folder.saved.config()
     label_names = tuple(entry(extra, LABELS, list, folder.saved.path))
     if folder.state != "finished":
-        warnings.warn(f"{folder.path} is {folder.state}, not finished", stacklevel=1)
+        state = folder.state or "of unknown state"
+        warnings.warn(f"{folder.path} is {state}, not finished", stacklevel=1)
     tokenizer = tokenizer_of(folder, config)
     best = _best_step(folder, Checkpoints(folder.path / "checkpoints", keep=1))
     model = ClassifierModel(config, tokenizer.get_vocab_size(), len(label_names))
@@ -98,12 +99,17 @@ def _best_step(folder: RunFolder, checkpoints: Checkpoints) -> int:
     A finished run says it. Of another one the latest checkpoint does, which has to be read and
     verified for it.
     """
-    if folder.state == "finished" and folder.results_path.exists():
+    if folder.state == "finished":
         step = folder.results().best_step
         if step is None:
             raise InputError(f"{folder.results_path}: best_step: found None, expected a step")
-        if step in checkpoints.steps():
-            return step
+        if step not in checkpoints.steps():
+            raise InputError(
+                f"{folder.path}: its results are those of step {step}, whose checkpoint is not "
+                "there or has no manifest.json; bring it back from a copy, or train the run again "
+                "under another --exp"
+            )
+        return step
     latest = checkpoints.latest()
     if latest is None:
         raise InputError(f"{folder.path}: no finished checkpoint to read")

@@ -32,8 +32,11 @@ def refuse(sentence: str) -> NoReturn:
 
 def contents(name: str) -> bytes:
     """A file of this folder; refused where it is not there."""
+    path = HERE / name
+    if path.exists() and not path.is_file():
+        refuse(f"{name}: not a file")
     try:
-        return (HERE / name).read_bytes()
+        return path.read_bytes()
     except OSError as error:
         refuse(f"{name}: {error.strerror}")
 

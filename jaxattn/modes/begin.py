@@ -34,6 +34,8 @@ def begun_or_new(
     config = folder.saved.continued(given)
     settle_moved(folder, config)
     if folder.state == "finished":
+        if manifest := folder.manifest:
+            manifest.require(manifest.files)
         say(f"{folder.path} is finished already")
         return None
     return config

@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxattn.errors import InputError
 from jaxattn.evaluate.intervals import macro_f1
+from jaxattn.files import real
 from jaxattn.report.contradictions import changed_files, differs, predictions_of
 from jaxattn.report.record import RunRecord, distils
 from jaxattn.runs.folder import RunFolder
@@ -50,8 +51,8 @@ def runs_under(root: Path) -> list[RunFolder]:
     if RunFolder.at(root).is_run:
         return [RunFolder.at(root)]
     folders = [(kind, root / kind) for kind in KINDS if (root / kind).is_dir()]
-    if not folders and root.resolve().name in KINDS:
-        folders = [(root.resolve().name, root)]
+    if not folders and real(root).name in KINDS:
+        folders = [(real(root).name, root)]
     runs = [
         RunFolder.at(path, kind) for kind, parent in folders for path in sorted(parent.iterdir())
     ]

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from jaxattn.config import Config
 from jaxattn.errors import InputError
-from jaxattn.files import entry, read_json, read_object, write_json
+from jaxattn.files import entry, read_json, read_object, real, write_json
 from jaxattn.runs.events import last_saved
 from jaxattn.runs.kinds import KINDS
 from jaxattn.runs.lock import PATIENCE, locked
@@ -94,7 +94,7 @@ class RunFolder:
         """
         folder = cls.__new__(cls)
         # Resolved, so that the kind is known for `.` and for `runs/finetune/imdb/..` too.
-        resolved = path.resolve()
+        resolved = real(path)
         if not kind:
             kind = resolved.parent.name if resolved.parent.name in KINDS else _guessed_kind(path)
         folder._name(path, kind, resolved.name)
@@ -184,6 +184,8 @@ class RunFolder:
         """Raises InputError, with the names there are, unless the run is there."""
         if self.saved.path.exists():
             return
+        if self.is_run:
+            raise InputError(f"{self.saved.path}: missing; bring it back from a copy of the run")
         siblings = self.path.parent
         found = siblings.iterdir() if siblings.is_dir() else ()
         known = sorted(path.name for path in found if not path.name.startswith("."))
@@ -251,8 +253,10 @@ class RunFolder:
 
     def _begin(self, config: Config, extra: dict[str, Any], environment: dict[str, Any]) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        # What goes on is no longer what was signed.
-        (self.path / MANIFEST).unlink(missing_ok=True)
+        if (self.path / MANIFEST).exists():
+            # What goes on is no longer what was signed.
+            self.set_state("interrupted", "it is begun again")
+            (self.path / MANIFEST).unlink()
         if not (self.path / "environment.json").exists():
             write_json(self.path / "environment.json", environment)
         self.saved.begin(config, extra, self._was_drafted)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from jaxattn.disk import naming
 from jaxattn.errors import InputError
+from jaxattn.files import real
 
 if sys.platform != "win32":
     import fcntl
@@ -29,8 +30,9 @@ _held: dict[Path, int] = {}
 
 
 def _lock_file(folder: Path) -> Path:
-    folder = folder.absolute()
-    return folder.parent.resolve() / f".{folder.name}.lock"
+    # A link and what it points to are one run.
+    folder = real(folder)
+    return folder.parent / f".{folder.name}.lock"
 
 
 @contextlib.contextmanager

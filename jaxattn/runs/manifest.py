@@ -5,6 +5,7 @@ value: comments in the YAML, and where the data lie, may change. Who reads a fil
 first, so that no number comes from a tokenizer, an option or a table that is not the run's own.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -14,7 +15,7 @@ from typing import Any, Self
 
 from jaxattn.config import Config, Scope, as_meant, declared, scope_of
 from jaxattn.errors import InputError, quoted
-from jaxattn.files import entry
+from jaxattn.files import entry, read_object
 from jaxattn.runs.formats import ENTRY, FORMAT, check_format
 from jaxattn.runs.predictions import NAME as PREDICTIONS
 from jaxattn.runs.signed import read_signed, write_signed
@@ -32,6 +33,9 @@ SIGNED = (
     "tfidf_model.npz", "tfidf_model.json", "tfidf_terms.txt",
 )  # fmt: skip
 """Files that nobody writes any more once the run is finished, as far as it has them."""
+
+SIGNED_ENTRY = "signed"
+"""Of status.json, and of the options of an export: whether there is a manifest."""
 
 DATA_PATH = "data.path"
 """May change when a run goes on: the hash of the data tells whether they are the same."""
@@ -61,10 +65,14 @@ class Manifest:
         """That of `folder`; None where the run is not finished, or older than manifests.
 
         Raises:
-          InputError: it cannot be read, or is not as it was written.
+          InputError: it cannot be read, is not as it was written, or was there and is gone.
         """
         path = folder / NAME
         if not path.exists():
+            if _had_one(folder):
+                raise InputError(
+                    f"{path}: missing, though the run has written it; {_advice(folder)}"
+                )
             return None
         tree, is_right = read_signed(path)
         check_format(tree, path)
@@ -152,6 +160,14 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _had_one(folder: Path) -> bool:
+    """Whether status.json says of a finished run that it has one."""
+    with contextlib.suppress(InputError):
+        status = read_object(folder / "status.json")
+        return status.get("state") == "finished" and status.get(SIGNED_ENTRY) is True
+    return False
 
 
 def _advice(folder: Path) -> str:

@@ -14,6 +14,8 @@ from jaxattn.memory import out_of_memory
 from jaxattn.processes import live_process, this_process
 from jaxattn.runs.formats import ENTRY, FORMAT, check_format
 from jaxattn.runs.lock import holder
+from jaxattn.runs.manifest import NAME as MANIFEST
+from jaxattn.runs.manifest import SIGNED_ENTRY
 from jaxattn.runs.values import text, whole
 
 STATES = ("running", "finished", "failed", "interrupted")
@@ -73,8 +75,11 @@ def _of_this_process(state: str, reason: str) -> dict[str, Any]:
 
 
 def write_status(path: Path, state: str, reason: str = "") -> None:
-    """Writes the file, with the process that does."""
-    write_json(path, _of_this_process(state, reason))
+    """Writes the file, with the process that does, and whether a finished run has a manifest."""
+    status = _of_this_process(state, reason)
+    if state == "finished":
+        status[SIGNED_ENTRY] = (path.parent / MANIFEST).exists()
+    write_json(path, status)
 
 
 @contextlib.contextmanager

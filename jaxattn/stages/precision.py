@@ -11,7 +11,7 @@ def settled(config: Config, tell: bool = True) -> Config:
     """`config` with the precision this device is made for where it says "auto".
 
     A mode calls it before it builds anything from the options of a run that is to begin; a run that
-    goes on has what it was begun with (`RunFolder.continued_config`). Parents of other processes
+    goes on has what it was begun with (`SavedOptions.continued`). Parents of other processes
     do not: it takes hold of the device.
 
     Args:

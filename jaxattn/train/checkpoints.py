@@ -26,9 +26,10 @@ from orbax.checkpoint import v1 as ocp
 
 from jaxattn.disk import naming
 from jaxattn.errors import InputError
-from jaxattn.files import read_object, write_json
+from jaxattn.files import read_object, real, write_json
 from jaxattn.ops.trees import Params
 from jaxattn.runs.formats import ENTRY, FORMAT, check_format
+from jaxattn.signals import held_back
 
 MANIFEST = "manifest.json"
 
@@ -75,7 +76,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, keep: int) -> None:
         """`folder` is made when the first checkpoint is saved; `keep`: latest ones not deleted."""
-        self.folder = folder.resolve()
+        self.folder = real(folder)
         self.keep = keep
 
     def steps(self) -> list[int]:
@@ -86,6 +87,7 @@ class Checkpoints:
     def _path(self, step: int) -> Path:
         return self.folder / f"step_{step:08d}"
 
+    @held_back()
     def save(
         self,
         step: int,
@@ -150,13 +152,23 @@ class Checkpoints:
                 what = "changed" if name in found and name in expected else "missing or unexpected"
                 raise InputError(f"{path / name}: {what} since it was saved; checkpoint unusable")
 
+    @held_back()
     def document(self, step: int) -> dict[str, Any]:
         """The verified checkpoint's document."""
         self.verify(step)
-        metadata = ocp.checkpointables_metadata(self._path(step))
-        document: dict[str, Any] = json.loads(metadata.custom_metadata["document"])
+        path = self._path(step)
+        try:
+            metadata = ocp.checkpointables_metadata(path)
+            document: dict[str, Any] = json.loads(metadata.custom_metadata["document"])
+        except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
+            # Its manifest is right, and is of something else.
+            raise InputError(
+                f"{path}: not a checkpoint of jaxattn ({type(error).__name__}: {error}); if it is "
+                "none, take it away"
+            ) from None
         return document
 
+    @held_back()
     def load(self, step: int, like: PyTree) -> PyTree:
         """The verified checkpoint's state, in the structure, shapes and dtypes of `like`.
 
@@ -174,6 +186,7 @@ class Checkpoints:
                 )
         return ocp.load_checkpointables(path, {"state": _abstract(like)})["state"]
 
+    @held_back()
     def load_params(self, step: int) -> Params:
         """The verified checkpoint's parameters as NumPy arrays, nested dicts as saved.
 

@@ -29,6 +29,7 @@ from jaxattn.report.record import RunRecord
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.manifest import Manifest
 from jaxattn.runs.signed import write_signed
+from tests.earlier_version import unsigned
 
 CONFIG = "resolved_config.yaml"
 
@@ -152,12 +153,6 @@ def edit(path: Path, change: Callable[[Any], None]) -> None:
     tree = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     change(tree)
     path.write_text(json.dumps(tree) if path.suffix == ".json" else yaml.safe_dump(tree))
-
-
-def unsigned(folder: Path) -> Path:
-    """A run as earlier versions left it."""
-    (folder / "manifest.json").unlink()
-    return folder
 
 
 def swap_labels(tree: Any) -> None:
@@ -302,6 +297,58 @@ def test_a_manifest_speaks_of_its_own_folder_alone(copy: Path, name: str) -> Non
     assert record.state == "failed" and "expected one in the folder" in record.reason
 
 
+LOST = [
+    "tokenizer.json", "results.json", "predictions_test.csv", "metrics.csv", "events.jsonl",
+    "environment.json", "status.json", "manifest.json", CONFIG, "checkpoints", "best",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_file_that_is_gone_is_missed(
+    runs: Path, copy: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The best checkpoint without its manifest was passed over for the latest, without a word."""
+    folder = copy / "finetune" / "a"
+    step = RunFolder.at(folder).results().best_step
+    path = folder / (name if name != "best" else f"checkpoints/step_{step:08d}/manifest.json")
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    assert cli.run(["check", f"--run={folder}"]) == 1
+    before = load_classifier(RunFolder(runs, "finetune", "a"))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*of unknown state")
+        after = loaded(copy)
+    assert after is None or answers_the_same(before, after)
+    (record,) = collect(folder)
+    assert record.state == "failed" or name in ("checkpoints", "best")
+    if name not in ("status.json", "checkpoints", "best"):
+        resume = ["finetune", "--exp=a", f"--runs={copy}", "--resume"]
+        assert cli.run(resume) == 2
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "resolved_config.yaml", "results.json"])
+def test_links_in_a_circle_end(copy: Path, name: str) -> None:
+    path = copy / "finetune" / "a" / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.symlink_to(path)
+    (copy / "finetune" / "circle").symlink_to(copy / "finetune" / "circle")
+    assert cli.run(["check", f"--run={copy / 'finetune' / 'a'}"]) == 1
+    assert loaded(copy) is None
+    assert {record.exp for record in collect(copy)} == {"a", "b"}
+
+
+def test_a_manifest_of_no_checkpoint_is_told(copy: Path) -> None:
+    folder = copy / "finetune" / "a" / "checkpoints" / "step_99999999"
+    folder.mkdir()
+    (folder / "manifest.json").write_text('{"format": 1}')
+    assert cli.run(["check", f"--run={folder.parents[1]}"]) == 1
+
+
 def test_comments_logging_and_the_place_of_the_data_are_the_user_s(copy: Path) -> None:
     folder = copy / "finetune" / "a"
     path = folder / CONFIG
@@ -429,6 +476,15 @@ def test_classify_refuses_what_changed(exported: Path, tmp_path: Path) -> None:
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), name
         (folder / name).unlink()
         assert classify(folder).stderr.startswith(f"classify.py: {name}: No such file")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.safetensors", "config.yaml"])
+def test_an_export_that_lost_a_file_is_not_whole(exported: Path, tmp_path: Path, name: str) -> None:
+    folder = shutil.copytree(exported, tmp_path / "model")
+    (folder / name).unlink()
+    assert cli.run(["check", f"--run={folder}"]) == 1
+    with pytest.raises(InputError, match=name):
+        open_classifier(folder, {})
 
 
 def test_an_older_export_is_read(exported: Path, tmp_path: Path) -> None:

@@ -112,3 +112,14 @@ def test_a_process_that_nobody_has_asked_about_is_dead(tmp_path: Path) -> None:
         assert live_process(record, tmp_path) is None
         assert live_process({"pid": process.pid}, tmp_path) is None
     assert live_process(this_process(), tmp_path) == os.getpid()
+
+
+def test_a_link_and_what_it_points_to_are_one_run(tmp_path: Path) -> None:
+    folder, link = tmp_path / "a", tmp_path / "elsewhere" / "b"
+    folder.mkdir()
+    link.parent.mkdir()
+    link.symlink_to(folder)
+    with held(folder) as process:
+        assert holder(link) == process.pid
+        with pytest.raises(InputError, match="is being written"):
+            locked(link, patience=0).__enter__()

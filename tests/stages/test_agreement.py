@@ -12,6 +12,7 @@ from jaxattn.errors import InputError
 from jaxattn.runs.folder import RunFolder
 from jaxattn.stages.finetune import finetune
 from jaxattn.train.job import InterruptedRun
+from tests.earlier_version import unsigned
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,7 @@ def test_no_run_starts_from_what_does_not_go_together(
 ) -> None:
     folder = copy / "pretrain" / "p"
     if not signed:
-        (folder / "manifest.json").unlink()
+        unsigned(folder)
     start = ["finetune", "--exp=f", "--pretrain=p", *tiny_flags, f"--runs={copy}"]
     text = (folder / "tokenizer.json").read_text()
     other_word(folder)

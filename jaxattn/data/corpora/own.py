@@ -14,7 +14,7 @@ from jaxattn.config import DataConfig, LshOptions
 from jaxattn.data.corpora.known import CORPORA
 from jaxattn.data.corpora.layout import Layout, find_layout
 from jaxattn.errors import InputError, listed
-from jaxattn.files import expanded
+from jaxattn.files import expanded, real
 
 ONE_CHUNK = LshOptions().chunk_size
 """In texts of one chunk LSH sees every token, as exact attention does, at more cost."""
@@ -79,7 +79,7 @@ def look_at(place: str, given: Mapping[str, str], *, labelled: bool) -> Own:
         )
     length = int(given.get("data.max_length", guess_length(layout.texts)))
     options = {
-        "data.name": _name(path.resolve().name if path.is_dir() else path.name.split(".")[0]),
+        "data.name": _name(real(path).name if path.is_dir() else path.name.split(".")[0]),
         "data.path": place,
         "data.text_column": text,
         "data.label_column": label,
