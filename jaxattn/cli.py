@@ -83,7 +83,9 @@ def run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt as error:
         noticed()
         return _fail("interrupted", 128 + getattr(error, "number", signal.SIGINT))
-    except BrokenPipeError:
+    except BrokenPipeError as error:
+        if error.filename:
+            return _fail(f"{error.filename}: its reader has gone before all was written", 1)
         # The reader of our output has gone (`| head`); nothing is left to say or flush to it.
         forget_output()
         return 1

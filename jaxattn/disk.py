@@ -12,6 +12,13 @@ _NUMBERS = (
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG,
 )  # fmt: skip
 
+_ADVICE = {
+    errno.EROFS: "; give a folder of another disk",
+    errno.EACCES: "; give another place, or change its rights",
+    errno.EPERM: "; give another place, or change its rights",
+    errno.ENOENT: "; give another place, or look whether the name is right",
+}
+
 _TOLD = re.compile(r"(?:os_error_code='|os error |\berrno )(\d+)", re.IGNORECASE)
 """How TensorStore, libraries in Rust and pyarrow tell the number of the system's error."""
 
@@ -60,4 +67,4 @@ def sentence(error: OSError) -> str:
             else "no space left in your quota of the disk of"
         )
         return f"{what} {where}; make room there and run it again (a training: with --resume)"
-    return "" if where is None else f"{where}: {error.strerror}"
+    return "" if where is None else f"{where}: {error.strerror}{_ADVICE.get(error.errno or 0, '')}"

@@ -142,6 +142,20 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
+def require_place(folder: Path, size: int) -> None:
+    """Raises InputError where a folder cannot be written to, or has no room for `size` bytes.
+
+    To be asked before the work whose result is to be kept there.
+    """
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{folder}: cannot be written to; change its rights, or copy it elsewhere")
+    if (free := shutil.disk_usage(folder).free) < size:
+        raise InputError(
+            f"{folder}: some {size:,} bytes are to be written, and {free:,} are free on its disk; "
+            "make room there"
+        )
+
+
 def unfit(path: Path, largest: int | None = None) -> str:
     """Why a file that somebody else may have made is not opened; "" where nothing is against it.
 

@@ -10,7 +10,7 @@ from jaxattn.config import Config, declared, flatten, from_config_dict, replace,
 from jaxattn.data.corpora.known import filled_in
 from jaxattn.errors import InputError
 from jaxattn.runs.folder import NAME, NAMES, RunFolder, given_run, is_report
-from jaxattn.runs.kinds import SCRATCH
+from jaxattn.runs.kinds import KINDS, SCRATCH
 from jaxattn.startup import settle_environment
 
 if TYPE_CHECKING:
@@ -259,9 +259,13 @@ def deterministic(request: Request) -> bool:
 def _saved_run(request: Request) -> RunFolder | None:
     """The run whose saved configuration the request goes by, if there is one."""
     if request.run:
-        exported = (Path(request.run) / "model.safetensors").is_file()
-        return None if exported else given_run(request.run)
+        folder = Path(request.run)
+        if any((folder / name).exists() for name in ("model.safetensors", "classify.py")):
+            return None  # exported
+        if (folder / KINDS["finetune"].config_file).is_file():
+            return RunFolder.at(folder, "finetune")  # wherever it stands now
+        return given_run(request.run)
     if not request.mode.run or not request.exp:
         return None
-    folder = RunFolder(request.runs, request.mode.run, request.exp)
-    return folder if folder.saved.path.exists() else None
+    run = RunFolder(request.runs, request.mode.run, request.exp)
+    return run if run.saved.path.exists() else None

@@ -10,6 +10,15 @@ ERRORS = "jaxattn.shown"
 """Name of the error handler: bytes of names that are no UTF-8 as they were, the rest escaped."""
 
 
+class _Closed:
+    output = False
+
+
+def output_is_closed() -> bool:
+    """Whether nobody can read standard output, as in `jaxattn ... >&-`."""
+    return _Closed.output
+
+
 class _Unheard(io.FileIO):
     """What cannot be written any more is dropped: a run goes on when its terminal has gone."""
 
@@ -50,6 +59,7 @@ def _fill_closed() -> None:
         except OSError:
             # It is given the lowest number that is free.
             os.open(os.devnull, os.O_RDWR)
+    _Closed.output = sys.stdout is None
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             number = os.open(os.devnull, os.O_WRONLY)

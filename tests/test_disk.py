@@ -51,7 +51,7 @@ def test_the_file_is_named() -> None:
     quota = OSError(errno.EDQUOT, "x", "a.csv")
     assert sentence(quota).startswith("no space left in your quota of the disk of a.csv;")
     assert sentence(OSError(errno.EROFS, "Read-only file system", "a")) == (
-        "a: Read-only file system"
+        "a: Read-only file system; give a folder of another disk"
     )
     assert sentence(OSError(errno.EACCES, "Permission denied")) == ""
     assert "standard output" in sentence(OSError(errno.ENOSPC, "x"))

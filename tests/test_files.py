@@ -1,14 +1,18 @@
 """Files written whole or not at all, wherever they are to go, and what killed processes leave."""
 
+import errno
 import os
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from jaxattn import cli
-from jaxattn.files import given, remove_unfinished, whole
+from jaxattn.disk import naming
+from jaxattn.errors import InputError
+from jaxattn.files import given, remove_unfinished, require_place, whole
 
 GOLDEN = Path(__file__).parent / "golden" / "v0_1_0"
 
@@ -123,3 +127,51 @@ def test_predictions_go_where_they_are_told(
         capfd.readouterr()
         assert cli.run([*command[:-1], *flags]) == 2
         assert sentence in capfd.readouterr().err
+
+
+def test_the_input_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts, link = tmp_path / "texts.csv", tmp_path / "link.csv"
+    texts.write_text("text\na\n")
+    link.symlink_to(texts)
+    for output in (texts, link):
+        call = ["predict", f"--run={GOLDEN / 'exported'}", f"--input={texts}", f"--output={output}"]
+        assert cli.run(call) == 2
+        assert "is the file of --input; give another name" in capsys.readouterr().err
+    assert texts.read_text() == "text\na\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a closed stream is one of POSIX")
+def test_labels_are_not_made_for_a_closed_output(tmp_path: Path) -> None:
+    (tmp_path / "texts.csv").write_text("text\na\n")
+    command = f"{sys.executable} -m jaxattn predict --run={GOLDEN / 'exported'} --input=texts.csv"
+    for output in ("", "--output=/dev/stdout"):
+        done = subprocess.run(
+            ["sh", "-c", f"{command} {output} >&-"], cwd=tmp_path, capture_output=True, text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert done.stderr == "jaxattn: standard output is closed; give --output=<file>\n"
+
+
+def test_room_is_asked_for_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_place(tmp_path, 1)
+    with pytest.raises(InputError, match="bytes are to be written, and .* are free on its disk"):
+        require_place(tmp_path, 2**60)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(InputError, match="cannot be written to"):
+        require_place(tmp_path, 1)
+
+
+def test_a_reader_of_a_fifo_that_goes_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jaxattn.modes import compare
+
+    def run(_: object) -> None:
+        with naming(Path("/tmp/fifo")):
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(compare, "run", run)
+    assert cli.run(["compare"]) == 1
+    said = capsys.readouterr().err
+    assert said == "jaxattn: /tmp/fifo: its reader has gone before all was written\n"

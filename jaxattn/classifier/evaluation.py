@@ -24,7 +24,7 @@ from jaxattn.evaluate.class_notes import class_notes
 from jaxattn.evaluate.corpus import report_on_test
 from jaxattn.evaluate.intervals import macro_f1_interval
 from jaxattn.evaluate.metrics import classification_metrics, confusion, per_class
-from jaxattn.files import read_object, real
+from jaxattn.files import read_object, real, require_place
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.predictions import read_predictions, write_predictions
 from jaxattn.runs.publish import log_evaluation
@@ -42,10 +42,15 @@ MOST_BATCHES = 32
 """Of each size are timed."""
 
 
+_ROW, _CELL = 40, 12
+"""Bytes of a row of predictions, and of a probability in it."""
+
+
 def evaluate_splits(folder: RunFolder, classifier: Classifier) -> dict[str, Any]:
     """The report on validation and test; writes evaluation.json and `PREDICTIONS` in the run."""
     config = classifier.config
     corpus = _corpus(config, classifier.label_names)
+    _require_place(folder, len(corpus.test.texts), len(classifier.label_names))
     report = report_on_test(folder, corpus, classifier.read, PREDICTIONS)
     report["long"] = config.predict.long
     report |= _described(classifier, folder.path / PREDICTIONS, corpus.test.texts)
@@ -79,6 +84,7 @@ def evaluate_texts(
             raise InputError(f"--split: found {split!r}, allowed: {', '.join(SPLITS)}{hint}")
         name = split
         examples = getattr(_corpus(config, names), split)
+    _require_place(folder, len(examples.texts), len(names))
     probabilities, long_share = classifier.read(examples.texts)
     predictions = folder.path / f"evaluation_{name}.csv"
     write_predictions(predictions, names, examples.labels, probabilities)
@@ -99,6 +105,11 @@ def evaluate_texts(
     write_signed(predictions.with_suffix(".json"), report)
     log_evaluation(folder, config.log, name, report)
     return name, report
+
+
+def _require_place(folder: RunFolder, texts: int, classes: int) -> None:
+    """Before the work is done: the report, and a row of predictions for each text."""
+    require_place(folder.path, 2**16 + texts * (_ROW + _CELL * classes) + _CELL * classes**2)
 
 
 def _name_of_file(folder: RunFolder, path: Path) -> str:

@@ -53,15 +53,15 @@ def open_classifier(path: str | Path, options: Options) -> Classifier:
     folder = Path(path)
     if is_export(folder):
         return read_export(folder, options)
-    whole = folder.absolute()
-    if not (whole / KINDS["finetune"].config_file).is_file() or whole.parent.name != "finetune":
-        if not whole.is_dir():
+    if not (folder / KINDS["finetune"].config_file).is_file():
+        if not folder.is_dir():
             raise InputError(f"{folder}: there is no such folder")
         raise InputError(
             f"{folder}: found no classifier; expected runs/finetune/<exp>, or a folder that "
             "--mode=export wrote"
         )
-    return load_classifier(RunFolder(whole.parent.parent, "finetune", whole.name, "--run"), options)
+    # It may have been moved, or have another name.
+    return load_classifier(RunFolder.at(folder, "finetune"), options)
 
 
 def load_classifier(folder: RunFolder, options: Options | None = None) -> Classifier:

@@ -10,6 +10,7 @@ from jaxattn.data.read.stream import Records
 from jaxattn.errors import InputError
 from jaxattn.request import Request
 from jaxattn.startup import collector_paused
+from jaxattn.streams import output_is_closed
 
 ON_BAD_ROW = ("keep", "stop")
 
@@ -37,6 +38,8 @@ def run(request: Request) -> None:
     if request.raw and out_format != "csv":
         raise InputError(f"--raw: it is of CSV, whose cells may be formulas, not of {out_format}")
     _check(output, out_format)
+    if output and os.path.realpath(output) == os.path.realpath(source):
+        raise InputError(f"--output: {output} is the file of --input; give another name")
     # A flag that is refused need not wait for jax.
     with collector_paused():
         from jaxattn.classifier.label import label_rows
@@ -62,6 +65,8 @@ def _check(output: str, out_format: str) -> None:
     if out_format == "parquet" and (not output or path.is_fifo()):
         raise InputError("--format=parquet needs --output=<file>; others take jsonl, csv")
     if not output:
+        if output_is_closed():
+            raise InputError("standard output is closed; give --output=<file>")
         return
     if not path.parent.is_dir():
         raise InputError(f"--output: {output}: its folder does not exist")

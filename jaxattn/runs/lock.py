@@ -97,8 +97,10 @@ def _taken(folder: Path, path: Path, patience: float) -> int:
                 os.close(file)
                 raise
         if _is_at(file, path):
-            os.ftruncate(file, 0)
-            os.pwrite(file, str(os.getpid()).encode(), 0)
+            # On a full disk it is not said who holds the lock; held it is all the same.
+            with contextlib.suppress(OSError):
+                os.ftruncate(file, 0)
+                os.pwrite(file, str(os.getpid()).encode(), 0)
             return file
         os.close(file)
 

@@ -329,6 +329,21 @@ def test_a_file_that_is_gone_is_missed(
     capsys.readouterr()
 
 
+def test_a_run_that_was_moved_is_used_where_it_stands(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(runs / "finetune" / "a", tmp_path / "backup" / "mine 2")
+    texts = tmp_path / "texts.csv"
+    texts.write_text("text\na cat\n")
+    answers = []
+    for run in (runs / "finetune" / "a", folder):
+        capsys.readouterr()
+        assert cli.run(["predict", f"--run={run}", f"--input={texts}"]) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1] and "cat" in answers[0]
+    assert cli.run(["check", f"--run={folder}"]) == 0
+
+
 @pytest.mark.parametrize("name", ["checkpoints", "resolved_config.yaml", "results.json"])
 def test_links_in_a_circle_end(copy: Path, name: str) -> None:
     path = copy / "finetune" / "a" / name

@@ -1,5 +1,6 @@
 """Of two processes that would write a run, one does and the other is told."""
 
+import errno
 import json
 import os
 import signal
@@ -123,3 +124,15 @@ def test_a_link_and_what_it_points_to_are_one_run(tmp_path: Path) -> None:
         assert holder(link) == process.pid
         with pytest.raises(InputError, match="is being written"):
             locked(link, patience=0).__enter__()
+
+
+def test_a_full_disk_does_not_hold_the_lock_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with locked(tmp_path / "runs" / "finetune" / "a"):
+        assert (tmp_path / "runs" / "finetune" / ".a.lock").exists()
+    assert not any(tmp_path.iterdir())
