@@ -246,7 +246,7 @@ def test_options_by_name_are_the_options_object(name: str) -> None:
     assert_equal(given, named)
 
 
-def own_keys(op: AttentionOp) -> dict[str, bool]:
+def own_keys(op: AttentionOp[Any]) -> dict[str, bool]:
     """The option that goes with keys of their own."""
     return {"shared_qk": False} if op.shares_qk else {}
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 
 from jaxattn.attention import ATTENTIONS, blocks
 from jaxattn.attention.favor import local
@@ -64,7 +64,7 @@ def given_of(form: str, seed: int = 1) -> dict[str, Any]:
     return given
 
 
-def log_phi(x: jax.Array, features: str, tilt: ArrayLike) -> jax.Array:
+def log_phi(x: jax.Array, features: str, tilt: jax.Array) -> jax.Array:
     """Logarithm of the papers' feature maps of x [N, K]."""
     w = jnp.asarray(DRAWN, jnp.float64)
     square = jnp.square(x).sum(-1, keepdims=True) / 2

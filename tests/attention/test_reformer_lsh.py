@@ -31,7 +31,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "_CPU_NUMBERS", 128)
 
 
-# The rank or bucket of each position.
+# Bucket or chunk of each position.
 ByPosition = dict[int, int]
 
 

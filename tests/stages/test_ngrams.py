@@ -24,7 +24,7 @@ SETTING = {"features": 20_000, "strength": 1.0, "seed": 0}
 
 def fit(
     texts: Sequence[str],
-    labels: Sequence[float],
+    labels: Sequence[int],
     *,
     features: int,
     strength: float,
