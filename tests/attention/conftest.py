@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 
-def _softmax_attention(scores_BHNM, v_BMHV, mask_BHNM):
+def _softmax_attention(
+    scores_BHNM: np.ndarray, v_BMHV: np.ndarray, mask_BHNM: np.ndarray
+) -> np.ndarray:
     """Softmax over the visible keys; rows that see nothing give zeros."""
     scores_BHNM = np.where(mask_BHNM, scores_BHNM, -np.inf)
     top = scores_BHNM.max(-1, keepdims=True)
@@ -14,7 +16,12 @@ def _softmax_attention(scores_BHNM, v_BMHV, mask_BHNM):
     return np.einsum("bhnm,bmhv->bnhv", weights, v_BMHV)
 
 
-def _scores(q, k, bias=None, relative_bias=None):
+def _scores(
+    q: np.ndarray,
+    k: np.ndarray,
+    bias: np.ndarray | None = None,
+    relative_bias: np.ndarray | None = None,
+) -> np.ndarray:
     """q k^T K^-1/2 + bias, [B, H, N, M], with the relative bias filled in pair by pair."""
     q, k = np.asarray(q, np.float64), np.asarray(k, np.float64)
     scores = np.einsum("bnhk,bmhk->bhnm", q, k) / np.sqrt(q.shape[-1])
@@ -25,7 +32,7 @@ def _scores(q, k, bias=None, relative_bias=None):
     return scores
 
 
-def _relative_matrix(relative_bias, length):
+def _relative_matrix(relative_bias: np.ndarray, length: int) -> np.ndarray:
     far = relative_bias.shape[1] // 2
     matrix = np.zeros((relative_bias.shape[0], length, length))
     for i in range(length):
@@ -43,5 +50,5 @@ class Reference:
 
 
 @pytest.fixture
-def reference():
+def reference() -> type[Reference]:
     return Reference

@@ -7,16 +7,19 @@ that 40 tokens already take several of each, ragged ones among them.
 
 import dataclasses
 import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.typing import ArrayLike, DTypeLike
 
 from jaxattn.attention import ATTENTIONS, blocks
 from jaxattn.attention.favor import attention as favor
 from jaxattn.attention.favor import local
+from jaxattn.attention.inputs import Cost
 from jaxattn.attention.op import AttentionOp
 from jaxattn.attention.sdpa import blockwise
 from jaxattn.config import ATTENTION_TYPES
@@ -69,7 +72,7 @@ CASES = cases()
 every = pytest.mark.parametrize("case", CASES, ids=[case.label for case in CASES])
 
 
-def first_and_last_choice(case):
+def first_and_last_choice(case: Case) -> bool:
     alike = [other for other in CASES if (other.name, other.shared) == (case.name, case.shared)]
     return case in (alike[0], alike[-1])
 
@@ -87,7 +90,7 @@ most = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def small_blocks():
+def small_blocks() -> Iterator[None]:
     """Several blocks of queries, keys and chunks, and several groups of rows, in every case."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blockwise, "_QUERIES", 16)
@@ -97,7 +100,20 @@ def small_blocks():
         yield
 
 
-def arrays(length=LENGTH, batch=BATCH, std=1.0, seed=0, dtype=np.float32, width=WIDTH, keys=None):
+Inputs = tuple[np.ndarray, np.ndarray, np.ndarray]
+# Of q, k, v and the biases.
+Gradients = tuple[jax.Array, jax.Array, jax.Array, dict[str, jax.Array]]
+
+
+def arrays(
+    length: int = LENGTH,
+    batch: int = BATCH,
+    std: float = 1.0,
+    seed: int = 0,
+    dtype: DTypeLike = np.float32,
+    width: int = WIDTH,
+    keys: int | None = None,
+) -> Inputs:
     rng = np.random.default_rng(seed)
     keys = length if keys is None else keys
     q = std * rng.normal(size=(batch, length, HEADS, width))
@@ -106,26 +122,34 @@ def arrays(length=LENGTH, batch=BATCH, std=1.0, seed=0, dtype=np.float32, width=
     return q.astype(dtype), k.astype(dtype), v.astype(dtype)
 
 
-def mask(length=LENGTH, real=(LENGTH, 11, 3)):
+def mask(length: int = LENGTH, real: tuple[int, ...] = (LENGTH, 11, 3)) -> np.ndarray:
     return np.arange(length) < np.array(real)[:, None]
 
 
-def weights(length=LENGTH, batch=BATCH, dtype=np.float32):
+def weights(length: int = LENGTH, batch: int = BATCH, dtype: DTypeLike = np.float32) -> np.ndarray:
     """A cotangent of the outputs in which no two numbers are the same."""
     shape = (batch, length, HEADS, VALUES)
     return np.cos(np.arange(np.prod(shape))).reshape(shape).astype(dtype)
 
 
-def real_only(x, seen):
+def real_only(x: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """`x` with zeros in padding."""
     return np.where(seen[..., None, None], x, 0).astype(x.dtype)
 
 
-def relative_table(dtype=np.float32):
+def relative_table(dtype: DTypeLike = np.float32) -> np.ndarray:
     return np.random.default_rng(8).normal(size=(HEADS, 11)).astype(dtype)
 
 
-def attend(case, q, k, v, key=KEY, options=OPTIONS, **given):
+def attend(
+    case: Case,
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    key: jax.Array | None = KEY,
+    options: dict[str, dict[str, Any]] = OPTIONS,
+    **given: Any,
+) -> jax.Array:
     op = ATTENTIONS[case.name]
     return op.apply(
         q, None if case.shared else k, v,
@@ -135,43 +159,67 @@ def attend(case, q, k, v, key=KEY, options=OPTIONS, **given):
 
 
 @functools.cache
-def compiled(case, exact=False):
+def compiled(case: Case, exact: bool = False) -> Callable[..., tuple[jax.Array, Gradients]]:
     """(q, k, v, cotangent, biases, masks, key) -> output, gradients of q, k, v and the biases.
 
     biases: dict of `bias`, `relative_bias`. masks: dict of what has no gradient.
     """
 
     @jax.jit
-    def jitted(q, k, v, cotangent, biases, masks, key):
-        def own(q, k, v, biases):
+    def jitted(
+        q: jax.Array,
+        k: jax.Array,
+        v: jax.Array,
+        cotangent: jax.Array,
+        biases: dict[str, jax.Array],
+        masks: dict[str, jax.Array],
+        key: jax.Array,
+    ) -> tuple[jax.Array, Gradients]:
+        def own(
+            q: jax.Array, k: jax.Array, v: jax.Array, biases: dict[str, jax.Array]
+        ) -> jax.Array:
             options = EXACT_OPTIONS if exact else OPTIONS
             return attend(case, q, k, v, key=key, options=options, **biases, **masks)
 
         out, pull = jax.vjp(own, q, k, v, biases)
         return out, pull(cotangent.astype(out.dtype))
 
-    def run(q, k, v, cotangent, biases=None, masks=None, key=KEY):
+    def run(
+        q: ArrayLike,
+        k: ArrayLike,
+        v: ArrayLike,
+        cotangent: ArrayLike,
+        biases: Mapping[str, ArrayLike] | None = None,
+        masks: Mapping[str, ArrayLike] | None = None,
+        key: jax.Array = KEY,
+    ) -> tuple[jax.Array, Gradients]:
         return jitted(q, k, v, cotangent, biases or {}, masks or {}, key)
 
     return run
 
 
-def plain(case, inputs, seen, cotangent=None, **given):
+def plain(
+    case: Case,
+    inputs: Sequence[np.ndarray],
+    seen: np.ndarray,
+    cotangent: np.ndarray | None = None,
+    **given: jax.Array,
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """`compiled` with a key mask alone: (output, (dq, dk, dv))."""
     cotangent = weights() if cotangent is None else cotangent
     out, grads = compiled(case)(*inputs, cotangent, {}, {"key_mask": seen}, **given)
     return np.asarray(out), [np.asarray(grad) for grad in grads[:3]]
 
 
-def assert_equal(found, wanted):
+def assert_equal(found: Any, wanted: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, found, wanted)
 
 
-def test_registry_is_the_list_of_the_configuration():
+def test_registry_is_the_list_of_the_configuration() -> None:
     assert tuple(ATTENTIONS) == ATTENTION_TYPES
 
 
-def test_every_attention_has_its_cases():
+def test_every_attention_has_its_cases() -> None:
     assert {case.name for case in CASES} == set(ATTENTIONS)
     labels = {
         "sdpa-xla", "sdpa-blockwise", "reformer_lsh", "reformer_lsh-shared",
@@ -181,7 +229,7 @@ def test_every_attention_has_its_cases():
 
 
 @pytest.mark.parametrize("name", ATTENTIONS)
-def test_options_by_name_are_the_options_object(name):
+def test_options_by_name_are_the_options_object(name: str) -> None:
     op = ATTENTIONS[name]
     assert op.name == name and min(op.cost(op.options(), 512, 32)) > 0
     # Every option but the callers' interval; None stands for the default.
@@ -198,13 +246,13 @@ def test_options_by_name_are_the_options_object(name):
     assert_equal(given, named)
 
 
-def own_keys(op):
+def own_keys(op: AttentionOp[Any]) -> dict[str, bool]:
     """The option that goes with keys of their own."""
     return {"shared_qk": False} if op.shares_qk else {}
 
 
 @pytest.mark.parametrize("name", ATTENTIONS)
-def test_what_cannot_be_honoured_is_refused_by_its_name(name):
+def test_what_cannot_be_honoured_is_refused_by_its_name(name: str) -> None:
     op = ATTENTIONS[name]
     call = functools.partial(op.apply, *arrays(8), key=KEY)
     others = {
@@ -224,12 +272,12 @@ def test_what_cannot_be_honoured_is_refused_by_its_name(name):
             op.apply(call.args[0], None, call.args[2], key=KEY)
 
 
-def cost_of(name):
+def cost_of(name: str) -> Callable[..., Cost]:
     op = ATTENTIONS[name]
     return lambda length, width, **changed: op.cost(op.with_options(**changed), length, width)
 
 
-def test_costs_are_the_counted_ones():
+def test_costs_are_the_counted_ones() -> None:
     # Scores and values: 2 x 2 N^2 K; q, k, v and the output move, and five times the scores.
     sdpa, lsh, favor = (cost_of(name) for name in ATTENTIONS)
     assert sdpa(128, 8) == (4 * 128 * 128 * 8, 4 * 128 * 8 + 5 * 128 * 128)
@@ -251,7 +299,7 @@ def test_costs_are_the_counted_ones():
 
 
 @most
-def test_jit_equals_eager(case, optimised):
+def test_jit_equals_eager(case: Case, optimised: None) -> None:
     inputs = arrays()
     out, _ = plain(case, inputs, mask())
     jax.config.update("jax_disable_most_optimizations", True)
@@ -260,7 +308,7 @@ def test_jit_equals_eager(case, optimised):
     np.testing.assert_allclose(out[mask()], eager[mask()], rtol=0, atol=2e-6)
 
 
-def lengths():
+def lengths() -> Iterator[object]:
     """Every length and several head widths for the first case of each attention."""
     firsts = {}
     for case in CASES:
@@ -273,7 +321,7 @@ def lengths():
 
 
 @pytest.mark.parametrize("case, length, width", [*lengths()])
-def test_any_length_is_exact_or_an_average(case, length, width):
+def test_any_length_is_exact_or_an_average(case: Case, length: int, width: int) -> None:
     """LSH equals SDPA where all pairs meet; every variant's weights are positive and sum to 1."""
     q, k, v = arrays(length, batch=1, width=width)
     if length in (2, 65):
@@ -295,7 +343,7 @@ def test_any_length_is_exact_or_an_average(case, length, width):
 
 
 @most
-def test_padding_at_either_end_changes_no_real_token_and_no_gradient(case):
+def test_padding_at_either_end_changes_no_real_token_and_no_gradient(case: Case) -> None:
     """With relative positions, which are the same wherever the text begins."""
     inputs, seen = arrays(), mask()
     biases = {"relative_bias": relative_table()}
@@ -318,7 +366,7 @@ def test_padding_at_either_end_changes_no_real_token_and_no_gradient(case):
 
 
 @every
-def test_masked_keys_leak_nowhere(case):
+def test_masked_keys_leak_nowhere(case: Case) -> None:
     """Whatever stands in padded keys and values; the loss is over padding queries too."""
     inputs, seen = arrays(), mask()
     expected, expected_grads = plain(case, inputs, seen)
@@ -334,7 +382,7 @@ def test_masked_keys_leak_nowhere(case):
 
 
 @every
-def test_nothing_in_padding_reaches_a_real_token_or_a_gradient(case):
+def test_nothing_in_padding_reaches_a_real_token_or_a_gradient(case: Case) -> None:
     inputs, seen = arrays(), mask()
     cotangent = real_only(weights(), seen)
     expected, expected_grads = plain(case, inputs, seen, cotangent)
@@ -354,7 +402,7 @@ DOCUMENTS = (17, 9, 10)
 ORDERS = ((0, 1, 2), (2, 0, 1), (2, 1, 0))
 
 
-def packed(documents, order, fill=0.0):
+def packed(documents: Sequence[np.ndarray], order: Sequence[int], fill: float = 0.0) -> np.ndarray:
     """[LENGTH, ...] with the documents' arrays in this order, at places of their own."""
     row = np.full((LENGTH, *documents[0].shape[1:]), fill, documents[0].dtype)
     for start, number in places(order):
@@ -362,7 +410,7 @@ def packed(documents, order, fill=0.0):
     return row
 
 
-def places(order):
+def places(order: Sequence[int]) -> Iterator[tuple[int, int]]:
     start = 0
     for place, number in enumerate(order):
         yield start, number
@@ -371,7 +419,7 @@ def places(order):
 
 @every
 @pytest.mark.parametrize("bad", [0.0, np.nan])
-def test_packed_documents_are_as_each_alone(case, bad):
+def test_packed_documents_are_as_each_alone(case: Case, bad: float) -> None:
     """Outputs and gradients, with gaps in the key mask, NaN there, and relative positions."""
     rng = np.random.default_rng(4)
     real = [rng.random(n) < 0.8 for n in DOCUMENTS]
@@ -382,7 +430,7 @@ def test_packed_documents_are_as_each_alone(case, bad):
     biases = {"relative_bias": relative_table()}
     alone, alone_grads = compiled(case)(*inputs, biases, {"key_mask": alone_mask})
 
-    def pack(x, fill=0.0):
+    def pack(x: np.ndarray, fill: float = 0.0) -> np.ndarray:
         own = [x[i, :n] for i, n in enumerate(DOCUMENTS)]
         return np.stack([packed(own, order, fill) for order in ORDERS])
 
@@ -400,7 +448,7 @@ def test_packed_documents_are_as_each_alone(case, bad):
 
 
 @every
-def test_a_row_that_sees_nothing_gives_zeros(case):
+def test_a_row_that_sees_nothing_gives_zeros(case: Case) -> None:
     out, grads = plain(case, arrays(), mask(real=(LENGTH, 0, 3)))
     assert not out[1].any() and out[0].any()
     for grad in grads:
@@ -409,7 +457,7 @@ def test_a_row_that_sees_nothing_gives_zeros(case):
 
 @most
 @pytest.mark.parametrize("dtype, width", [(jnp.bfloat16, WIDTH), (jnp.float16, 32)])
-def test_half_precision_is_finite_and_close(case, dtype, width):
+def test_half_precision_is_finite_and_close(case: Case, dtype: DTypeLike, width: int) -> None:
     for std in (0.1, 1.0, 4.0):
         inputs = arrays(dtype=dtype, std=std, width=width)
         out, grads = plain(case, inputs, mask())
@@ -429,7 +477,7 @@ def test_half_precision_is_finite_and_close(case, dtype, width):
 KINDS = (0.01, 0.3, 1.0, 5.0, 20.0, "one huge token", "equal tokens", "means apart")
 
 
-def unusual(kind):
+def unusual(kind: float | str) -> tuple[Inputs, float]:
     """q, k, v of that kind, and the queries' root mean square."""
     q, k, v = arrays(std=kind if isinstance(kind, float) else 1.0)
     if kind == "one huge token":
@@ -443,7 +491,13 @@ def unusual(kind):
     return (q, k, v), float(np.sqrt(np.square(q).mean()))
 
 
-def assert_as_in_float64(case, inputs, doubles, limit, label):
+def assert_as_in_float64(
+    case: Case,
+    inputs: Sequence[np.ndarray],
+    doubles: Sequence[np.ndarray],
+    limit: float,
+    label: object,
+) -> None:
     """Output and gradients are finite and those of float64 inputs; no query comes out empty."""
     seen = mask()
     cotangent = real_only(weights(), seen)
@@ -462,7 +516,7 @@ def assert_as_in_float64(case, inputs, doubles, limit, label):
 
 
 @every
-def test_every_kind_of_input_gives_what_float64_gives(case):
+def test_every_kind_of_input_gives_what_float64_gives(case: Case) -> None:
     for kind in KINDS:
         inputs, size = unusual(kind)
         doubles = [np.float64(x) for x in inputs]
@@ -470,11 +524,11 @@ def test_every_kind_of_input_gives_what_float64_gives(case):
 
 
 @every
-def test_the_last_positions_are_as_exact_as_the_first(case):
+def test_the_last_positions_are_as_exact_as_the_first(case: Case) -> None:
     """Rotated queries and keys at 0, 1, ... and up to 16,383; the latter have large angles."""
     q, k, v = arrays(width=WIDTH + 1)
 
-    def rotated(x, positions):
+    def rotated(x: np.ndarray, positions: np.ndarray) -> np.ndarray:
         # Of the last pair one feature is left out: the width is that of the other tests.
         return np.asarray(rope(jnp.asarray(x), jnp.asarray(positions), 10000.0, 1.0))[..., :WIDTH]
 
@@ -486,7 +540,7 @@ def test_the_last_positions_are_as_exact_as_the_first(case):
         assert_as_in_float64(case, inputs, doubles, 1e-5, first)
 
 
-def arguments(name):
+def arguments(name: str) -> Iterator[dict[str, Any]]:
     """Values of every keyword of an attention but options, PRNG keys and draws, one by one."""
     op = ATTENTIONS[name]
     rng = np.random.default_rng(3)
@@ -524,13 +578,19 @@ def arguments(name):
 @pytest.mark.parametrize(
     "dtype", [jnp.bfloat16, *(pytest.param(x, marks=pytest.mark.slow) for x in ("f2", "f4"))]
 )
-def test_outputs_and_gradients_have_the_type_of_the_inputs(case, dtype):
+def test_outputs_and_gradients_have_the_type_of_the_inputs(case: Case, dtype: DTypeLike) -> None:
     """Under every argument, float32 ones among them; with options and without."""
     q, k, v = arrays(dtype=dtype)
     for given in arguments(case.name):
         for options in (OPTIONS, {}):
 
-            def run(q, k, v, given=given, options=options):
+            def run(
+                q: jax.Array,
+                k: jax.Array,
+                v: jax.Array,
+                given: dict[str, Any] = given,
+                options: dict[str, dict[str, Any]] = options,
+            ) -> tuple[jax.Array, ...]:
                 own = functools.partial(attend, case, options=options, **given)
                 out, pull = jax.vjp(own, q, k, v)
                 return out, *pull(jnp.ones_like(out))
@@ -540,7 +600,7 @@ def test_outputs_and_gradients_have_the_type_of_the_inputs(case, dtype):
 
 
 @every
-def test_one_key_gives_one_result(case):
+def test_one_key_gives_one_result(case: Case) -> None:
     inputs = arrays()
     first, second = (plain(case, inputs, mask()) for _ in range(2))
     assert_equal(first, second)
@@ -549,7 +609,7 @@ def test_one_key_gives_one_result(case):
 
 
 @every
-def test_batch_rows_do_not_mix(case):
+def test_batch_rows_do_not_mix(case: Case) -> None:
     order = np.array([2, 0, 1])
     inputs = arrays()
     out, grads = plain(case, inputs, mask())
@@ -561,13 +621,13 @@ def test_batch_rows_do_not_mix(case):
 
 
 @most
-def test_three_ways_to_say_which_keys_count(case):
+def test_three_ways_to_say_which_keys_count(case: Case) -> None:
     """attn_mask without a query axis; a bias of 0 and -inf; a constant relative bias on top."""
     allowed = np.random.default_rng(2).random((BATCH, 1, 1, LENGTH)) < 0.6
     bias = np.where(allowed, 0.0, -np.inf).astype(np.float32)
     constant = np.full((HEADS, 7), 1.5, np.float32)
 
-    def both(q, k, v):
+    def both(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
         own = functools.partial(attend, case, q, k, v, key_mask=mask())
         return own(attn_mask=allowed, relative_bias=constant), own(bias=bias)
 
@@ -582,12 +642,12 @@ def test_three_ways_to_say_which_keys_count(case):
 
 
 @most
-def test_gradients_match_finite_differences(case, monkeypatch):
+def test_gradients_match_finite_differences(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """In float64: of q, k, v, a bias of the keys and relative_bias, with masks and documents."""
 
     # A of the "optimal" features is held fixed: it decides the variance, not the estimate, and
     # has no gradient.
-    def tilt(q, *_):
+    def tilt(q: jax.Array, *_: object) -> jax.Array:
         return jnp.full((q.shape[0], 1, q.shape[2], 1), -0.05, q.dtype)
 
     monkeypatch.setattr(favor, "_tilt", tilt)
@@ -600,7 +660,7 @@ def test_gradients_match_finite_differences(case, monkeypatch):
         masks = {"key_mask": mask(24, (21,)), "segment_ids": np.repeat([[1, 2]], [15, 9], axis=1)}
         inputs = q, k, v, biases
 
-        def at(inputs):
+        def at(inputs: Sequence[Any]) -> tuple[float, Gradients]:
             out, grads = run(*inputs[:3], cotangent, inputs[3], masks)
             return float((out * cotangent).sum()), grads
 
@@ -618,7 +678,7 @@ def test_gradients_match_finite_differences(case, monkeypatch):
 
 
 @most
-def test_more_keys_than_queries_or_an_error(case):
+def test_more_keys_than_queries_or_an_error(case: Case) -> None:
     """Keys of another sequence: hidden ones and the order of the others change nothing."""
     q, k, v = arrays(12, keys=25)
     if case.name in SELF_ATTENTION:
@@ -651,7 +711,7 @@ def test_more_keys_than_queries_or_an_error(case):
 
 
 @every
-def test_a_missing_key_is_an_error(case):
+def test_a_missing_key_is_an_error(case: Case) -> None:
     inputs = arrays(8, batch=1)
     if ATTENTIONS[case.name].needs_key:
         with pytest.raises(InputError, match="pass key"):

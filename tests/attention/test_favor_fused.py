@@ -1,11 +1,14 @@
 """The fused kernels of FAVOR+, emulated on a CPU, against its XLA form; and who gets which."""
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.typing import ArrayLike, DTypeLike
 
 from jaxattn.attention import ATTENTIONS, probes
 from jaxattn.attention.favor import attention as favor
@@ -19,7 +22,12 @@ BATCH, HEADS, WIDTH, VALUES, COUNT = 2, 2, 16, 32, 64
 DRAWN = draw_projections(jax.random.key(1), COUNT, WIDTH, True)
 
 
-def arrays(queries, keys, std=1.0, dtype=np.float32, seed=0):
+Attend = Callable[..., jax.Array]
+
+
+def arrays(
+    queries: int, keys: int, std: float = 1.0, dtype: DTypeLike = np.float32, seed: int = 0
+) -> list[jax.Array]:
     """q, k, v and a cotangent."""
     rng = np.random.default_rng(seed)
     shapes = [(queries, WIDTH), (keys, WIDTH), (keys, VALUES), (queries, VALUES)]
@@ -27,11 +35,20 @@ def arrays(queries, keys, std=1.0, dtype=np.float32, seed=0):
     return [jnp.asarray(x * s, dtype) for x, s in zip(found, (std, std, 1, 1), strict=True)]
 
 
-def results(attend, q, k, v, cotangent, bias=None):
+def results(
+    attend: Attend,
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    cotangent: jax.Array,
+    bias: ArrayLike | None = None,
+) -> list[jax.Array]:
     """Output and gradients of q, k, v and the bias."""
 
     @jax.jit
-    def both(q, k, v, bias, cotangent):
+    def both(
+        q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None, cotangent: jax.Array
+    ) -> tuple[jax.Array | None, ...]:
         out, pull = jax.vjp(attend, q, k, v, bias)
         return out, *pull(cotangent)
 
@@ -39,10 +56,12 @@ def results(attend, q, k, v, cotangent, bias=None):
 
 
 @functools.cache
-def forms():
+def forms() -> tuple[Attend, Attend]:
     """The fused form, emulated, and the XLA form, of `performer_favor`."""
 
-    def attend(fused, q, k, v, bias, **given):
+    def attend(
+        fused: bool, q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None, **given: Any
+    ) -> jax.Array:
         with pytest.MonkeyPatch.context() as patch:
             if fused:
                 run = functools.partial(fused_attention, interpret=True)
@@ -56,7 +75,9 @@ def forms():
     return functools.partial(attend, True), functools.partial(attend, False)
 
 
-def compare(inputs, limit, bias=None, **given):
+def compare(
+    inputs: Sequence[jax.Array], limit: float, bias: ArrayLike | None = None, **given: Any
+) -> list[jax.Array]:
     fused, xla = (results(functools.partial(form, **given), *inputs, bias=bias) for form in forms())
     assert len(fused) == len(xla)
     # With one key the gradients of q and k are nothing but rounding.
@@ -73,7 +94,7 @@ def compare(inputs, limit, bias=None, **given):
     "queries, keys", [(1, 1), (64, 64), (128, 128), (63, 65), (40, 300), (330, 20)]
 )
 @pytest.mark.parametrize("masked", [False, True])
-def test_any_length_is_as_in_xla(queries, keys, masked):
+def test_any_length_is_as_in_xla(queries: int, keys: int, masked: bool) -> None:
     """Values and gradients; lengths of no, one and several tiles, some programs with none."""
     given = {}
     if masked:
@@ -83,12 +104,12 @@ def test_any_length_is_as_in_xla(queries, keys, masked):
 
 
 @pytest.mark.parametrize("std", [0.01, 1.0, 5.0, 20.0])
-def test_any_size_is_as_in_xla(std):
+def test_any_size_is_as_in_xla(std: float) -> None:
     compare(arrays(100, 100, std), 1e-5 * max(1.0, std))
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (BATCH, 1, 1), (1, HEADS, 1), (BATCH, HEADS, 1)])
-def test_biases_of_keys_and_their_gradients_are_as_in_xla(shape):
+def test_biases_of_keys_and_their_gradients_are_as_in_xla(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(2)
     bias = np.float32(rng.normal(size=(*shape, 130)))
     bias[..., 5] = -np.inf
@@ -100,7 +121,7 @@ def test_biases_of_keys_and_their_gradients_are_as_in_xla(shape):
     assert found[-1].shape == bias.shape and not found[-1][..., 5].any()
 
 
-def test_bfloat16_is_as_close_as_in_xla():
+def test_bfloat16_is_as_close_as_in_xla() -> None:
     inputs = arrays(200, 200, 0.7, jnp.bfloat16)
     mask = np.random.default_rng(1).random((BATCH, 200)) < 0.7
     exact = results(
@@ -111,7 +132,7 @@ def test_bfloat16_is_as_close_as_in_xla():
         assert np.linalg.norm(np.float32(one) - other) < 0.015 * np.linalg.norm(other)
 
 
-def test_rows_without_keys_and_what_stands_in_padding():
+def test_rows_without_keys_and_what_stands_in_padding() -> None:
     """Zeros and no gradients; NaN in hidden keys and unused queries reaches nothing else."""
     q, k, v, cotangent = arrays(150, 150)
     mask = np.random.default_rng(1).random((BATCH, 150)) < 0.7
@@ -129,7 +150,7 @@ def test_rows_without_keys_and_what_stands_in_padding():
         np.testing.assert_array_equal(one, other)
 
 
-def test_one_program_or_many_give_the_same(monkeypatch):
+def test_one_program_or_many_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = arrays(640, 640)
     results_of = {}
     for programs in (1, 12, 10**6):
@@ -139,7 +160,9 @@ def test_one_program_or_many_give_the_same(monkeypatch):
         np.testing.assert_allclose(one, many, rtol=0, atol=3e-6 * float(jnp.abs(one).max()))
 
 
-def test_what_the_kernels_cannot_do_is_left_to_xla_or_refused(monkeypatch):
+def test_what_the_kernels_cannot_do_is_left_to_xla_or_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     q, k, v, _ = arrays(8, 8, dtype=jnp.bfloat16)
     call = functools.partial(ATTENTIONS["performer_favor"].apply, q, k, v, key=jax.random.key(0))
     with pytest.raises(InputError, match="found 'fused', but the device is no CUDA GPU"):
@@ -166,7 +189,7 @@ def test_what_the_kernels_cannot_do_is_left_to_xla_or_refused(monkeypatch):
     assert "no Pallas for Triton" in why_not_fused("positive", **given)
 
 
-def test_a_probe_that_fails_leaves_the_work_to_xla(monkeypatch):
+def test_a_probe_that_fails_leaves_the_work_to_xla(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a CPU the kernels cannot be compiled: the reason is the compiler's."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(fused, "_probe", probes.Probe(fused._trial))

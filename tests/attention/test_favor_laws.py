@@ -21,7 +21,7 @@ X, Y = np.random.default_rng(11).normal(size=(2, WIDTH)) * 0.4
 draw = jax.jit(draw_projections, static_argnums=(1, 2, 3))
 
 
-def predicted(features, x, y, tilt=0.0):
+def predicted(features: str, x: np.ndarray, y: np.ndarray, tilt: float = 0.0) -> float:
     """Variance of the estimate from one projection."""
     s = np.square(x + y).sum()
     if features == "positive":
@@ -35,12 +35,14 @@ def predicted(features, x, y, tilt=0.0):
     return np.exp(2 * x @ y) * ratio
 
 
-def best(x, y):
+def best(x: np.ndarray, y: np.ndarray) -> float:
     return float(optimal_tilt(jnp.float32(np.square(x + y).sum()), len(x)))
 
 
 @functools.cache
-def samples(features, size, tilt=0.0, count=2**18):
+def samples(
+    features: str, size: float, tilt: float = 0.0, count: int = 2**18
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Independent estimates of exp(x . y), one per projection, for x, y of `size` times X, Y."""
     w = draw(KEY, count, WIDTH, False)
     x, y = size * X, size * Y
@@ -52,7 +54,7 @@ def samples(features, size, tilt=0.0, count=2**18):
     return terms, x, y
 
 
-def variance(found):
+def variance(found: np.ndarray) -> tuple[float, float]:
     """The sample variance and its standard error."""
     centred = np.square(found - found.mean())
     return centred.mean(), centred.std() / np.sqrt(len(found))
@@ -66,7 +68,9 @@ CASES = [
 
 
 @pytest.mark.parametrize("features, size, tilt", CASES)
-def test_mean_and_variance_are_the_predicted_ones(features, size, tilt):
+def test_mean_and_variance_are_the_predicted_ones(
+    features: str, size: float, tilt: float | None
+) -> None:
     tilt = best(size * X, size * Y) if tilt is None else tilt
     found, x, y = samples(features, size, tilt)
     truth = np.exp(x @ y)
@@ -78,7 +82,7 @@ def test_mean_and_variance_are_the_predicted_ones(features, size, tilt):
 
 
 @pytest.mark.parametrize("size", [0.3, 0.5, 0.8])
-def test_hyperbolic_variance_is_the_predicted_factor_smaller(size):
+def test_hyperbolic_variance_is_the_predicted_factor_smaller(size: float) -> None:
     """(1 - e^-|x + y|^2) / 2 of the positive one, for as many projections."""
     positive, x, y = samples("positive", size)
     hyperbolic, _, _ = samples("hyperbolic", size)
@@ -90,7 +94,7 @@ def test_hyperbolic_variance_is_the_predicted_factor_smaller(size):
 
 
 @pytest.mark.parametrize("size", [0.3, 0.5, 0.8])
-def test_optimal_variance_is_the_least(size):
+def test_optimal_variance_is_the_least(size: float) -> None:
     x, y = size * X, size * Y
     tilt = best(x, y)
     assert tilt < -0.001
@@ -104,7 +108,7 @@ def test_optimal_variance_is_the_least(size):
     assert one + 2 * one_error < other - 2 * other_error
 
 
-def test_tilt_is_the_paper_s_and_never_positive():
+def test_tilt_is_the_paper_s_and_never_positive() -> None:
     """A = (1 - 1 / rho) / 8 with rho of theorem 3."""
     for width in (4, 64):
         for f in (0.0, 1e-6, 0.1, 3.0, 40.0, 1e4):
@@ -115,7 +119,7 @@ def test_tilt_is_the_paper_s_and_never_positive():
             np.testing.assert_allclose(found, (1 - 1 / rho) / 8, rtol=1e-3, atol=1e-6)
 
 
-def test_no_tilt_gives_positive_features():
+def test_no_tilt_gives_positive_features() -> None:
     x = np.float32(np.random.default_rng(0).normal(size=(3, WIDTH)))
     w = draw(KEY, 9, WIDTH, True)
     both = (
@@ -126,12 +130,14 @@ def test_no_tilt_gives_positive_features():
 
 
 @functools.cache
-def estimates(features, orthogonal, same=False, draws=20000, count=WIDTH):
+def estimates(
+    features: str, orthogonal: bool, same: bool = False, draws: int = 20000, count: int = WIDTH
+) -> tuple[np.ndarray, float]:
     """Estimates of exp(x . y) for one pair, one per draw of the projections; and the truth."""
     x, y = (X / 2, X / 2) if same else (X, Y)
     tilt = jnp.float32(best(x, y)) if features == "optimal" else None
 
-    def estimate(key):
+    def estimate(key: jax.Array) -> jax.Array:
         w = draw_projections(key, count, len(x), orthogonal)
         logs = [log_features(jnp.float32(z), w, features, tilt) for z in (x, y)]
         return jnp.exp(logs[0] + logs[1]).sum()
@@ -141,7 +147,7 @@ def estimates(features, orthogonal, same=False, draws=20000, count=WIDTH):
 
 
 @pytest.mark.parametrize("features", ["positive", "hyperbolic", "optimal"])
-def test_orthogonal_projections_keep_the_estimate_unbiased(features):
+def test_orthogonal_projections_keep_the_estimate_unbiased(features: str) -> None:
     found, truth = estimates(features, True)
     half_width = 3.5 * found.std() / np.sqrt(len(found))
     assert half_width < 0.03 * truth
@@ -149,21 +155,21 @@ def test_orthogonal_projections_keep_the_estimate_unbiased(features):
 
 
 @pytest.mark.parametrize("features", ["hyperbolic", "optimal"])
-def test_other_features_have_no_larger_variance_when_orthogonal(features):
+def test_other_features_have_no_larger_variance_when_orthogonal(features: str) -> None:
     positive, _ = estimates("positive", True)
     other, _ = estimates(features, True)
     assert other.var() < positive.var()
 
 
 @pytest.mark.parametrize("features", ["positive", "hyperbolic", "optimal"])
-def test_orthogonal_projections_have_no_larger_variance(features):
+def test_orthogonal_projections_have_no_larger_variance(features: str) -> None:
     """Choromanski et al. 2021, theorem 2; the gain grows with x . y, so take y = x."""
     orthogonal, _ = estimates(features, True, same=True)
     independent, _ = estimates(features, False, same=True)
     assert orthogonal.var() < (0.97 if features == "positive" else 1.0) * independent.var()
 
 
-def test_projections_are_orthogonal_in_blocks_with_chi_norms():
+def test_projections_are_orthogonal_in_blocks_with_chi_norms() -> None:
     width, blocks = 6, 2000
     w = np.asarray(draw(KEY, width * blocks, width, True), np.float64)
     block = w.reshape(blocks, width, width)
@@ -179,6 +185,6 @@ def test_projections_are_orthogonal_in_blocks_with_chi_norms():
     assert abs(first.mean()) < 5 / np.sqrt(blocks) and abs(first.var() - 1) < 0.2
 
 
-def test_part_of_a_block_is_the_start_of_the_whole():
+def test_part_of_a_block_is_the_start_of_the_whole() -> None:
     whole, part = draw(KEY, 12, 6, True), draw(KEY, 8, 6, True)
     np.testing.assert_array_equal(whole[:8], part)

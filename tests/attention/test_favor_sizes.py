@@ -5,12 +5,14 @@ log phi_f(k_j)), so that it neither under- nor overflows.
 """
 
 import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.typing import DTypeLike
 
 from jaxattn.attention import ATTENTIONS, blocks
 from jaxattn.attention.favor import local
@@ -25,14 +27,18 @@ DRAWN = jax.jit(functools.partial(FAVOR.draw, head_width=WIDTH, nb_features=COUN
 
 
 @pytest.fixture(autouse=True, scope="module")
-def small_blocks():
+def small_blocks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "_CPU_NUMBERS", 2048)
         patch.setattr(local, "_SHORTEST_CHUNK", 8)
         yield
 
 
-def arrays(std, seed=0, mean_q=0.0, mean_k=0.0):
+# q, k, v and a cotangent.
+Inputs = tuple[np.ndarray, ...]
+
+
+def arrays(std: float, seed: int = 0, mean_q: float = 0.0, mean_k: float = 0.0) -> Inputs:
     """q, k, v and a cotangent."""
     rng = np.random.default_rng(seed)
     q, k = (std * rng.normal(size=(BATCH, LENGTH, HEADS, WIDTH)) for _ in range(2))
@@ -40,7 +46,7 @@ def arrays(std, seed=0, mean_q=0.0, mean_k=0.0):
     return tuple(np.float32(x) for x in (q + mean_q, k + mean_k, v, cotangent))
 
 
-def given_of(form, seed=1):
+def given_of(form: str, seed: int = 1) -> dict[str, Any]:
     """Arguments of that form of attention."""
     rng = np.random.default_rng(seed)
     given: dict[str, Any] = {}
@@ -58,7 +64,7 @@ def given_of(form, seed=1):
     return given
 
 
-def log_phi(x, features, tilt):
+def log_phi(x: jax.Array, features: str, tilt: jax.Array) -> jax.Array:
     """Logarithm of the papers' feature maps of x [N, K]."""
     w = jnp.asarray(DRAWN, jnp.float64)
     square = jnp.square(x).sum(-1, keepdims=True) / 2
@@ -67,7 +73,7 @@ def log_phi(x, features, tilt):
     return tilt * jnp.square(w).sum(-1) + (1 - 4 * tilt) ** 0.5 * (x @ w.T) - square
 
 
-def tilt_of(q, k, real):
+def tilt_of(q: np.ndarray, k: np.ndarray, real: np.ndarray) -> float:
     """FAVOR++'s A of one document of one head, from the mean of |q_i + k_j|^2 pair by pair."""
     pairs = np.square(np.float64(q)[real][:, None] + np.float64(k)[real][None]).sum(-1)
     f = pairs.mean() / WIDTH**0.5 if pairs.size else 0.0
@@ -75,7 +81,15 @@ def tilt_of(q, k, real):
 
 
 @functools.partial(jax.jit, static_argnames="features")
-def quadratic(q, k, v, visible, added, tilt, features):
+def quadratic(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    visible: jax.Array,
+    added: jax.Array,
+    tilt: jax.Array,
+    features: str,
+) -> jax.Array:
     """One document of one head: q, k [N, K], v [N, V], visible and added [N, N]."""
     log_q, log_k = (log_phi(x * WIDTH**-0.25, features, tilt) for x in (q, k))
     pairs = jax.nn.logsumexp(log_q[:, None] + log_k[None], axis=-1) + added
@@ -84,7 +98,7 @@ def quadratic(q, k, v, visible, added, tilt, features):
     return jnp.where(some, jax.nn.softmax(pairs, axis=-1), 0.0) @ v
 
 
-def expected(inputs, features, given):
+def expected(inputs: Inputs, features: str, given: dict[str, Any]) -> list[np.ndarray]:
     """Output and gradients of q, k and v, in float64."""
     with jax.enable_x64(True):
         q, k, v, cotangent = (np.float64(x) for x in inputs)
@@ -116,9 +130,11 @@ def expected(inputs, features, given):
 
 
 @functools.cache
-def compiled(features, dense):
-    def run(q, k, v, cotangent, given):
-        def attend(q, k, v):
+def compiled(features: str, dense: bool) -> Callable[..., tuple[jax.Array, ...]]:
+    def run(
+        q: jax.Array, k: jax.Array, v: jax.Array, cotangent: jax.Array, given: dict[str, jax.Array]
+    ) -> tuple[jax.Array, ...]:
+        def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
             return FAVOR.apply(
                 q, k, v, drawn=DRAWN, nb_features=COUNT, features=features, dense_masks=dense,
                 **given,
@@ -130,20 +146,22 @@ def compiled(features, dense):
     return jax.jit(run)
 
 
-def found(inputs, features, given, dtype=jnp.float32):
+def found(
+    inputs: Inputs, features: str, given: dict[str, Any], dtype: DTypeLike = jnp.float32
+) -> tuple[jax.Array, ...]:
     """Output and gradients of q, k and v, of `performer_favor`."""
     run = compiled(features, "attn_mask" in given)
     return run(*(jnp.asarray(x, dtype) for x in inputs), given)
 
 
-def seen_queries(inputs, given):
+def seen_queries(inputs: Inputs, given: dict[str, Any]) -> Inputs:
     """The inputs with no gradient from queries in padding, whose outputs mean nothing."""
     q, k, v, cotangent = inputs
     real = given.get("key_mask", np.ones((BATCH, LENGTH), bool))[..., None, None]
     return q, k, v, np.where(real, cotangent, 0).astype(np.float32)
 
 
-def errors(inputs, features, given):
+def errors(inputs: Inputs, features: str, given: dict[str, Any]) -> list[float]:
     """Of the output and the gradients: |difference| / |expected|, of real tokens."""
     inputs = seen_queries(inputs, given)
     results, wanted = found(inputs, features, given), expected(inputs, features, given)
@@ -156,7 +174,7 @@ def errors(inputs, features, given):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("features", MAPS)
-def test_right_from_tiny_to_huge_inputs(features, form):
+def test_right_from_tiny_to_huge_inputs(features: str, form: str) -> None:
     """Logarithms of features reach thousands at std 20: float32 keeps four digits of the rest."""
     given = given_of(form)
     for std in (0.01, 0.3, 1.0, 3.0, 8.0, 20.0):
@@ -169,7 +187,7 @@ CASES = [("positive", form) for form in FORMS] + [(each, "packed") for each in M
 
 
 @pytest.mark.parametrize("features, form", CASES)
-def test_right_with_one_huge_token(features, form):
+def test_right_with_one_huge_token(features: str, form: str) -> None:
     """Its key alone would set a stabiliser that all features of a head share."""
     q, k, v, cotangent = arrays(1.0)
     k[:, 17] *= 40
@@ -181,14 +199,14 @@ def test_right_with_one_huge_token(features, form):
 
 
 @pytest.mark.parametrize("features, form", CASES)
-def test_right_where_queries_and_keys_have_different_means(features, form):
+def test_right_where_queries_and_keys_have_different_means(features: str, form: str) -> None:
     q, k, v, cotangent = arrays(1.0, mean_q=6.0, mean_k=-4.0)
     assert max(errors((q, k, v, cotangent), features, given_of(form))) < 1e-3
 
 
 @pytest.mark.parametrize("size", [0.0, 1.0, 30.0])
 @pytest.mark.parametrize("form", ["plain", "key_mask", "packed", "dense"])
-def test_equal_tokens_give_the_average_of_the_values(form, size):
+def test_equal_tokens_give_the_average_of_the_values(form: str, size: float) -> None:
     q, k, v, cotangent = arrays(1.0)
     q, k = (np.broadcast_to(size * x[:1, :1], x.shape) for x in (q, k))
     given = given_of(form)
@@ -199,7 +217,7 @@ def test_equal_tokens_give_the_average_of_the_values(form, size):
 
 
 @pytest.mark.parametrize("features, form", CASES)
-def test_what_stands_in_padding_changes_nothing(features, form):
+def test_what_stands_in_padding_changes_nothing(features: str, form: str) -> None:
     """NaN, infinities and huge numbers in hidden keys and in the queries beside them."""
     given = given_of(form)
     if form == "plain":
@@ -221,7 +239,9 @@ def test_what_stands_in_padding_changes_nothing(features, form):
 
 @pytest.mark.parametrize("std", [1.0, 20.0])
 @pytest.mark.parametrize("features, form", CASES)
-def test_rows_without_keys_give_zeros_and_no_gradients(features, form, std):
+def test_rows_without_keys_give_zeros_and_no_gradients(
+    features: str, form: str, std: float
+) -> None:
     given = given_of("key_mask" if form == "plain" else form)
     given["key_mask"][1] = False
     results = found(arrays(std), features, given)
@@ -232,7 +252,9 @@ def test_rows_without_keys_give_zeros_and_no_gradients(features, form, std):
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
 @pytest.mark.parametrize("features, form", CASES)
-def test_outputs_and_gradients_have_the_inputs_type(features, form, dtype):
+def test_outputs_and_gradients_have_the_inputs_type(
+    features: str, form: str, dtype: DTypeLike
+) -> None:
     """And are close to those in float32, where the inputs are of the usual size."""
     given = given_of(form)
     inputs = seen_queries(arrays(0.5), given)

@@ -1,17 +1,21 @@
 """FAVOR+ against the quadratic formula of its own features."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.typing import ArrayLike
 
 from jaxattn.attention import ATTENTIONS, blocks
 from jaxattn.attention.favor import attention as favor_module
 from jaxattn.attention.favor import local
 from jaxattn.attention.favor.features import draw_projections, log_features
 from jaxattn.errors import InputError
+from tests.attention.conftest import Reference
 
 sdpa, performer_favor = (ATTENTIONS[name].apply for name in ("sdpa", "performer_favor"))
 KEY = jax.random.key(3)
@@ -20,19 +24,31 @@ draw = jax.jit(draw_projections, static_argnums=(1, 2, 3))
 
 
 @pytest.fixture
-def small_blocks(monkeypatch):
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of a few positions, the last one ragged."""
     monkeypatch.setattr(blocks, "_CPU_NUMBERS", 512)
     monkeypatch.setattr(local, "_SHORTEST_CHUNK", 8)
 
 
-def attend(*args, **given):
+def attend(*args: np.ndarray, **given: Any) -> jax.Array:
     arrays = {name: x for name, x in given.items() if isinstance(x, np.ndarray)}
     options = {name: x for name, x in given.items() if name not in arrays}
     return jax.jit(functools.partial(performer_favor, key=KEY, **options))(*args, **arrays)
 
 
-def arrays(batch, queries, keys, heads, width, value_width, seed=0, std=1.0):
+Inputs = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def arrays(
+    batch: int,
+    queries: int,
+    keys: int,
+    heads: int,
+    width: int,
+    value_width: int,
+    seed: int = 0,
+    std: float = 1.0,
+) -> Inputs:
     rng = np.random.default_rng(seed)
     q = std * rng.normal(size=(batch, queries, heads, width))
     k = std * rng.normal(size=(batch, keys, heads, width))
@@ -40,7 +56,7 @@ def arrays(batch, queries, keys, heads, width, value_width, seed=0, std=1.0):
     return q.astype(np.float32), k.astype(np.float32), v.astype(np.float32)
 
 
-def phi(x, projections, features, tilt=0.0):
+def phi(x: ArrayLike, projections: ArrayLike, features: str, tilt: float = 0.0) -> np.ndarray:
     """The feature map in float64, factor by factor as the papers write it; no stabiliser."""
     x, w = np.asarray(x, np.float64), np.asarray(projections, np.float64)
     scale = np.exp(-np.square(x).sum(-1, keepdims=True) / 2)
@@ -52,7 +68,7 @@ def phi(x, projections, features, tilt=0.0):
     return scale * raised / np.sqrt(len(w))
 
 
-def best_tilt(q, k, real):
+def best_tilt(q: np.ndarray, k: np.ndarray, real: np.ndarray) -> float:
     """FAVOR++'s A of one head of one document, from the mean of |q_i + k_j|^2 pair by pair."""
     width = q.shape[-1]
     q, k = (np.asarray(x, np.float64) * width**-0.25 for x in (q, k))
@@ -63,7 +79,17 @@ def best_tilt(q, k, real):
     return (width - 2 * f - np.sqrt((2 * f + width) ** 2 + 8 * width * f)) / (16 * width)
 
 
-def quadratic(q, k, v, features, count, orthogonal, weight_BHNM, key_mask=None, ids=None):
+def quadratic(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    features: str,
+    count: int,
+    orthogonal: bool,
+    weight_BHNM: np.ndarray,
+    key_mask: np.ndarray | None = None,
+    ids: np.ndarray | None = None,
+) -> np.ndarray:
     """sum_j w_ij phi(q_i) . phi(k_j) v_j over the same sum without v, N x M weights written out.
 
     `weight` does not know the documents `ids`: they are taken one by one here.
@@ -87,7 +113,7 @@ def quadratic(q, k, v, features, count, orthogonal, weight_BHNM, key_mask=None, 
 
 
 @pytest.mark.parametrize("features", MAPS)
-def test_feature_maps_are_the_papers(features):
+def test_feature_maps_are_the_papers(features: str) -> None:
     x = np.random.default_rng(0).normal(size=(3, 6))
     w = draw(KEY, 9, 6, True)
     tilt = jnp.float32(-0.1) if features == "optimal" else None
@@ -98,7 +124,7 @@ def test_feature_maps_are_the_papers(features):
 
 @pytest.mark.parametrize("features", MAPS)
 @pytest.mark.parametrize("orthogonal", [True, False])
-def test_matches_the_quadratic_formula(features, orthogonal, small_blocks):
+def test_matches_the_quadratic_formula(features: str, orthogonal: bool, small_blocks: None) -> None:
     """Several chunks of queries and of keys, both ragged."""
     rng = np.random.default_rng(5)
     q, k, v = arrays(3, 11, 29, 2, 5, 3)
@@ -117,7 +143,7 @@ def test_matches_the_quadratic_formula(features, orthogonal, small_blocks):
 
 
 @pytest.mark.parametrize("features", MAPS)
-def test_dense_masks_match_the_quadratic_formula(features):
+def test_dense_masks_match_the_quadratic_formula(features: str) -> None:
     """Masks and biases that depend on the query, at quadratic cost."""
     rng = np.random.default_rng(5)
     q, k, v = arrays(2, 15, 15, 2, 5, 3)
@@ -148,7 +174,9 @@ def test_dense_masks_match_the_quadratic_formula(features):
         (300, 70, "optimal", True),
     ],
 )
-def test_relative_bias_matches_the_quadratic_formula(reference, length, far, features, packed):
+def test_relative_bias_matches_the_quadratic_formula(
+    reference: type[Reference], length: int, far: int, features: str, packed: bool
+) -> None:
     """Lengths of one to five chunks; the far keys are those of the running sums."""
     rng = np.random.default_rng(length)
     q, k, v = arrays(2, length, length, 2, 4, 3)
@@ -181,7 +209,13 @@ def test_relative_bias_matches_the_quadratic_formula(reference, length, far, fea
         pytest.param("optimal", None, True, marks=pytest.mark.slow),
     ],
 )
-def test_gradients_match_the_quadratic_formula(features, far, packed, small_blocks, monkeypatch):
+def test_gradients_match_the_quadratic_formula(
+    features: str,
+    far: int | None,
+    packed: bool,
+    small_blocks: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Of q, k, v, a bias of the keys and relative_bias; several chunks, ragged ones among them."""
     tilt = jnp.float32(-0.07)
     # Its value has no gradient, nor has the reference's.
@@ -208,12 +242,16 @@ def test_gradients_match_the_quadratic_formula(features, far, packed, small_bloc
             cotangent *= key_mask[..., None, None]
         w = draw(KEY, 8, 4, True)
 
-        def linear(q, k, v, biases):
+        def linear(
+            q: jax.Array, k: jax.Array, v: jax.Array, biases: dict[str, jax.Array]
+        ) -> jax.Array:
             return performer_favor(
                 q, k, v, key=KEY, nb_features=8, features=features, **biases, **given
             )
 
-        def dense(q, k, v, biases):
+        def dense(
+            q: jax.Array, k: jax.Array, v: jax.Array, biases: dict[str, jax.Array]
+        ) -> jax.Array:
             own = tilt if features == "optimal" else None
             phi_q, phi_k = (jnp.exp(log_features(x * 4**-0.25, w, features, own)) for x in (q, k))
             pair = jnp.einsum("bnhf,bmhf->bhnm", phi_q, phi_k) * jnp.exp(biases["bias"])
@@ -224,7 +262,13 @@ def test_gradients_match_the_quadratic_formula(features, far, packed, small_bloc
             pair /= pair.sum(-1, keepdims=True)
             return jnp.einsum("bhnm,bmhv->bnhv", pair, v)
 
-        def run(function, q, k, v, biases):
+        def run(
+            function: Callable[..., jax.Array],
+            q: jax.Array,
+            k: jax.Array,
+            v: jax.Array,
+            biases: dict[str, jax.Array],
+        ) -> tuple[Any, ...]:
             _, pull = jax.vjp(function, q, k, v, biases)
             return pull(cotangent)
 
@@ -237,12 +281,12 @@ def test_gradients_match_the_quadratic_formula(features, far, packed, small_bloc
 
 
 @pytest.mark.parametrize("features", MAPS)
-def test_error_against_exact_attention_falls_as_features_grow(features):
+def test_error_against_exact_attention_falls_as_features_grow(features: str) -> None:
     q, k, v = arrays(2, 32, 32, 2, 5, 4, std=0.5)
     exact = sdpa(q, k, v)
     spread = float(jnp.square(exact - v.mean(1, keepdims=True)).mean())
 
-    def error(count):
+    def error(count: int) -> float:
         run = functools.partial(performer_favor, q, k, v, nb_features=count, features=features)
         out = jax.jit(jax.vmap(lambda key: run(key=key)))(jax.random.split(KEY, 16))
         return float(jnp.square(out - exact).mean())
@@ -253,11 +297,11 @@ def test_error_against_exact_attention_falls_as_features_grow(features):
     assert errors[2] < 0.1 * spread, (errors, spread)
 
 
-def test_large_norms_give_finite_outputs_and_gradients():
+def test_large_norms_give_finite_outputs_and_gradients() -> None:
     """Logits of several hundred: the features of queries and keys hardly overlap."""
     q, k, v = arrays(2, 9, 9, 2, 8, 4, std=12.0)
 
-    def loss(q, k, v):
+    def loss(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         return jnp.square(performer_favor(q, k, v, key=KEY, nb_features=16)).sum()
 
     value_and_grad = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))
@@ -279,15 +323,17 @@ def test_large_norms_give_finite_outputs_and_gradients():
         pytest.param("optimal", 16, marks=pytest.mark.slow),
     ],
 )
-def test_memory_grows_linearly(features, far):
+def test_memory_grows_linearly(features: str, far: int | None) -> None:
     """Temporaries of forward and backward pass, with relative positions and documents too."""
 
-    def temporaries(length):
+    def temporaries(length: int) -> int:
         shape = jax.ShapeDtypeStruct((1, length, 2, 8), jnp.float32)
         table = jax.ShapeDtypeStruct((2, 2 * (far or 0) + 1), jnp.float32)
         ids = jax.ShapeDtypeStruct((1, length), jnp.int32)
 
-        def loss(q, k, v, table, ids):
+        def loss(
+            q: jax.Array, k: jax.Array, v: jax.Array, table: jax.Array, ids: jax.Array
+        ) -> jax.Array:
             given = {} if far is None else {"relative_bias": table, "segment_ids": ids}
             return performer_favor(q, k, v, key=KEY, features=features, **given).sum()
 
@@ -299,7 +345,7 @@ def test_memory_grows_linearly(features, far):
     assert found[1] <= 2.1 * found[0], found
 
 
-def test_errors_say_what_is_wrong():
+def test_errors_say_what_is_wrong() -> None:
     q, k, v = arrays(1, 6, 6, 1, 4, 4)
     dense = np.ones((1, 1, 6, 6), bool)
     with pytest.raises(InputError, match=r"pass key=jax.random.key"):
@@ -318,7 +364,7 @@ def test_errors_say_what_is_wrong():
 
 @pytest.mark.parametrize("orthogonal", [True, False])
 @pytest.mark.parametrize("count", [None, 7])
-def test_projections_drawn_before_give_the_same_bits(orthogonal, count):
+def test_projections_drawn_before_give_the_same_bits(orthogonal: bool, count: int | None) -> None:
     q, k, v = arrays(2, 9, 9, 2, 8, 4)
     options = {"nb_features": count, "orthogonal": orthogonal, "features": "hyperbolic"}
     draw = ATTENTIONS["performer_favor"].draw
@@ -328,7 +374,7 @@ def test_projections_drawn_before_give_the_same_bits(orthogonal, count):
     np.testing.assert_array_equal(before, attend(q, k, v, **options))
 
 
-def test_projections_of_another_shape_are_refused():
+def test_projections_of_another_shape_are_refused() -> None:
     q, k, v = arrays(1, 6, 6, 1, 4, 4)
     with pytest.raises(InputError, match=r"drawn: found shape \(9, 4\) .* expected \(8, 4\)"):
         performer_favor(q, k, v, drawn=jnp.ones((9, 4)))

@@ -1,6 +1,9 @@
 """What a trial of a kernel decides, for how long and for whom, with stand-ins for GPUs."""
 
 import types
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +19,16 @@ from jaxattn.attention.sdpa.attention import choose
 FULL = "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1234 bytes"
 
 
+Pull = Callable[[jax.Array], tuple[jax.Array, ...]]
+
+
 class Trials:
     """A trial whose results are given in advance: an exception is raised."""
 
-    def __init__(self, *results):
+    def __init__(self, *results: str | Exception | None) -> None:
         self.results, self.calls = list(results), []
 
-    def __call__(self, *given):
+    def __call__(self, *given: object) -> str | None:
         self.calls.append(given)
         result = self.results.pop(0)
         if isinstance(result, Exception):
@@ -30,7 +36,7 @@ class Trials:
         return result
 
 
-def test_a_verdict_is_remembered_for_its_arguments():
+def test_a_verdict_is_remembered_for_its_arguments() -> None:
     trials = Trials(None, "wrong numbers", ValueError("no\nkernel"))
     probe = Probe(trials)
     for _ in range(2):
@@ -49,7 +55,7 @@ def test_a_verdict_is_remembered_for_its_arguments():
         MemoryError(),
     ],
 )
-def test_a_full_device_is_no_verdict(error):
+def test_a_full_device_is_no_verdict(error: Exception) -> None:
     trials = Trials(error, error, None)
     probe = Probe(trials)
     for _ in range(2):
@@ -58,14 +64,14 @@ def test_a_full_device_is_no_verdict(error):
     assert len(trials.calls) == 3
 
 
-def test_a_probe_runs_while_its_caller_is_traced():
+def test_a_probe_runs_while_its_caller_is_traced() -> None:
     """Also under a gradient and inside compile-time evaluation of the caller."""
 
-    def trial():
+    def trial() -> str | None:
         x = jax.jit(jax.grad(lambda x: (x**2).sum()))(jnp.ones(3))
         return None if float(x.sum()) == 6.0 else "wrong"
 
-    def caller(x):
+    def caller(x: jax.Array) -> jax.Array:
         assert Probe(trial)() is None
         return (x * 2).sum()
 
@@ -74,7 +80,7 @@ def test_a_probe_runs_while_its_caller_is_traced():
         assert Probe(trial)() is None
 
 
-def stand_in(monkeypatch, *capabilities, processes=1):
+def stand_in(monkeypatch: pytest.MonkeyPatch, *capabilities: str, processes: int = 1) -> None:
     """GPUs of those compute capabilities."""
     gpus = [types.SimpleNamespace(compute_capability=each) for each in capabilities]
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
@@ -93,7 +99,9 @@ def stand_in(monkeypatch, *capabilities, processes=1):
     ],
     ids=["cudnn", "favor", "lsh"],
 )  # fmt: skip
-def test_kernels_come_back_after_a_full_device_and_not_after_a_failure(monkeypatch, module, call):
+def test_kernels_come_back_after_a_full_device_and_not_after_a_failure(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, call: Callable[[jax.Array], bool]
+) -> None:
     x = jnp.zeros((1, 64, 1, 64), jnp.bfloat16)
     stand_in(monkeypatch, "9.0")
     monkeypatch.setattr(probes, "triton", object)
@@ -105,20 +113,20 @@ def test_kernels_come_back_after_a_full_device_and_not_after_a_failure(monkeypat
 
 
 @pytest.mark.parametrize("wrong", range(4))
-def test_one_gradient_of_nan_is_wrong_numbers(monkeypatch, wrong):
+def test_one_gradient_of_nan_is_wrong_numbers(monkeypatch: pytest.MonkeyPatch, wrong: int) -> None:
     """Wherever it stands: the largest of some numbers need not be the NaN among them."""
     real = favor_fused.fused_attention
 
-    def spoilt(q, k, v, *rest, **how):
+    def spoilt(q: jax.Array, k: jax.Array, v: jax.Array, *rest: Any, **how: Any) -> jax.Array:
         @jax.custom_vjp
-        def attend(q, k, v):
+        def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
             return real(q, k, v, *rest, **how)
 
-        def forward(q, k, v):
+        def forward(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, Pull]:
             out, pull = jax.vjp(lambda *x: real(*x, *rest, **how), q, k, v)
             return (out * jnp.nan if wrong == 0 else out), pull
 
-        def backward(pull, do):
+        def backward(pull: Pull, do: jax.Array) -> tuple[jax.Array, ...]:
             return tuple(x * jnp.nan if i == wrong - 1 else x for i, x in enumerate(pull(do)))
 
         attend.defvjp(forward, backward)
@@ -132,7 +140,9 @@ def test_one_gradient_of_nan_is_wrong_numbers(monkeypatch, wrong):
 @pytest.mark.parametrize(
     "sizes", [(3, 1, 3, True), (3, 2, 2, True), (1, 0, 1, True), (3, 0, 3, False)]
 )
-def test_lsh_kernels_are_held_to_all_pairs_written_out(monkeypatch, sizes):
+def test_lsh_kernels_are_held_to_all_pairs_written_out(
+    monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, int, int, bool]
+) -> None:
     monkeypatch.setattr(lsh_fused, "_INTERPRET", True)
     given = lsh_fused.Shape(16, *sizes), "bfloat16", 16, 32
     assert lsh_fused._trial(*given) is None
@@ -140,21 +150,23 @@ def test_lsh_kernels_are_held_to_all_pairs_written_out(monkeypatch, sizes):
     for wrong in range(3):
         for factor in (1.2, jnp.nan):
 
-            def spoilt(*args, wrong=wrong, factor=factor):
+            def spoilt(
+                *args: Any, wrong: int = wrong, factor: float = factor
+            ) -> tuple[jax.Array, ...]:
                 return tuple(x * factor if i == wrong else x for i, x in enumerate(real(*args)))
 
             monkeypatch.setattr(lsh_fused, "backward", spoilt)
             assert "wrong numbers" in str(lsh_fused._trial(*given))
 
 
-def test_several_processes_decide_the_same_without_a_trial(monkeypatch):
+def test_several_processes_decide_the_same_without_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     trials = Trials()
     for module in (sdpa_cudnn, favor_fused, lsh_fused):
         monkeypatch.setattr(module, "_probe", Probe(trials))
     monkeypatch.setattr(probes, "triton", object)
     x = jnp.zeros((1, 64, 1, 64), jnp.bfloat16)
 
-    def chosen():
+    def chosen() -> tuple[str, str]:
         return choose("auto", dtype=x.dtype, widths=(64, 64), lengths=(512, 512), plain=True)
 
     stand_in(monkeypatch, "9.0", "8.0", processes=2)

@@ -2,6 +2,8 @@
 
 import functools
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import hypothesis
 import hypothesis.strategies as st
@@ -12,10 +14,11 @@ import pytest
 
 from jaxattn.attention import ATTENTIONS, blocks, probes
 from jaxattn.attention.lsh import fused
-from jaxattn.attention.lsh.hashing import Documents, draw, factors, hash_rounds, sort_rounds
+from jaxattn.attention.lsh.hashing import Documents, Sorted, draw, factors, hash_rounds, sort_rounds
 from jaxattn.attention.lsh.hashing import rotations as rotations_of
 from jaxattn.config import LshOptions
 from jaxattn.errors import InputError
+from tests.attention.conftest import Reference
 
 sdpa, reformer_lsh = (ATTENTIONS[name].apply for name in ("sdpa", "reformer_lsh"))
 KEY = jax.random.key(7)
@@ -23,17 +26,21 @@ drawn_rotations = jax.jit(draw, static_argnums=(1, 2, 3, 4, 5))
 
 
 @pytest.fixture
-def small_blocks(monkeypatch):
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few chunks at a time, one row at a time."""
     monkeypatch.setattr(blocks, "_CPU_NUMBERS", 128)
 
 
-def arrays(batch, length, heads, width, seed=0):
+# Bucket or chunk of each position.
+ByPosition = dict[int, int]
+
+
+def arrays(batch: int, length: int, heads: int, width: int, seed: int = 0) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     return [rng.normal(size=(batch, length, heads, width)).astype(np.float32) for _ in range(3)]
 
 
-def columns_of(pairs):
+def columns_of(pairs: int) -> tuple[int, int]:
     """Columns (a, b) of the two hashes that together make at least 2 `pairs` buckets."""
     if pairs <= 8:
         return pairs, 0
@@ -41,12 +48,14 @@ def columns_of(pairs):
     return a, int(np.ceil(pairs / (2 * a)))
 
 
-def angular_hash(x, rotation):
+def angular_hash(x: np.ndarray, rotation: np.ndarray) -> int:
     projected = x @ rotation
     return int(np.argmax(np.concatenate([projected, -projected])))
 
 
-def keys_by_bucket(positions, bucket_q, bucket_k, options):
+def keys_by_bucket(
+    positions: list[int], bucket_q: ByPosition, bucket_k: ByPosition, options: dict[str, Any]
+) -> dict[int, list[int]]:
     """The keys that each query of one document sees in one round, where it has keys of its own."""
     chunk_size, within = options["chunk_size"], options["mask_within_chunks"]
     queries = sorted(positions, key=lambda i: (bucket_q[i], i))
@@ -72,7 +81,9 @@ def keys_by_bucket(positions, bucket_q, bucket_k, options):
     return seen
 
 
-def place(x, positions, rotation, first, chunk_size):
+def place(
+    x: np.ndarray, positions: list[int], rotation: np.ndarray, first: int, chunk_size: int
+) -> tuple[ByPosition, ByPosition]:
     """Bucket and chunk of every position of one document, as two dictionaries.
 
     rotation: [K, J], columns of the first hash, then (from `first` on) those of the second.
@@ -90,7 +101,14 @@ def place(x, positions, rotation, first, chunk_size):
     return bucket, chunk
 
 
-def visible_pairs(q, k, real, options, attn_mask=None, ids=None):
+def visible_pairs(
+    q: np.ndarray,
+    k: np.ndarray | None,
+    real: np.ndarray,
+    options: dict[str, Any],
+    attn_mask: np.ndarray | None = None,
+    ids: np.ndarray | None = None,
+) -> np.ndarray:
     """Which pairs meet in which round, self excluded when k is None: bool [R, B, H, N, N]."""
     batch, length, heads, width = q.shape
     chunk_size, num_hashes = options["chunk_size"], options["num_hashes"]
@@ -123,7 +141,9 @@ def visible_pairs(q, k, real, options, attn_mask=None, ids=None):
     return seen if attn_mask is None else seen & attn_mask
 
 
-def last_resort(real, shared, attn_mask, ids, heads):
+def last_resort(
+    real: np.ndarray, shared: bool, attn_mask: np.ndarray | None, ids: np.ndarray | None, heads: int
+) -> np.ndarray:
     """The key of a query that meets none, as a mask [B, H, N, N]: itself where queries are keys.
 
     Otherwise the last visible one up to its own position, else the first after it.
@@ -145,7 +165,15 @@ def last_resort(real, shared, attn_mask, ids, heads):
     return last
 
 
-def expected_output(reference, v, seen, scores, combine, last, shared):
+def expected_output(
+    reference: type[Reference],
+    v: np.ndarray,
+    seen: np.ndarray,
+    scores: np.ndarray,
+    combine: str,
+    last: np.ndarray,
+    shared: bool,
+) -> np.ndarray:
     """`scores`, `last` [B, H, N, N]; `seen` [R, B, H, N, N]."""
     blind = ~seen.any((0, -1))[..., None]
     if combine == "logsumexp":
@@ -160,8 +188,15 @@ def expected_output(reference, v, seen, scores, combine, last, shared):
 
 
 def check_against_the_reference(
-    reference, length, options, *, shared, extras=True, packed=False, seed=0
-):
+    reference: type[Reference],
+    length: int,
+    options: dict[str, Any],
+    *,
+    shared: bool,
+    extras: bool = True,
+    packed: bool = False,
+    seed: int = 0,
+) -> None:
     """Four rows: all real, few, none, with gaps; a pair mask, a bias and relative positions."""
     rng = np.random.default_rng([length, seed])
     q, k, v = arrays(4, length, 2, 5, seed)
@@ -209,8 +244,15 @@ CHOICES = [
     [(37, 4, 3, True), pytest.param(24, 6, 2, False, marks=pytest.mark.slow)],
 )
 def test_matches_the_slow_reference(
-    reference, shared, combine, within, length, chunk_size, num_hashes, extras
-):
+    reference: type[Reference],
+    shared: bool,
+    combine: str,
+    within: bool,
+    length: int,
+    chunk_size: int,
+    num_hashes: int,
+    extras: bool,
+) -> None:
     options = {
         "chunk_size": chunk_size,
         "num_hashes": num_hashes,
@@ -237,9 +279,9 @@ ANY = {
 
 
 def check_any(
-    reference, length, chunk_size, num_hashes, within, combine, shared, before, after, packed,
-    extras, seed,
-):  # fmt: skip
+    reference: type[Reference], length: int, chunk_size: int, num_hashes: int, within: bool,
+    combine: str, shared: bool, before: int, after: int, packed: bool, extras: bool, seed: int,
+) -> None:  # fmt: skip
     options = {
         "chunk_size": chunk_size,
         "num_hashes": num_hashes,
@@ -253,7 +295,7 @@ def check_any(
     )
 
 
-def some_examples(number):
+def some_examples(number: int) -> hypothesis.settings:
     return hypothesis.settings(
         max_examples=number,
         deadline=None,
@@ -273,25 +315,29 @@ def some_examples(number):
     ],
 )
 def test_matches_the_slow_reference_with_documents_and_other_windows(
-    reference, options, small_blocks
-):
+    reference: type[Reference], options: tuple[Any, ...], small_blocks: None
+) -> None:
     check_any(reference, *options)
 
 
 @some_examples(2)
 @hypothesis.given(**ANY)
-def test_matches_the_slow_reference_for_some_options(reference, small_blocks, **drawn):
+def test_matches_the_slow_reference_for_some_options(
+    reference: type[Reference], small_blocks: None, **drawn: Any
+) -> None:
     check_any(reference, **drawn)
 
 
 @pytest.mark.slow
 @some_examples(60)
 @hypothesis.given(**ANY)
-def test_matches_the_slow_reference_for_many_options(reference, small_blocks, **drawn):
+def test_matches_the_slow_reference_for_many_options(
+    reference: type[Reference], small_blocks: None, **drawn: Any
+) -> None:
     check_any(reference, **drawn)
 
 
-def test_blocks_of_the_usual_size_match_the_slow_reference(reference):
+def test_blocks_of_the_usual_size_match_the_slow_reference(reference: type[Reference]) -> None:
     """Chunks of the default size, factorised hashing, no small blocks."""
     options = {"chunk_size": 16, "num_hashes": 2, "mask_within_chunks": False}
     check_against_the_reference(
@@ -305,8 +351,8 @@ def test_blocks_of_the_usual_size_match_the_slow_reference(reference):
      pytest.param(False, "mean", True, marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_gradients_match_dense_attention_over_the_visible_pairs(
-    shared, combine, packed, small_blocks
-):
+    shared: bool, combine: str, packed: bool, small_blocks: None
+) -> None:
     """Of q, k, v, a bias and relative_bias; several blocks of chunks, the last one ragged."""
     with jax.enable_x64(True):
         length = 26
@@ -329,18 +375,22 @@ def test_gradients_match_dense_attention_over_the_visible_pairs(
         }
         cotangent = rng.normal(size=v.shape)
 
-        def lsh(q, k, v, biases):
+        def lsh(
+            q: jax.Array, k: jax.Array, v: jax.Array, biases: dict[str, jax.Array]
+        ) -> jax.Array:
             return reformer_lsh(
                 q, None if shared else k, v,
                 key_mask=real, segment_ids=ids, key=KEY, combine=combine, **biases, **options,
             )  # fmt: skip
 
-        def dense(q, k, v, biases):
+        def dense(
+            q: jax.Array, k: jax.Array, v: jax.Array, biases: dict[str, jax.Array]
+        ) -> jax.Array:
             k = q / jnp.sqrt((q**2).mean(-1, keepdims=True)) if shared else k
             own = functools.partial(sdpa, q, k, v, **biases, implementation="xla")
             return sum(own(attn_mask=mask) for mask in seen) / rounds
 
-        def run(function):
+        def run(function: Callable[..., jax.Array]) -> tuple[jax.Array, tuple[Any, ...]]:
             out, pull = jax.vjp(function, q, k, v, biases)
             return out, pull(cotangent)
 
@@ -351,7 +401,7 @@ def test_gradients_match_dense_attention_over_the_visible_pairs(
         assert all(np.abs(x).max() > 0.01 for x in jax.tree.leaves(wanted[1][3]))
 
 
-def queries_and_keys(kind, length, rng):
+def queries_and_keys(kind: float | str, length: int, rng: np.random.Generator) -> list[np.ndarray]:
     """[1, N, 2, 16] each, of which few or no keys hash to the queries' buckets."""
     q, k, v = (rng.normal(size=(1, length, 2, 16)) for _ in range(3))
     mean, centres = rng.normal(size=16), rng.normal(size=(16, 16))
@@ -375,7 +425,7 @@ def queries_and_keys(kind, length, rng):
 
 
 @pytest.mark.parametrize("combine", ["logsumexp", "mean"])
-def test_a_query_with_a_visible_key_in_its_row_never_gives_zeros(combine):
+def test_a_query_with_a_visible_key_in_its_row_never_gives_zeros(combine: str) -> None:
     """Keys of their own; padding, documents, and a mask that hides most keys."""
     length, rng = 150, np.random.default_rng(0)
     real = np.arange(length) < 140
@@ -403,7 +453,7 @@ def test_a_query_with_a_visible_key_in_its_row_never_gives_zeros(combine):
             np.testing.assert_array_equal(np.abs(out[0]).max((1, 2)) > 0, seeing, err_msg=str(kind))
 
 
-def test_keys_of_their_own_are_placed_by_bucket():
+def test_keys_of_their_own_are_placed_by_bucket() -> None:
     """With means apart most of the queries' nearest keys stand in other chunks than the queries."""
     rng = np.random.default_rng(0)
     q, k, v = queries_and_keys("means apart", 512, rng)
@@ -415,7 +465,7 @@ def test_keys_of_their_own_are_placed_by_bucket():
     assert logits.std() > 1 and error < 1.3 * mean, (error, mean)
 
 
-def test_equal_queries_and_keys_have_the_windows_of_shared_ones():
+def test_equal_queries_and_keys_have_the_windows_of_shared_ones() -> None:
     """What differs are the ends of the row, where windows of keys of their own stay inside."""
     q, _, _ = arrays(1, 96, 1, 6)
     identity = np.eye(96, dtype=np.float32)[None, :, None]
@@ -438,8 +488,13 @@ def test_equal_queries_and_keys_have_the_windows_of_shared_ones():
     ],
 )
 def test_the_kernels_of_gpus_give_what_xla_gives(
-    monkeypatch, shared, packed, within, before, after
-):
+    monkeypatch: pytest.MonkeyPatch,
+    shared: bool,
+    packed: bool,
+    within: bool,
+    before: int,
+    after: int,
+) -> None:
     """Interpreted on the CPU: output and gradients, with documents and NaN in padding."""
     length = 100
     rng = np.random.default_rng(0)
@@ -452,10 +507,12 @@ def test_the_kernels_of_gpus_give_what_xla_gives(
         mask_within_chunks=within, chunks_before=before, chunks_after=after,
     )  # fmt: skip
 
-    def run(kernels):
+    def run(kernels: bool) -> tuple[jax.Array, tuple[jax.Array, ...]]:
         monkeypatch.setattr(fused, "_INTERPRET", kernels)
 
-        def both(q, k, v):
+        def both(
+            q: jax.Array, k: jax.Array, v: jax.Array
+        ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
             out, pull = jax.vjp(lambda q, k, v: attend(q, None if shared else k, v), q, k, v)
             return out, pull(cotangent)
 
@@ -467,7 +524,7 @@ def test_the_kernels_of_gpus_give_what_xla_gives(
     assert np.abs(found[1][0]).max() > 0.01
 
 
-def test_kernels_are_for_gpus_and_half_precision(monkeypatch):
+def test_kernels_are_for_gpus_and_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = fused.Shape(chunk=64, window=3, before=1, sees=3, shared=True)
     x = jnp.zeros((1, 64, 1, 32), jnp.bfloat16)
     assert not fused.usable(shape, x, x)
@@ -483,7 +540,7 @@ def test_kernels_are_for_gpus_and_half_precision(monkeypatch):
     assert not fused.usable(shape, x, x)
 
 
-def test_a_key_met_in_several_rounds_counts_once():
+def test_a_key_met_in_several_rounds_counts_once() -> None:
     """Rounds that see the same pairs change nothing: all pairs meet in every round."""
     q, k, v = arrays(1, 14, 1, 4)
     attend = functools.partial(
@@ -495,7 +552,7 @@ def test_a_key_met_in_several_rounds_counts_once():
         np.testing.assert_allclose(out, exact, rtol=0, atol=2e-6)
 
 
-def test_recall_of_the_true_neighbours_rises_with_rounds():
+def test_recall_of_the_true_neighbours_rises_with_rounds() -> None:
     """Share of the 8 keys of largest logit that a query sees, on 16 clusters of 8 vectors."""
     rng = np.random.default_rng(3)
     batch, length, heads, width, top = 3, 128, 4, 16, 8
@@ -509,7 +566,7 @@ def test_recall_of_the_true_neighbours_rises_with_rounds():
     eye = np.eye(length, dtype=np.float32)[None, :, None]
     v = np.broadcast_to(eye, (batch, length, heads, length))
 
-    def recall(rounds):
+    def recall(rounds: int) -> float:
         attend = functools.partial(reformer_lsh, chunk_size=8, num_hashes=rounds)
         weights = jax.jit(attend)(q, q, v, key=KEY)
         seen = np.moveaxis(np.asarray(weights), 2, 1) > 0
@@ -521,7 +578,7 @@ def test_recall_of_the_true_neighbours_rises_with_rounds():
     assert found[0] > 4 / 16 and found[-1] > 0.8, found
 
 
-def test_self_only_as_a_last_resort():
+def test_self_only_as_a_last_resort() -> None:
     """Of two tokens each sees the other; a token that is alone sees itself."""
     q, _, v = arrays(2, 2, 1, 4)
     real = np.array([[True, True], [True, False]])
@@ -533,7 +590,9 @@ def test_self_only_as_a_last_resort():
     assert not out[1, 1].any()
 
 
-def hashed(x, real, numbers, rotation, chunk_size):
+def hashed(
+    x: jax.Array, real: jax.Array, numbers: jax.Array, rotation: jax.Array, chunk_size: int
+) -> tuple[jax.Array, Documents]:
     """Buckets [R, N] of one head of one row."""
     documents = Documents.of(jnp.asarray(numbers, jnp.int32)[None], jnp.asarray(real)[None])
     bucket = hash_rounds(x[None, :, None], real[None], documents, rotation, chunk_size)
@@ -541,7 +600,9 @@ def hashed(x, real, numbers, rotation, chunk_size):
 
 
 @functools.partial(jax.jit, static_argnums=(4,))
-def sort(x, real, numbers, rotation, chunk_size):
+def sort(
+    x: jax.Array, real: jax.Array, numbers: jax.Array, rotation: jax.Array, chunk_size: int
+) -> tuple[jax.Array, Sorted]:
     bucket, documents = hashed(x, real, numbers, rotation, chunk_size)
     ordered = sort_rounds(
         bucket, documents, chunk_size=chunk_size, reach=1, mask_within_chunks=True
@@ -549,7 +610,7 @@ def sort(x, real, numbers, rotation, chunk_size):
     return jax.tree.map(lambda y: y[0, 0], (bucket, ordered))
 
 
-def test_sort_is_stable_and_buckets_follow_the_real_length():
+def test_sort_is_stable_and_buckets_follow_the_real_length() -> None:
     x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
     real = np.arange(64) < 41
     rotation = drawn_rotations(KEY, 1, 2, 3, 64, 4)
@@ -563,7 +624,7 @@ def test_sort_is_stable_and_buckets_follow_the_real_length():
         np.testing.assert_array_equal(np.sort(order[41:]), np.arange(41, 64))
 
 
-def test_a_document_has_buckets_of_its_own_by_its_own_length():
+def test_a_document_has_buckets_of_its_own_by_its_own_length() -> None:
     """The second document's buckets follow the first's; beyond 8 pairs two hashes make them."""
     length, chunk_size = 400, 4
     x = np.random.default_rng(0).normal(size=(length, 6)).astype(np.float32)
@@ -583,7 +644,7 @@ def test_a_document_has_buckets_of_its_own_by_its_own_length():
     assert counts[1] >= 64 and len(set(second.tolist())) > 0.4 * counts[1]
 
 
-def test_factors_cover_the_buckets_with_few_columns():
+def test_factors_cover_the_buckets_with_few_columns() -> None:
     for pairs in [*range(1, 300), 4096]:
         a, b = factors(pairs)
         assert (a, b) == columns_of(pairs)
@@ -592,14 +653,14 @@ def test_factors_cover_the_buckets_with_few_columns():
         assert b == 0 or (4 * a * b <= 2 * pairs + 4 * a and a + b <= 2 * np.sqrt(pairs / 2) + 2)
 
 
-def test_more_columns_change_no_rotation():
+def test_more_columns_change_no_rotation() -> None:
     of = jax.jit(rotations_of, static_argnums=(1, 2, 3, 4))
     few, many = of(KEY, 2, 3, 5, 2), of(KEY, 2, 3, 5, 9)
     np.testing.assert_array_equal(few, many[..., :2])
     assert abs(float(many.std()) - 1.0) < 0.15
 
 
-def test_near_vectors_collide_more_often():
+def test_near_vectors_collide_more_often() -> None:
     """P[same bucket] falls with the angle; for 2 buckets it is 1 - angle / pi exactly."""
     angles = np.linspace(0.0, np.pi, 5)
     x = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
@@ -613,14 +674,14 @@ def test_near_vectors_collide_more_often():
 
 
 @pytest.mark.parametrize("shared", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_memory_grows_linearly(shared):
+def test_memory_grows_linearly(shared: bool) -> None:
     """Temporaries of forward and backward pass, per doubling of the length."""
 
-    def temporaries(length):
+    def temporaries(length: int) -> int:
         # One head: how many rows are taken at a time depends on the length.
         shape = jax.ShapeDtypeStruct((1, length, 1, 8), jnp.float32)
 
-        def loss(q, k, v):
+        def loss(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
             k = None if shared else k
             return reformer_lsh(q, k, v, key=KEY, chunk_size=32, num_hashes=2).sum()
 
@@ -631,7 +692,7 @@ def test_memory_grows_linearly(shared):
     assert found[1] <= 2.1 * found[0], found
 
 
-def test_errors_say_what_is_wrong():
+def test_errors_say_what_is_wrong() -> None:
     q, k, v = arrays(1, 6, 1, 4)
     with pytest.raises(InputError, match=r"pass key=jax.random.key"):
         reformer_lsh(q, k, v)
@@ -653,26 +714,26 @@ def test_errors_say_what_is_wrong():
         reformer_lsh(q, None, v, key=KEY, shared_qk=False)
 
 
-def test_an_overflow_of_the_sort_key_is_an_error():
-    def too_long(x):
+def test_an_overflow_of_the_sort_key_is_an_error() -> None:
+    def too_long(x: jax.Array) -> jax.Array:
         return reformer_lsh(x, x, x, key=KEY, chunk_size=2, num_hashes=1)
 
     with pytest.raises(InputError, match="40000 tokens in chunks of 2 overflow"):
         jax.eval_shape(too_long, jax.ShapeDtypeStruct((1, 40000, 1, 2), jnp.float32))
 
 
-def test_a_batch_of_31_in_uneven_groups(monkeypatch):
+def test_a_batch_of_31_in_uneven_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four groups of 8 batch rows give what one row at a time gives, gradients of biases too."""
     q, _, v = arrays(31, 32, 2, 4, seed=31)
     rng = np.random.default_rng(31)
     bias = rng.normal(size=(31, 2, 32, 32)).astype(np.float32)
     table = rng.normal(size=(2, 7)).astype(np.float32)
 
-    def results(most):
+    def results(most: int) -> tuple[jax.Array, tuple[jax.Array, ...]]:
         # A row has 4 chunks of 8 queries by 24 keys.
         monkeypatch.setattr(blocks, "_CPU_NUMBERS", most * 4 * 8 * 24)
 
-        def run(q, v, bias, table):
+        def run(q: jax.Array, v: jax.Array, bias: jax.Array, table: jax.Array) -> jax.Array:
             return reformer_lsh(
                 q, None, v, bias=bias, relative_bias=table, key=KEY, chunk_size=8, num_hashes=2
             )

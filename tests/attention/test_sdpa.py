@@ -1,11 +1,14 @@
 """Exact attention, all at once and in blocks, against a float64 reference."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.typing import ArrayLike, DTypeLike
 
 from jaxattn.attention import ATTENTIONS, blocks
 from jaxattn.attention.inputs import documents
@@ -13,6 +16,7 @@ from jaxattn.attention.sdpa import attention as module
 from jaxattn.attention.sdpa import blockwise
 from jaxattn.attention.sdpa.attention import choose
 from jaxattn.errors import InputError
+from tests.attention.conftest import Reference
 
 sdpa = ATTENTIONS["sdpa"].apply
 
@@ -20,14 +24,26 @@ both = pytest.mark.parametrize("implementation", ["xla", "blockwise"])
 
 
 @pytest.fixture
-def small_blocks(monkeypatch):
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of at most 8 queries and 16 keys, one row at a time."""
     monkeypatch.setattr(blockwise, "_QUERIES", 8)
     monkeypatch.setattr(blockwise, "_KEYS", 16)
     monkeypatch.setattr(blocks, "_CPU_NUMBERS", 128)
 
 
-def arrays(batch, queries, keys, heads, width, value_width, seed=0, dtype=np.float32):
+Inputs = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def arrays(
+    batch: int,
+    queries: int,
+    keys: int,
+    heads: int,
+    width: int,
+    value_width: int,
+    seed: int = 0,
+    dtype: DTypeLike = np.float32,
+) -> Inputs:
     rng = np.random.default_rng(seed)
     q = rng.normal(size=(batch, queries, heads, width))
     k = rng.normal(size=(batch, keys, heads, width))
@@ -38,7 +54,9 @@ def arrays(batch, queries, keys, heads, width, value_width, seed=0, dtype=np.flo
 @both
 @pytest.mark.parametrize("queries, keys", [(1, 1), (5, 9), (12, 12)])
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_matches_float64_with_masks_and_biases(reference, queries, keys, with_bias, implementation):
+def test_matches_float64_with_masks_and_biases(
+    reference: type[Reference], queries: int, keys: int, with_bias: bool, implementation: str
+) -> None:
     rng = np.random.default_rng(1)
     q, k, v = arrays(3, queries, keys, 2, 7, 5)
     key_mask = rng.random((3, keys)) < 0.7
@@ -54,7 +72,9 @@ def test_matches_float64_with_masks_and_biases(reference, queries, keys, with_bi
     assert error <= 2e-6 * np.abs(v).max(), error
 
 
-def dense(q, k, v, mask, biases):
+def dense(
+    q: jax.Array, k: jax.Array, v: jax.Array, mask: ArrayLike, biases: dict[str, jax.Array]
+) -> jax.Array:
     """Plain softmax attention with gradients of JAX's own; `mask` is four-dimensional."""
     scores = jnp.einsum("bnhk,bmhk->bhnm", q, k) / np.sqrt(q.shape[-1]) + biases.get("bias", 0.0)
     if "relative_bias" in biases:
@@ -82,8 +102,14 @@ BLOCKS = [
 @both
 @pytest.mark.parametrize("queries, keys, bias_shape, far, segments", BLOCKS)
 def test_blocks_and_their_gradients_match_float64(
-    queries, keys, bias_shape, far, segments, implementation, small_blocks
-):
+    queries: int,
+    keys: int,
+    bias_shape: tuple[int, ...] | None,
+    far: int | None,
+    segments: bool,
+    implementation: str,
+    small_blocks: None,
+) -> None:
     """Every mask and bias at once, each argument's gradient."""
     rng = np.random.default_rng(queries)
     with jax.enable_x64(True):
@@ -103,13 +129,17 @@ def test_blocks_and_their_gradients_match_float64(
             mask = mask & (ids[:, None, :, None] == ids[:, None, None, :])
         cotangent = rng.normal(size=(2, queries, 4, 3))
 
-        def ours(q, k, v, biases):
+        def ours(
+            q: jax.Array, k: jax.Array, v: jax.Array, biases: dict[str, jax.Array]
+        ) -> jax.Array:
             return sdpa(q, k, v, **biases, **given, implementation=implementation)
 
-        def theirs(q, k, v, biases):
+        def theirs(
+            q: jax.Array, k: jax.Array, v: jax.Array, biases: dict[str, jax.Array]
+        ) -> jax.Array:
             return dense(q, k, v, mask, biases)
 
-        def run(function):
+        def run(function: Callable[..., jax.Array]) -> tuple[jax.Array, tuple[Any, ...]]:
             out, pull = jax.vjp(function, q, k, v, biases)
             return out, pull(cotangent)
 
@@ -119,7 +149,7 @@ def test_blocks_and_their_gradients_match_float64(
         assert not found[0][0, 3].any() and not found[1][0][0, 3].any()
 
 
-def test_blocks_of_the_usual_size_match_float64(reference):
+def test_blocks_of_the_usual_size_match_float64(reference: type[Reference]) -> None:
     """Two blocks of queries and two of keys, both ragged."""
     q, k, v = arrays(1, 517, 1031, 1, 8, 8)
     out = jax.jit(functools.partial(sdpa, implementation="blockwise"))(q, k, v)
@@ -130,7 +160,7 @@ def test_blocks_of_the_usual_size_match_float64(reference):
 
 @both
 @pytest.mark.parametrize("far", [0, 1, 3, 20])
-def test_relative_bias(reference, far, implementation):
+def test_relative_bias(reference: type[Reference], far: int, implementation: str) -> None:
     q, k, v = arrays(2, 9, 9, 2, 4, 4)
     table = np.random.default_rng(2).normal(size=(2, 2 * far + 1)).astype(np.float32)
     out = sdpa(q, k, v, relative_bias=table, implementation=implementation)
@@ -140,14 +170,14 @@ def test_relative_bias(reference, far, implementation):
 
 
 @both
-def test_minus_infinity_in_the_bias_is_a_mask(implementation):
+def test_minus_infinity_in_the_bias_is_a_mask(implementation: str) -> None:
     q, k, v = arrays(2, 6, 6, 2, 4, 4)
     mask = np.random.default_rng(3).random((2, 2, 6, 6)) < 0.5
     mask[0, 0, 2] = False
     bias = np.where(mask, 0.0, -np.inf).astype(np.float32)
     own = functools.partial(sdpa, implementation=implementation)
 
-    def loss(q, **given):
+    def loss(q: jax.Array, **given: Any) -> jax.Array:
         return jnp.square(own(q, k, v, **given)).sum()
 
     np.testing.assert_array_equal(own(q, k, v, bias=bias), own(q, k, v, attn_mask=mask))
@@ -157,12 +187,12 @@ def test_minus_infinity_in_the_bias_is_a_mask(implementation):
 
 
 @both
-def test_large_logits_are_finite(implementation, small_blocks):
+def test_large_logits_are_finite(implementation: str, small_blocks: None) -> None:
     """Logits of thousands: the running maximum must rise from block to block."""
     q, k, v = arrays(1, 9, 40, 1, 4, 3)
     k *= np.linspace(1, 3000, 40, dtype=np.float32)[:, None, None]
 
-    def loss(q, k, v):
+    def loss(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         return jnp.square(sdpa(q, k, v, implementation=implementation)).sum()
 
     value, grads = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(q, k, v)
@@ -174,7 +204,9 @@ def test_large_logits_are_finite(implementation, small_blocks):
 
 
 @both
-def test_dropout_keeps_the_mean_and_drops_the_share(implementation, small_blocks):
+def test_dropout_keeps_the_mean_and_drops_the_share(
+    implementation: str, small_blocks: None
+) -> None:
     rate, keys = 0.25, 400
     q, k, v = np.zeros((2, 150, 1, 4)), np.zeros((2, keys, 1, 4)), np.ones((2, keys, 1, 4))
     out = jax.jit(functools.partial(sdpa, dropout_rate=rate, implementation=implementation))(
@@ -187,7 +219,7 @@ def test_dropout_keeps_the_mean_and_drops_the_share(implementation, small_blocks
 
 
 @both
-def test_the_share_of_dropped_weights(implementation, small_blocks):
+def test_the_share_of_dropped_weights(implementation: str, small_blocks: None) -> None:
     """Values of the identity show the weights: each is 0 or 1 / (M (1 - rate))."""
     rate, keys = 0.25, 48
     q, k = (np.zeros((2, n, 2, 4), np.float32) for n in (40, keys))
@@ -210,13 +242,15 @@ def test_the_share_of_dropped_weights(implementation, small_blocks):
 
 
 @both
-def test_gradients_drop_the_weights_that_the_output_drops(implementation, small_blocks):
+def test_gradients_drop_the_weights_that_the_output_drops(
+    implementation: str, small_blocks: None
+) -> None:
     rng, step = np.random.default_rng(0), 1e-6
     with jax.enable_x64(True):
         inputs = arrays(1, 20, 35, 2, 4, 3, dtype=np.float64)
         weight = rng.normal(size=(1, 20, 2, 3))
 
-        def loss(q, k, v):
+        def loss(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
             out = sdpa(
                 q, k, v, dropout_rate=0.4, dropout_key=jax.random.key(2),
                 implementation=implementation,
@@ -233,7 +267,7 @@ def test_gradients_drop_the_weights_that_the_output_drops(implementation, small_
         assert abs((up - down) / (2 * step) - slope) < 1e-6 * (1 + abs(slope))
 
 
-def test_auto_picks_blocks_for_long_inputs():
+def test_auto_picks_blocks_for_long_inputs() -> None:
     """On a CPU; what it picks is exactly what it computes."""
     own = functools.partial(choose, "auto", dtype=np.float32, widths=(8, 8))
     limit = module._SMALLEST_BLOCKWISE
@@ -250,7 +284,7 @@ def test_auto_picks_blocks_for_long_inputs():
     np.testing.assert_array_equal(chosen, asked)
 
 
-def test_cudnn_is_refused_here_with_the_reason():
+def test_cudnn_is_refused_here_with_the_reason() -> None:
     q, k, v = arrays(1, 4, 4, 1, 8, 8)
     with pytest.raises(InputError, match="'cudnn', but the device is no CUDA GPU"):
         sdpa(q, k, v, implementation="cudnn")
@@ -259,15 +293,17 @@ def test_cudnn_is_refused_here_with_the_reason():
 
 
 @pytest.mark.parametrize("plain", [True, False])
-def test_memory_of_blocks_grows_linearly(plain):
+def test_memory_of_blocks_grows_linearly(plain: bool) -> None:
     """Temporaries of forward and backward pass, per doubling; all at once they grow fourfold."""
 
-    def temporaries(length, implementation):
+    def temporaries(length: int, implementation: str) -> int:
         shape = jax.ShapeDtypeStruct((1, length, 2, 8), jnp.float32)
         table = jax.ShapeDtypeStruct((2, 65), jnp.float32)
         ids = jax.ShapeDtypeStruct((1, length), jnp.int32)
 
-        def loss(q, k, v, table, ids):
+        def loss(
+            q: jax.Array, k: jax.Array, v: jax.Array, table: jax.Array, ids: jax.Array
+        ) -> jax.Array:
             given = {} if plain else {"relative_bias": table, "segment_ids": ids}
             return sdpa(q, k, v, implementation=implementation, **given).sum()
 
@@ -280,7 +316,7 @@ def test_memory_of_blocks_grows_linearly(plain):
     assert temporaries(4096, "xla") > 20 * found[0]
 
 
-def test_an_id_that_comes_again_is_another_document():
+def test_an_id_that_comes_again_is_another_document() -> None:
     ids = np.array([[4, 4, 9, 4, 4, 0], [0, 0, 0, 0, 0, 0], [-3, 7, -3, 7, 7, -3]], np.int32)
     expected = [[0, 0, 1, 2, 2, 3], [0] * 6, [0, 1, 2, 3, 3, 4]]
     np.testing.assert_array_equal(documents(ids), expected)
@@ -292,7 +328,7 @@ def test_an_id_that_comes_again_is_another_document():
     np.testing.assert_allclose(out[2, 2], v[2, 2], rtol=0, atol=1e-6)
 
 
-def test_errors_say_what_is_wrong():
+def test_errors_say_what_is_wrong() -> None:
     q, k, v = arrays(2, 4, 6, 2, 4, 4)
     with pytest.raises(InputError, match="dropout_key"):
         sdpa(q, k, v, dropout_rate=0.1)
@@ -317,7 +353,7 @@ def test_errors_say_what_is_wrong():
 
 
 @pytest.mark.parametrize("batch, most", [(31, 96), (7, 24), (5, 16), (31, 4), (13, 1000)])
-def test_groups_of_a_prime_batch_are_few_and_cover_it(batch, most):
+def test_groups_of_a_prime_batch_are_few_and_cover_it(batch: int, most: int) -> None:
     groups = blocks.RowGroups.of(batch, 8, most)
     assert groups.batch * groups.heads <= most
     assert groups.number <= 2 * -(-batch * 8 // most)
@@ -331,13 +367,15 @@ def test_groups_of_a_prime_batch_are_few_and_cover_it(batch, most):
 
 
 @pytest.mark.parametrize("batch, most", [(32, 96), (32, 256), (12, 40), (6, 3), (4, 32)])
-def test_groups_stay_of_one_size_where_few_suffice(batch, most):
+def test_groups_stay_of_one_size_where_few_suffice(batch: int, most: int) -> None:
     groups = blocks.RowGroups.of(batch, 8, most)
     assert groups.even and groups.number * groups.batch * groups.heads == batch * 8
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_batch_of_31_in_uneven_groups(monkeypatch, small_blocks, shared):
+def test_a_batch_of_31_in_uneven_groups(
+    monkeypatch: pytest.MonkeyPatch, small_blocks: None, shared: bool
+) -> None:
     """Output and gradients, with biases of every row or shared by all, and with dropout."""
     rng = np.random.default_rng(31)
     q, k, v = arrays(31, 12, 12, 2, 4, 3)
@@ -345,11 +383,15 @@ def test_a_batch_of_31_in_uneven_groups(monkeypatch, small_blocks, shared):
     table = rng.normal(size=(2, 7)).astype(np.float32)
     mask = rng.random((31, 12)) < 0.8
 
-    def results(rate, most):
+    def results(
+        rate: float, most: int
+    ) -> tuple[blocks.RowGroups, jax.Array, tuple[jax.Array, ...]]:
         monkeypatch.setattr(blocks, "_CPU_NUMBERS", most * 2 * 6 * 12)
         plan = blockwise._plan(q, k, False)
 
-        def run(q, k, v, bias, table):
+        def run(
+            q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array, table: jax.Array
+        ) -> jax.Array:
             return sdpa(
                 q, k, v, bias=bias, relative_bias=table, key_mask=mask,
                 dropout_rate=rate, dropout_key=jax.random.key(1), implementation="blockwise",
@@ -371,11 +413,11 @@ def test_a_batch_of_31_in_uneven_groups(monkeypatch, small_blocks, shared):
         np.testing.assert_allclose(dropped[3].sum(-1), 0, rtol=0, atol=1e-5)
 
 
-def test_blocks_are_longer_on_an_accelerator(monkeypatch):
+def test_blocks_are_longer_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     """16 pairs of blocks at 8,192 tokens, not 128; 31 rows take no more groups than 32."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
 
-    def plan(batch, length):
+    def plan(batch: int, length: int) -> blockwise._Plan:
         x = jax.ShapeDtypeStruct((batch, length, 8, 64), jnp.bfloat16)
         return blockwise._plan(x, x, False)
 

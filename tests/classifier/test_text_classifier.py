@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -82,7 +83,7 @@ def test_an_answer_does_not_depend_on_the_other_texts(model: TextClassifier) -> 
 def test_a_stream_is_read_no_further_than_it_must(model: TextClassifier) -> None:
     read = 0
 
-    def texts():
+    def texts() -> Iterator[str]:
         nonlocal read
         for number in range(5000):
             read += 1

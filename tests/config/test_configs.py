@@ -15,13 +15,14 @@ from jaxattn.config.presets import ARCHITECTURES
 from jaxattn.errors import InputError
 from jaxattn.model.heads import MlmModel
 from jaxattn.ops.trees import count_parameters
+from jaxattn.request import Request
 from jaxattn.stages.precision import settled
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 
-def parsed(*argv: str):
+def parsed(*argv: str) -> Request:
     request = cli.parse(argv)
     assert request is not None
     return request
@@ -91,7 +92,7 @@ def test_registry_and_configuration_know_the_same_attentions() -> None:
     ("given", "count"),
     [("2x", 128), (128, 128), ("128", 128), (0.125, 8), ("0.25x", 16), (4.0, 256), ("0.5", 32)],
 )
-def test_features_are_a_count_or_a_multiple(given, count: int) -> None:
+def test_features_are_a_count_or_a_multiple(given: float | str, count: int) -> None:
     assert FavorOptions(nb_features=given).count(64) == count
 
 

@@ -10,26 +10,26 @@ from jaxattn.data.batches.balanced import BalancedPlan
 BUCKETS = (16, 32, 64)
 
 
-def imbalanced(counts, seed=0):
+def imbalanced(counts: tuple[int, ...], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Lengths and labels of texts in a mixed order."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(np.arange(len(counts)), counts))
     return rng.integers(3, 65, len(labels)), labels
 
 
-def plan(lengths, labels, **changes):
+def plan(lengths: np.ndarray, labels: np.ndarray, **changes: int) -> BalancedPlan:
     options = {"buckets": BUCKETS, "batch_size": 32, "seed": 0}
     return BalancedPlan(lengths, labels, **{**options, **changes})
 
 
-def epoch_rows(batches, epoch):
+def epoch_rows(batches: BalancedPlan, epoch: int) -> list[tuple[int, np.ndarray]]:
     first = epoch * batches.steps_per_epoch
     found = [batches.batch_indices(first + step) for step in range(batches.steps_per_epoch)]
     return [(length, indices[indices >= 0]) for length, indices in found]
 
 
 @pytest.mark.parametrize("counts", [(500, 20), (400, 90, 7), (1, 1), (1, 300), (50, 0, 51), (9,)])
-def test_every_class_has_its_share_of_every_epoch(counts):
+def test_every_class_has_its_share_of_every_epoch(counts: tuple[int, ...]) -> None:
     """Whatever it has; the padded lengths hold their texts and are the same in every epoch."""
     lengths, labels = imbalanced(counts)
     batches = plan(lengths, labels)
@@ -47,7 +47,7 @@ def test_every_class_has_its_share_of_every_epoch(counts):
     assert batches.shapes == tuple(batches.steps_by_length)
 
 
-def test_every_text_has_its_turn():
+def test_every_text_has_its_turn() -> None:
     """A frequent class's texts once each in two epochs; a rare one's equally often."""
     lengths, labels = imbalanced((900, 300))
     batches = plan(lengths, labels)
@@ -58,7 +58,7 @@ def test_every_text_has_its_turn():
     assert (times[labels == 0] == 2).mean() > 0.95 and (times[labels == 1] == 6).mean() > 0.95
 
 
-def test_a_class_of_few_long_texts_is_met_too():
+def test_a_class_of_few_long_texts_is_met_too() -> None:
     """Rows whose share of an epoch is less than one are padded further, not left out."""
     labels = np.array([0] * 200 + [1] * 40 + [2] * 3)
     lengths = np.array([10] * 199 + [60] + [10] * 20 + [30] * 20 + [10, 30, 60])
@@ -67,7 +67,7 @@ def test_a_class_of_few_long_texts_is_met_too():
     assert seen == set(range(243))
 
 
-def test_a_batch_is_a_function_of_its_number_and_the_seed():
+def test_a_batch_is_a_function_of_its_number_and_the_seed() -> None:
     lengths, labels = imbalanced((300, 40, 12))
     one, other = plan(lengths, labels), plan(lengths, labels)
     steps = np.random.default_rng(0).permutation(5 * one.steps_per_epoch)

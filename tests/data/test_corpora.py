@@ -2,17 +2,19 @@
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from jaxattn.config import DataConfig
-from jaxattn.data.corpora.splits import load_labelled, load_texts
+from jaxattn.data.corpora.splits import LabelledCorpus, load_labelled, load_texts
 from jaxattn.errors import InputError
 
 
-def write(folder: Path, name: str, rows):
+def write(folder: Path, name: str, rows: Sequence[str | tuple[str, object]]) -> None:
     """Rows of (text, label), or texts only."""
     objects = [
         {"text": row} if isinstance(row, str) else {"text": row[0], "label": row[1]} for row in rows
@@ -20,28 +22,28 @@ def write(folder: Path, name: str, rows):
     (folder / name).write_text("\n".join(map(json.dumps, objects)), encoding="utf-8")
 
 
-def numbered(prefix, count, classes=2):
+def numbered(prefix: str, count: int, classes: int = 2) -> list[tuple[str, int]]:
     """Sorted by label, as IMDB is: the first half of a file would be one class."""
     return [(f"{prefix} {i}", i * classes // count) for i in range(count)]
 
 
-def config(path, **changes):
+def config(path: Path, **changes: Any) -> DataConfig:
     return DataConfig(name="mine", path=str(path), **changes)
 
 
-def all_texts(corpus):
+def all_texts(corpus: LabelledCorpus) -> list[list[str]]:
     return [list(part.texts) for part in (corpus.train, corpus.validation, corpus.test)]
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     write(tmp_path, "train.jsonl", numbered("train", 400))
     write(tmp_path, "test.jsonl", numbered("test", 100))
     write(tmp_path, "unsup.jsonl", [(f"unsup {i}", -1) for i in range(300)])
     return tmp_path
 
 
-def test_validation_is_held_out_of_training(folder, caplog):
+def test_validation_is_held_out_of_training(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     corpus = load_labelled(config(folder))
     train, validation, test = all_texts(corpus)
     assert [len(train), len(validation), len(test)] == [360, 40, 100]
@@ -56,13 +58,13 @@ def test_validation_is_held_out_of_training(folder, caplog):
     assert set(load_labelled(config(folder, split_seed=1)).validation.texts) != set(validation)
 
 
-def test_the_hold_out_does_not_depend_on_the_order_of_the_file(folder):
+def test_the_hold_out_does_not_depend_on_the_order_of_the_file(folder: Path) -> None:
     before = load_labelled(config(folder))
     write(folder, "train.jsonl", numbered("train", 400)[::-1])
     assert set(load_labelled(config(folder)).validation.texts) == set(before.validation.texts)
 
 
-def test_mlm_texts_keep_the_hold_out_out(folder):
+def test_mlm_texts_keep_the_hold_out_out(folder: Path) -> None:
     held = load_labelled(config(folder)).validation.texts
     texts = load_texts(config(folder, mlm_splits=("train", "unsup")))
     assert len(texts.train) == 360 + 300 and set(texts.validation) == set(held)
@@ -75,7 +77,7 @@ def test_mlm_texts_keep_the_hold_out_out(folder):
     assert held[0] not in texts.train and not set(texts.train) & set(texts.validation)
 
 
-def test_mlm_validation_is_never_the_test_split(folder):
+def test_mlm_validation_is_never_the_test_split(folder: Path) -> None:
     texts = load_texts(config(folder, mlm_splits=("unsup", "test")))
     assert all(text.startswith("unsup") for text in texts.validation)
     assert sum(text.startswith("test") for text in texts.train) == 100
@@ -85,7 +87,7 @@ def test_mlm_validation_is_never_the_test_split(folder):
         load_texts(config(folder, mlm_splits=("train", "validation")))
 
 
-def test_a_given_validation_split_is_taken(folder):
+def test_a_given_validation_split_is_taken(folder: Path) -> None:
     write(folder, "dev.jsonl", [*numbered("dev", 20), ("train 3", 0)])
     corpus = load_labelled(config(folder))
     assert [len(texts) for texts in all_texts(corpus)] == [400, 21, 100]
@@ -94,13 +96,13 @@ def test_a_given_validation_split_is_taken(folder):
     assert len(texts.train) == 399 and "train 3" not in texts.train
 
 
-def test_held_out_mlm_validation_is_at_most_2000_texts(tmp_path):
+def test_held_out_mlm_validation_is_at_most_2000_texts(tmp_path: Path) -> None:
     write(tmp_path, "train.jsonl", [f"text {i}" for i in range(30_000)])
     texts = load_texts(config(tmp_path))
     assert (len(texts.train), len(texts.validation)) == (28_000, 2_000)
 
 
-def test_unlabelled_text_needs_no_label_column(tmp_path):
+def test_unlabelled_text_needs_no_label_column(tmp_path: Path) -> None:
     write(tmp_path, "train-0.jsonl", [f"a {i}" for i in range(50)])
     write(tmp_path, "train-1.jsonl", [f"b {i}" for i in range(50)])
     write(tmp_path, "valid.jsonl", ["c 1", "c 2"])
@@ -110,7 +112,7 @@ def test_unlabelled_text_needs_no_label_column(tmp_path):
         load_labelled(config(tmp_path))
 
 
-def test_a_single_file_is_split_in_three(tmp_path, caplog):
+def test_a_single_file_is_split_in_three(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path, "all.jsonl", numbered("text", 1000, classes=4))
     corpus = load_labelled(config(tmp_path / "all.jsonl"))
     train, validation, test = all_texts(corpus)
@@ -122,14 +124,18 @@ def test_a_single_file_is_split_in_three(tmp_path, caplog):
     assert texts.train == train and set(texts.validation) == set(validation)
 
 
-def test_a_test_split_without_labels_is_no_test_split(folder, caplog):
+def test_a_test_split_without_labels_is_no_test_split(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write(folder, "test.jsonl", [(f"test {i}", -1) for i in range(50)])
     corpus = load_labelled(config(folder))
     assert [len(texts) for texts in all_texts(corpus)] == [324, 36, 40]
     assert "no labelled test split: 40" in caplog.text
 
 
-def test_unlabelled_rows_are_for_the_mlm_only(folder, caplog):
+def test_unlabelled_rows_are_for_the_mlm_only(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     rows = [*numbered("train", 400), ("nobody knows", None), ("nor this", "")]
     write(folder, "train.jsonl", rows)
     assert len(load_labelled(config(folder)).train.texts) == 360
@@ -137,8 +143,10 @@ def test_unlabelled_rows_are_for_the_mlm_only(folder, caplog):
     assert len(load_texts(config(folder)).train) == 362
 
 
-def test_classes(folder):
-    def names(labels, **changes):
+def test_classes(folder: Path) -> None:
+    def names(
+        labels: Sequence[bool | int | str], **changes: Any
+    ) -> tuple[tuple[str, ...], list[int]]:
         rows = [(f"t {i}", labels[i % len(labels)]) for i in range(60)]
         write(folder, "train.jsonl", rows)
         write(folder, "test.jsonl", rows[: len(labels)])
@@ -154,7 +162,7 @@ def test_classes(folder):
     assert names(["z", "x"], label_names=("z", "y", "x")) == (("z", "y", "x"), [0, 2])
 
 
-def test_formats_give_the_same_corpus(tmp_path):
+def test_formats_give_the_same_corpus(tmp_path: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 
@@ -181,7 +189,7 @@ def test_formats_give_the_same_corpus(tmp_path):
     assert load_texts(DataConfig(name="mine", hub=str(tmp_path / "csv"))).train == hub.train.texts
 
 
-def test_max_examples_is_a_sample_of_both_classes(folder):
+def test_max_examples_is_a_sample_of_both_classes(folder: Path) -> None:
     corpus = load_labelled(config(folder, max_examples=50))
     assert [len(texts) for texts in all_texts(corpus)] == [50, 40, 50]
     whole = load_labelled(config(folder))
@@ -192,7 +200,7 @@ def test_max_examples_is_a_sample_of_both_classes(folder):
     assert (len(texts.train), len(texts.validation)) == (30, 30)
 
 
-def test_a_split_may_have_a_name_of_its_own(tmp_path):
+def test_a_split_may_have_a_name_of_its_own(tmp_path: Path) -> None:
     for corpus in ("sst", "imdb"):
         for split in ("train", "dev", "test"):
             write(tmp_path, f"{corpus}_{split}.jsonl", numbered(f"{corpus} {split}", 10))
@@ -208,13 +216,15 @@ def test_a_split_may_have_a_name_of_its_own(tmp_path):
             load_labelled(config(tmp_path, **{**splits, option: "sst_x"}))
 
 
-def expect(message, data, load=load_labelled):
+def expect(
+    message: str, data: DataConfig, load: Callable[[DataConfig], object] = load_labelled
+) -> None:
     with pytest.raises(InputError, match=message) as caught:
         load(data)
     assert "\n" not in str(caught.value)
 
 
-def test_what_a_user_can_get_wrong(folder, tmp_path):
+def test_what_a_user_can_get_wrong(folder: Path, tmp_path: Path) -> None:
     place = re.escape(str(folder / "test.jsonl"))
     expect("data.path: there is no file or folder .*absent", config(folder / "absent"))
     expect("data.name: 'imdb' is not built in .* set data.path .* or data.hub", DataConfig("imdb"))

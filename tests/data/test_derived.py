@@ -2,6 +2,8 @@
 
 import csv
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +15,7 @@ from jaxattn.data.read.tables import Row
 from jaxattn.errors import InputError
 
 
-def test_breaks_become_lines_and_nothing_else_changes():
+def test_breaks_become_lines_and_nothing_else_changes() -> None:
     assert without_breaks("a<br /><br>b <BR/>c <b>d</b> &amp;") == "a\n\nb \nc <b>d</b> &amp;"
 
 
@@ -28,11 +30,11 @@ def test_breaks_become_lines_and_nothing_else_changes():
         ("plain", "plain"),
     ],
 )  # fmt: skip
-def test_html_becomes_what_a_reader_sees(markup, text):
+def test_html_becomes_what_a_reader_sees(markup: str, text: str) -> None:
     assert without_html(markup) == text
 
 
-def test_keywords_are_whole_words_in_any_case_in_the_beginning():
+def test_keywords_are_whole_words_in_any_case_in_the_beginning() -> None:
     keywords = Keywords(("film", "science"), 30)
     assert keywords.in_text("A FILM.") and keywords.in_text("science-based")
     assert not keywords.in_text("films") and not keywords.in_text("neuroscience")
@@ -40,7 +42,7 @@ def test_keywords_are_whole_words_in_any_case_in_the_beginning():
     assert Keywords((), 10).in_text("anything")
 
 
-def test_a_web_address_stands_for_its_host():
+def test_a_web_address_stands_for_its_host() -> None:
     cells = ("https://www.Example.com/a/b?c", " Emma ", 7, 7.0, " ", None)
     groups = [group_of(Row("line", 1, {"group": cell}), "group") for cell in cells]
     assert groups == ["example.com", "Emma", "7", "7", None, None]
@@ -59,7 +61,7 @@ OPTIONS = {
 }  # fmt: skip
 
 
-def write_rows(folder, ending):
+def write_rows(folder: Path, ending: str) -> Path:
     import pyarrow
     import pyarrow.parquet
 
@@ -77,7 +79,7 @@ def write_rows(folder, ending):
 
 
 @pytest.mark.parametrize("ending", ["parquet", "jsonl", "csv"])
-def test_every_format_takes_every_option(tmp_path, ending):
+def test_every_format_takes_every_option(tmp_path: Path, ending: str) -> None:
     write_rows(tmp_path, ending)
     for origin in ({"path": str(tmp_path)}, {"hub": str(tmp_path)},
                    {"hub": str(tmp_path), "streaming": True}):  # fmt: skip
@@ -92,7 +94,7 @@ def test_every_format_takes_every_option(tmp_path, ending):
 
 
 @pytest.mark.parametrize("origin", ["path", "hub"])
-def test_a_column_that_is_not_there_is_told(tmp_path, origin):
+def test_a_column_that_is_not_there_is_told(tmp_path: Path, origin: str) -> None:
     write_rows(tmp_path, "jsonl")
     for changes, name in (
         ({"text_column": "body+titel"}, "titel"), ({"group_column": "publisher"}, "publisher"),
@@ -104,18 +106,18 @@ def test_a_column_that_is_not_there_is_told(tmp_path, origin):
                 open_source(data).read("train", ())
 
 
-def test_a_group_must_be_a_value(tmp_path):
+def test_a_group_must_be_a_value(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text('{"text": "a", "g": [1]}')
     with pytest.raises(InputError, match=r"train.jsonl line 1: 'g' is \[1\] \(a list of 1\)"):
         open_source(DataConfig("mine", str(tmp_path), group_column="g")).read("train", ())
 
 
-def test_streaming_fetches_no_more_than_it_needs(monkeypatch):
+def test_streaming_fetches_no_more_than_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
     fetched = []
 
-    def rows():
+    def rows() -> Iterator[dict[str, str]]:
         for number in range(10_000):
             fetched.append(number)
             yield {"text": " " if number % 4 == 0 else f"text {number}"}

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from jaxattn.config import TokenizerConfig
 from jaxattn.data.tokens.extend import extended, origins, read_extra_tokens, usage
@@ -25,11 +27,11 @@ DOMAIN = [
 ] * 3
 
 
-def base():
+def base() -> Tokenizer:
     return train_wordpiece([*GENERAL, "bcdefgijklmnpquvwxyz"], TokenizerConfig(vocab_size=100))
 
 
-def more(count: int, **options) -> TokenizerConfig:
+def more(count: int, **options: Any) -> TokenizerConfig:
     return TokenizerConfig(extend=count, **options)
 
 

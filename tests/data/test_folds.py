@@ -1,6 +1,7 @@
 """Cross-validation: which texts are in which fold."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +13,11 @@ from jaxattn.data.corpora.splits import load_labelled, load_texts
 from jaxattn.errors import InputError
 
 
-def keys(texts):
+def keys(texts: list[str]) -> np.ndarray:
     return text_keys(texts, 0, "folds")
 
 
-def test_folds_are_even_in_number_and_in_every_class():
+def test_folds_are_even_in_number_and_in_every_class() -> None:
     labels = ["a"] * 61 + ["b"] * 22 + ["c"] * 4
     found = fold_numbers(keys([f"text {i}" for i in range(87)]), labels, 10)
     for label, least, most in (("a", 6, 7), ("b", 2, 3), ("c", 0, 1)):
@@ -25,7 +26,7 @@ def test_folds_are_even_in_number_and_in_every_class():
     assert set(np.bincount(found, minlength=10)) == {8, 9}
 
 
-def test_copies_stay_together_and_order_does_not_matter():
+def test_copies_stay_together_and_order_does_not_matter() -> None:
     texts, labels = [f"text {i % 40}" for i in range(80)], [i % 2 for i in range(80)]
     found = fold_numbers(keys(texts), labels, 5)
     assert (found[:40] == found[40:]).all()
@@ -34,7 +35,7 @@ def test_copies_stay_together_and_order_does_not_matter():
     np.testing.assert_array_equal(again, found[order])
 
 
-def test_groups_stay_whole_and_even():
+def test_groups_stay_whole_and_even() -> None:
     rng = np.random.default_rng(0)
     groups = [f"site {i}" for i in rng.integers(40, size=600)]
     labels = [group[-1] in "02468" for group in groups]
@@ -52,7 +53,7 @@ def test_groups_stay_whole_and_even():
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     """63 labelled texts, and a test split that cross-validation leaves aside."""
     rows = [{"text": f"text {i}", "label": "ab"[i % 3 == 0]} for i in range(63)]
     (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -60,11 +61,11 @@ def folder(tmp_path):
     return tmp_path
 
 
-def config(folder, **options):
+def config(folder: Path, **options: int) -> DataConfig:
     return DataConfig("mine", path=str(folder), **options)
 
 
-def test_every_text_is_tested_once_and_never_learned_there(folder):
+def test_every_text_is_tested_once_and_never_learned_there(folder: Path) -> None:
     tested = []
     for fold in range(5):
         data = config(folder, folds=5, fold=fold)
@@ -87,6 +88,6 @@ def test_every_text_is_tested_once_and_never_learned_there(folder):
         ({"folds": 100}, "63 labelled training rows have fewer different texts"),
     ],
 )
-def test_what_is_refused(folder, options, message):
+def test_what_is_refused(folder: Path, options: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_labelled(config(folder, **options))

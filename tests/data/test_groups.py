@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from jaxattn.data.corpora.splits import load_labelled, load_texts
 ROOT = Path(__file__).parents[2]
 
 
-def test_whole_groups_near_the_share():
+def test_whole_groups_near_the_share() -> None:
     rng = np.random.default_rng(0)
     groups = [f"g{i}" for i in rng.integers(0, 60, 3000)]
     label = {f"g{i}": i % 3 for i in range(60)}
@@ -35,7 +37,7 @@ def test_whole_groups_near_the_share():
     assert (hold_out_groups(groups, labels, 1, "test", 0.1) != held).any()
 
 
-def test_large_groups_mixed_groups_and_lone_groups():
+def test_large_groups_mixed_groups_and_lone_groups() -> None:
     # Two novels of one author: the smaller is held out; one of another author: kept.
     groups = ["long"] * 30 + ["short"] * 20 + ["only"] * 10
     held = hold_out_groups(groups, ["a"] * 50 + ["b"] * 10, 0, "validation", 0.1)
@@ -48,7 +50,10 @@ def test_large_groups_mixed_groups_and_lone_groups():
         assert held[:5].sum() in (0, 5) and held[25:].sum() == 6
 
 
-def novels():
+Table = list[dict[str, Any]]
+
+
+def novels() -> Table:
     """Six authors; each has one to three novels of eight passages and some notes without one."""
     rows = [
         {"text": f"{a} {n} {p}", "label": a, "novel": f"{a}-{n}"}
@@ -59,20 +64,20 @@ def novels():
     return rows + [{"text": f"note {i}", "label": i % 6, "novel": None} for i in range(12)]
 
 
-def write(folder, rows, name="train"):
+def write(folder: Path, rows: Table, name: str = "train") -> None:
     (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
 
-def novels_of(texts):
+def novels_of(texts: Iterable[str]) -> set[tuple[str, ...]]:
     return {tuple(text.split()[:2]) for text in texts if not text.startswith("note")}
 
 
-def config(folder, **changes):
+def config(folder: Path, **changes: Any) -> DataConfig:
     return DataConfig(name="mine", path=str(folder), group_column="novel", **changes)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_no_novel_is_in_two_splits(tmp_path, seed):
+def test_no_novel_is_in_two_splits(tmp_path: Path, seed: int) -> None:
     write(tmp_path, novels())
     corpus = load_labelled(config(tmp_path, split_seed=seed))
     parts = [corpus.train, corpus.validation, corpus.test]
@@ -88,7 +93,7 @@ def test_no_novel_is_in_two_splits(tmp_path, seed):
     )
 
 
-def test_given_splits_are_kept_apart(tmp_path, caplog):
+def test_given_splits_are_kept_apart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rows = novels()
     write(tmp_path, rows)
     write(tmp_path, [row for row in rows if row["novel"] == "5-2"][:3], "test")
@@ -104,14 +109,14 @@ def test_given_splits_are_kept_apart(tmp_path, caplog):
     assert not novels_of(texts.train) & held
 
 
-def test_unlabelled_texts_are_held_out_in_groups(tmp_path):
+def test_unlabelled_texts_are_held_out_in_groups(tmp_path: Path) -> None:
     write(tmp_path, [{k: v for k, v in row.items() if k != "label"} for row in novels()])
     texts = load_texts(config(tmp_path))
     assert texts.validation and not novels_of(texts.train) & novels_of(texts.validation)
     assert len(texts.train) + len(texts.validation) == 108
 
 
-def test_the_hash_seed_changes_nothing(tmp_path):
+def test_the_hash_seed_changes_nothing(tmp_path: Path) -> None:
     write(tmp_path, novels())
     script = (
         "import sys; from jaxattn.config import DataConfig; "

@@ -1,7 +1,9 @@
 """Corpora by name: what a name fills in, what stays, and stand-ins read by their recipes."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,13 +17,13 @@ from jaxattn.errors import InputError
 BASE = f"--config={Path(__file__).parents[2] / 'configs' / 'base.py'}"
 
 
-def known(given=(), **options):
+def known(given: Iterable[str] = (), **options: Any) -> DataConfig:
     config = replace(Config(), {name.replace("__", "."): v for name, v in options.items()})
     return filled_in(config, frozenset(given)).data
 
 
 @pytest.mark.parametrize("name", CORPORA)
-def test_every_entry_is_allowed_and_filling_in_twice_changes_nothing(name):
+def test_every_entry_is_allowed_and_filling_in_twice_changes_nothing(name: str) -> None:
     for path in ("", "somewhere"):
         config = replace(
             Config(), {"data.name": name, "data.path": path, "model.max_seq_len": 16384}
@@ -32,7 +34,7 @@ def test_every_entry_is_allowed_and_filling_in_twice_changes_nothing(name):
         assert filled_in(once, frozenset()) == once
 
 
-def test_what_is_set_stays():
+def test_what_is_set_stays() -> None:
     data = known(data__name="imdb", data__label_names=("-", "+"))
     assert (data.label_names, data.clean) == (("-", "+"), "breaks")
     # A flag may even give the default itself.
@@ -48,14 +50,14 @@ def test_what_is_set_stays():
     ("longest", "buckets", "length"), [(512, (), 512), (2048, (), 2048), (16384, (), 4096),
                                        (16384, (256, 512), 512)],
 )  # fmt: skip
-def test_lengths_fit_the_model(longest, buckets, length):
+def test_lengths_fit_the_model(longest: int, buckets: tuple[int, ...], length: int) -> None:
     data = known(
         data__name="hyperpartisan", model__max_seq_len=longest, data__length_buckets=buckets
     )
     assert data.max_length == length
 
 
-def test_the_command_line_fills_in():
+def test_the_command_line_fills_in() -> None:
     request = cli.parse(["--mode=pretrain", BASE, "--config.data.name=sst5"])
     data = request.resolved().data
     assert (data.hub, data.max_length, data.label_names[0]) == ("SetFit/sst5", 128, "very negative")
@@ -71,11 +73,11 @@ def test_the_command_line_fills_in():
     assert request.resolved().data.max_length == 512
 
 
-def lines(folder, split, rows):
+def lines(folder: Path, split: str, rows: list[dict[str, Any]]) -> None:
     (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
 
-def test_imdb_from_a_stand_in_of_the_hub(tmp_path):
+def test_imdb_from_a_stand_in_of_the_hub(tmp_path: Path) -> None:
     for split in ("train", "test"):
         lines(tmp_path, split, [
             {"text": f"{split} {i}.<br /><br />Good &amp; bad", "label": i % 2} for i in range(40)
@@ -86,7 +88,7 @@ def test_imdb_from_a_stand_in_of_the_hub(tmp_path):
     assert "test 7.\n\nGood &amp; bad" in corpus.test.texts
 
 
-def test_hyperpartisan_by_article_and_by_publisher(tmp_path):
+def test_hyperpartisan_by_article_and_by_publisher(tmp_path: Path) -> None:
     rows = [
         {"text": f"<p>Article {i}</p><p>has &quot;words&quot;</p>", "hyperpartisan": i % 2 == 0,
          "title": "t", "url": f"https://www.paper{i % 20}.com/{i}"}
@@ -113,7 +115,7 @@ def test_hyperpartisan_by_article_and_by_publisher(tmp_path):
     assert sum(map(len, papers)) == len(set.union(*papers)) == 20
 
 
-def test_news_with_title_and_description(tmp_path):
+def test_news_with_title_and_description(tmp_path: Path) -> None:
     for split in ("train", "test"):
         table = ["Class Index,Title,Description"]
         table += [f'{1 + i % 4},"Title {i}","It, {split}, happened"' for i in range(40)]
@@ -132,7 +134,7 @@ def test_news_with_title_and_description(tmp_path):
     assert "Title 5 It, test, happened" in load_labelled(data).test.texts
 
 
-def test_wikipedia_keeps_the_articles_with_a_keyword(tmp_path):
+def test_wikipedia_keeps_the_articles_with_a_keyword(tmp_path: Path) -> None:
     rows = [
         {"text": f"Article {i} about {'a film' if i % 4 == 0 else 'nothing'}."} for i in range(400)
     ]
@@ -148,7 +150,7 @@ def test_wikipedia_keeps_the_articles_with_a_keyword(tmp_path):
         assert len(texts.train) == (45 if streaming else 50)
 
 
-def test_a_corpus_without_a_hub_needs_a_path():
+def test_a_corpus_without_a_hub_needs_a_path() -> None:
     with pytest.raises(InputError, match="'novels' is not on the hub; set data.path"):
         open_source(known(data__name="novels"))
     with pytest.raises(InputError, match="'agnew' is not built in .* did you mean 'agnews'"):

@@ -20,30 +20,30 @@ from jaxattn.data.tokens.arrays import SpecialIds, TokenArray
 SPECIAL = SpecialIds(0, 1, 2, 3, 4)
 
 
-def log_normal_lengths(count, seed=0):
+def log_normal_lengths(count: int, seed: int = 0) -> np.ndarray:
     drawn = np.random.default_rng(seed).lognormal(np.log(150), 0.7, count)
     return np.clip(drawn.astype(int), 3, 512)
 
 
-def plan(lengths, **changes):
+def plan(lengths: np.ndarray, **changes: int) -> BatchPlan:
     options = {"buckets": DataConfig().buckets, "batch_size": 32, "seed": 0}
     return BatchPlan(lengths, **{**options, **changes})
 
 
-def in_order(lengths, batch_size=32):
+def in_order(lengths: np.ndarray, batch_size: int = 32) -> list[tuple[int, np.ndarray]]:
     return batches_in_order(
         lengths, buckets=DataConfig(max_length=512).buckets, batch_size=batch_size
     )
 
 
-def test_default_buckets():
+def test_default_buckets() -> None:
     assert DataConfig(max_length=512).buckets == (32, 64, 128, 256, 512)
     assert DataConfig(max_length=500).buckets == (32, 64, 128, 256, 500)
     assert DataConfig(max_length=32).buckets == (32,) and DataConfig(max_length=10).buckets == (10,)
 
 
 @pytest.mark.parametrize("count", [1, 31, 32, 33, 1000, 1024])
-def test_each_example_exactly_once_an_epoch(count):
+def test_each_example_exactly_once_an_epoch(count: int) -> None:
     lengths = log_normal_lengths(count)
     batches = plan(lengths)
     assert batches.steps_per_epoch == -(-count // 32)
@@ -64,7 +64,7 @@ def test_each_example_exactly_once_an_epoch(count):
     assert dict(found) == batches.steps_by_length
 
 
-def test_epochs_differ_and_seeds_differ_but_evaluation_is_in_order():
+def test_epochs_differ_and_seeds_differ_but_evaluation_is_in_order() -> None:
     lengths = log_normal_lengths(500)
     batches = plan(lengths)
     orders = [
@@ -88,7 +88,7 @@ def test_epochs_differ_and_seeds_differ_but_evaluation_is_in_order():
         assert first == sorted(first)
 
 
-def test_epochs_of_neighbouring_seeds_are_not_the_same_orders():
+def test_epochs_of_neighbouring_seeds_are_not_the_same_orders() -> None:
     """Grain adds the epoch to the seed: seeds 0 and 1 must not share their epochs 1 and 0."""
     lengths = log_normal_lengths(500)
     count = plan(lengths).steps_per_epoch
@@ -98,14 +98,14 @@ def test_epochs_of_neighbouring_seeds_are_not_the_same_orders():
     assert len({order_seed(seed, p) for seed in range(1000) for p in ("a", "b")}) == 2000
 
 
-def test_batches_of_all_lengths_are_mixed():
+def test_batches_of_all_lengths_are_mixed() -> None:
     batches = plan(log_normal_lengths(4000))
     padded = [batches.batch_indices(step)[0] for step in range(batches.steps_per_epoch)]
     middle = len(padded) // 2
     assert {64, 128, 256, 512} <= set(padded[:middle]) & set(padded[middle:])
 
 
-def test_a_batch_computed_alone_is_the_one_of_the_sequence():
+def test_a_batch_computed_alone_is_the_one_of_the_sequence() -> None:
     lengths = log_normal_lengths(300)
     running = plan(lengths)
     sequence = [running.batch_indices(step) for step in range(5 * running.steps_per_epoch)]
@@ -117,13 +117,13 @@ def test_a_batch_computed_alone_is_the_one_of_the_sequence():
     np.testing.assert_array_equal(running.batch_indices(3)[1], sequence[3][1])
 
 
-def test_the_order_is_frozen():
+def test_the_order_is_frozen() -> None:
     batches = plan(np.array([5, 40, 6, 41, 7, 42, 8]), batch_size=2, seed=3)
     found = [(length, i.tolist()) for length, i in map(batches.batch_indices, range(4))]
     assert found == [(32, [0, 2]), (64, [5, 3]), (32, [4, 6]), (64, [1, -1])]
 
 
-def test_the_tail_of_a_bucket_goes_into_the_next_larger_one():
+def test_the_tail_of_a_bucket_goes_into_the_next_larger_one() -> None:
     # 3 short, 1 of middle length, 4 long, in twos: one short example is carried to the middle.
     lengths = np.array([10, 10, 10, 50, 500, 500, 500, 500])
     found = [(length, i.tolist()) for length, i in in_order(lengths, 2)]
@@ -140,7 +140,7 @@ def test_the_tail_of_a_bucket_goes_into_the_next_larger_one():
     assert plan(np.array([10, 12]), batch_size=4).shapes == (32,)
 
 
-def test_buckets_save_padding():
+def test_buckets_save_padding() -> None:
     lengths = log_normal_lengths(5000)
     batches = plan(lengths)
     slots = sum(32 * batches.batch_indices(s)[0] for s in range(batches.steps_per_epoch))
@@ -152,14 +152,14 @@ def test_buckets_save_padding():
     assert 5000 * 512 / slots > 1.9
 
 
-def test_too_long_and_empty_are_refused_with_numbers():
+def test_too_long_and_empty_are_refused_with_numbers() -> None:
     with pytest.raises(ValueError, match="513 tokens, the longest bucket holds 512"):
         plan(np.array([10, 513]))
     with pytest.raises(ValueError, match="no examples"):
         plan(np.array([], int))
 
 
-def tokens_of(lengths, seed=0):
+def tokens_of(lengths: list[int], seed: int = 0) -> TokenArray:
     rng = np.random.default_rng(seed)
     rows = []
     for length in lengths:
@@ -169,7 +169,7 @@ def tokens_of(lengths, seed=0):
     return TokenArray.from_rows(rows)
 
 
-def test_token_array():
+def test_token_array() -> None:
     tokens = TokenArray.from_rows([np.array([2, 7, 3]), np.array([2, 3]), np.array([2, 8, 9, 3])])
     assert len(tokens) == 3 and tokens.lengths.tolist() == [3, 2, 4]
     assert tokens[2].tolist() == [2, 8, 9, 3]
@@ -181,7 +181,7 @@ def test_token_array():
     assert len(TokenArray.from_rows([])) == 0
 
 
-def test_classification_batch():
+def test_classification_batch() -> None:
     tokens = tokens_of([3, 5, 8])
     batch = classification_batch(tokens, np.array([4, 5, 6], np.int32), np.array([2, 0, -1]), 8, 0)
     assert batch["ids"][0].tolist() == tokens[2].tolist()
@@ -197,7 +197,7 @@ def test_classification_batch():
         classification_batch(tokens, None, np.array([2]), 7, 0)
 
 
-def test_mlm_batch_holds_what_mask_tokens_hides():
+def test_mlm_batch_holds_what_mask_tokens_hides() -> None:
     tokens, masking = tokens_of([20, 64, 50, 30]), Masking(0.15, 1000, SPECIAL)
     key = {"seed": 5, "epoch": 2}
     options = {"slots": num_slots(64, 0.15), "packed": False, "masking": masking, **key}
@@ -224,7 +224,7 @@ def test_mlm_batch_holds_what_mask_tokens_hides():
         mlm_batch(tokens, singly(np.array([1])), 64, **options | {"slots": 8})
 
 
-def test_the_order_is_that_of_shuffled_rows_of_each_bucket():
+def test_the_order_is_that_of_shuffled_rows_of_each_bucket() -> None:
     """As Grain shuffles the row numbers themselves, over three epochs: a resumed run has it too."""
     import grain
 

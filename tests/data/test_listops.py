@@ -3,13 +3,14 @@
 import hashlib
 import itertools
 import statistics
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jaxattn.config import DataConfig, TokenizerConfig
 from jaxattn.data.corpora import listops
-from jaxattn.data.corpora.listops import WORDS, expressions, in_memory, listops_file
+from jaxattn.data.corpora.listops import WORDS, Expressions, expressions, in_memory, listops_file
 from jaxattn.data.corpora.splits import load_labelled, load_texts
 from jaxattn.data.tokens.encode import encode
 from jaxattn.data.tokens.vocabularies import new_tokenizer
@@ -22,7 +23,7 @@ OPERATORS = {
 }
 
 
-def value_and_depth(text):
+def value_and_depth(text: str) -> tuple[int, int]:
     """By a stack, token by token; a broken expression raises."""
     stack = [(None, [])]
     deepest = 0
@@ -41,17 +42,17 @@ def value_and_depth(text):
     return value, deepest
 
 
-def test_the_evaluator_of_the_test():
+def test_the_evaluator_of_the_test() -> None:
     assert value_and_depth("[MAX 4 3 [MIN 2 3 ] 1 0 ]") == (4, 3)
     assert value_and_depth("[SM 9 9 [MED 1 2 3 4 ] ]") == (0, 3)
 
 
 @pytest.fixture(scope="module")
-def portion():
+def portion() -> Expressions:
     return next(expressions("train"))
 
 
-def test_values_lengths_and_depth(portion):
+def test_values_lengths_and_depth(portion: Expressions) -> None:
     depths = []
     for index, value in enumerate(portion.values.tolist()):
         text = portion.text(index)
@@ -63,7 +64,7 @@ def test_values_lengths_and_depth(portion):
     assert max(depths) == 10 and len(depths) > 500
 
 
-def test_shares_of_operators_digits_and_arguments(portion):
+def test_shares_of_operators_digits_and_arguments(portion: Expressions) -> None:
     counts = np.bincount(portion.tokens, minlength=15)
     operations = counts[10:14].sum()
     assert operations == counts[14]
@@ -75,7 +76,7 @@ def test_shares_of_operators_digits_and_arguments(portion):
     assert set(portion.values.tolist()) == set(range(10))
 
 
-def test_the_same_everywhere(portion):
+def test_the_same_everywhere(portion: Expressions) -> None:
     digest = hashlib.sha256(portion.tokens.tobytes() + portion.values.astype("<i8").tobytes())
     assert digest.hexdigest()[:16] == "c2a210666c101725"
     first = {split: next(expressions(split)).text(0) for split in listops.SIZES}
@@ -83,7 +84,7 @@ def test_the_same_everywhere(portion):
     assert first["train"] == portion.text(0)
 
 
-def test_portions_differ_and_a_larger_corpus_holds_the_smaller():
+def test_portions_differ_and_a_larger_corpus_holds_the_smaller() -> None:
     two = [set(map(part.text, range(50))) for part in itertools.islice(expressions("test"), 2)]
     assert not two[0] & two[1]
     small, large = in_memory("test", 5), in_memory("test", 900)
@@ -91,7 +92,7 @@ def test_portions_differ_and_a_larger_corpus_holds_the_smaller():
     assert large.place(899) == "listops test row 900"
 
 
-def test_the_corpus_and_its_cache(tmp_path, monkeypatch):
+def test_the_corpus_and_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     data = DataConfig(name="listops", max_examples=60)
     corpus = load_labelled(data)
@@ -106,7 +107,9 @@ def test_the_corpus_and_its_cache(tmp_path, monkeypatch):
     assert listops.size_of("train", 0) == 96_000 and listops.size_of("test", 9_000) == 2_000
 
 
-def test_without_a_cache_the_rows_are_the_same(tmp_path, monkeypatch):
+def test_without_a_cache_the_rows_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "jaxattn").write_text("a file where the folder should be")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.warns(UserWarning, match="cannot be written to"):
@@ -114,7 +117,7 @@ def test_without_a_cache_the_rows_are_the_same(tmp_path, monkeypatch):
     assert list(found.test.texts) == in_memory("test", 60).texts
 
 
-def test_a_file_holds_what_memory_holds(tmp_path):
+def test_a_file_holds_what_memory_holds(tmp_path: Path) -> None:
     import pyarrow.parquet
 
     table = pyarrow.parquet.read_table(listops_file("validation", 900, tmp_path))
@@ -123,7 +126,7 @@ def test_a_file_holds_what_memory_holds(tmp_path):
     assert table.column("label").to_pylist() == rows.labels
 
 
-def test_words_make_the_published_vocabulary(portion):
+def test_words_make_the_published_vocabulary(portion: Expressions) -> None:
     texts = [portion.text(index) for index in range(20)]
     made = new_tokenizer(texts, TokenizerConfig(kind="words", lowercase=False))
     assert set(made.get_vocab()) == {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS}

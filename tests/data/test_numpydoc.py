@@ -62,7 +62,7 @@ DOC = """sum_of(x, /) -> float
 """
 
 
-def test_each_section_and_nothing_that_gives_it_away():
+def test_each_section_and_nothing_that_gives_it_away() -> None:
     assert list(sentences(DOC)) == [
         ("summary", "Add up all the values of an array"),
         ("extended", "Values that are missing count as nothing, see other for more of it"),
@@ -89,11 +89,11 @@ def test_each_section_and_nothing_that_gives_it_away():
         ("Here %(name)s is put in by a program", False),
     ],
 )
-def test_which_sentences_count(sentence, kept):
+def test_which_sentences_count(sentence: str, kept: bool) -> None:
     assert list(sentences(f"{sentence}.")) == ([("summary", sentence)] if kept else [])
 
 
-def test_what_has_sections():
+def test_what_has_sections() -> None:
     assert has_sections(DOC)
     assert has_sections("A.\n\nNotes\n=====\nB.")
     assert not has_sections("A.\n\nNotes\nB.\n")

@@ -2,25 +2,27 @@
 
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from jaxattn.config import DataConfig
 from jaxattn.data.corpora import pydocs
 from jaxattn.data.corpora.splits import load_labelled, load_texts
+from jaxattn.data.read.rows import Rows
 from jaxattn.errors import InputError
 
 LONG = " ".join(f"word{i}" for i in range(30))
 
 
-def write(folder, path, text):
+def write(folder: Path, path: str, text: str) -> None:
     file = folder / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
 
 
 @pytest.fixture
-def site(tmp_path):
+def site(tmp_path: Path) -> Path:
     site = tmp_path / "site"
     write(site, "alpha/__init__.py", "raise RuntimeError('this package is never imported')\n")
     for i in range(60):
@@ -29,11 +31,11 @@ def site(tmp_path):
     return site
 
 
-def texts_of(splits):
+def texts_of(splits: dict[str, Rows]) -> list[str]:
     return [text for rows in splits.values() for text in rows.texts]
 
 
-def test_splits_by_file(site):
+def test_splits_by_file(site: Path) -> None:
     splits = pydocs.read_pydocs(["beta", "alpha"], [str(site)])
     assert sum(map(len, splits.values())) == 120
     assert len(set(texts_of(splits))) == 120
@@ -45,7 +47,7 @@ def test_splits_by_file(site):
     assert splits["train"].place(0).startswith("alpha/m")
 
 
-def test_the_place_of_installation_does_not_matter(site, tmp_path):
+def test_the_place_of_installation_does_not_matter(site: Path, tmp_path: Path) -> None:
     before = pydocs.read_pydocs(["alpha", "beta"], [str(site)])
     other = tmp_path / "elsewhere" / "lib"
     other.parent.mkdir()
@@ -53,7 +55,7 @@ def test_the_place_of_installation_does_not_matter(site, tmp_path):
     assert pydocs.read_pydocs(["beta", "alpha"], [str(other)]) == before
 
 
-def test_which_docstrings_count(site):
+def test_which_docstrings_count(site: Path) -> None:
     write(
         site,
         "alpha/many.py",
@@ -89,7 +91,7 @@ def copy():
     assert found.count(f"Alpha 7 {LONG}.") == 1
 
 
-def test_namespace_packages_lie_in_several_folders(site, tmp_path):
+def test_namespace_packages_lie_in_several_folders(site: Path, tmp_path: Path) -> None:
     for number in (1, 2):
         write(tmp_path, f"site{number}/orb/part{number}/a.py", f'"""Orb {number} {LONG}."""\n')
     path = [str(site), str(tmp_path / "site1"), str(tmp_path / "site2")]
@@ -97,14 +99,16 @@ def test_namespace_packages_lie_in_several_folders(site, tmp_path):
     assert Counter(label for rows in splits.values() for label in rows.labels)["orb"] == 2
 
 
-def test_missing_packages(site, caplog):
+def test_missing_packages(site: Path, caplog: pytest.LogCaptureFixture) -> None:
     pydocs.read_pydocs(["alpha", "beta", "gamma"], [str(site)])
     assert "no docstrings of gamma (not installed)" in caplog.text
     with pytest.raises(InputError, match="two or more of these packages: alpha, gamma"):
         pydocs.read_pydocs(["alpha", "gamma"], [str(site)])
 
 
-def test_cache_follows_the_files(site, tmp_path, monkeypatch):
+def test_cache_follows_the_files(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache = tmp_path / "cache"
     first = pydocs.read_pydocs(["alpha", "beta"], [str(site)], cache)
     (kept,) = cache.iterdir()
@@ -122,7 +126,7 @@ def test_cache_follows_the_files(site, tmp_path, monkeypatch):
     assert again == changed
 
 
-def test_the_installed_packages():
+def test_the_installed_packages() -> None:
     start = time.perf_counter()
     corpus = load_labelled(DataConfig())
     print(f"pydocs: {time.perf_counter() - start:.1f} s")

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from jaxattn.data.corpora import pyroles
 from jaxattn.data.corpora.installed import SPLITS, split_of
 from jaxattn.data.corpora.known import filled_in
 from jaxattn.data.corpora.splits import load_labelled, load_task_texts
+from jaxattn.data.read.rows import Rows
 from jaxattn.errors import InputError
 
 DOC = '''"""The {a} of {b} in a summary.
@@ -47,19 +49,19 @@ The {a} of {b} is tried out here.
 ROLES = ("examples", "explanation", "parameters", "results", "summary")
 
 
-def write(folder, path, text):
+def write(folder: Path, path: str, text: str) -> None:
     file = folder / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
 
 
-def named(number):
+def named(number: int) -> str:
     letters = "".join(chr(ord("a") + int(digit)) for digit in f"{number:03}")
     return DOC.format(a=f"thing{letters}", b=f"other{letters}")
 
 
 @pytest.fixture
-def site(tmp_path):
+def site(tmp_path: Path) -> Path:
     site = tmp_path / "site"
     write(site, "alpha/__init__.py", "raise RuntimeError('this package is never imported')\n")
     for i in range(60):
@@ -68,11 +70,11 @@ def site(tmp_path):
     return site
 
 
-def read(site, cache=None):
+def read(site: Path, cache: Path | None = None) -> dict[str, Rows]:
     return pyroles.read_pyroles(["beta", "alpha"], [str(site)], cache)
 
 
-def test_classes_and_splits_by_file(site):
+def test_classes_and_splits_by_file(site: Path) -> None:
     splits = read(site)
     assert list(splits) == [*SPLITS, "unlabelled"]
     unlabelled = splits.pop("unlabelled")
@@ -94,7 +96,7 @@ def test_classes_and_splits_by_file(site):
     assert labels["The thingaaa of otheraaa is noted down here"] == "explanation"
 
 
-def test_the_place_of_installation_does_not_matter(site, tmp_path):
+def test_the_place_of_installation_does_not_matter(site: Path, tmp_path: Path) -> None:
     before = read(site)
     other = tmp_path / "elsewhere" / "lib"
     other.parent.mkdir()
@@ -102,7 +104,7 @@ def test_the_place_of_installation_does_not_matter(site, tmp_path):
     assert read(other) == before
 
 
-def test_copies_stay_in_one_split(site):
+def test_copies_stay_in_one_split(site: Path) -> None:
     path = next(p for p in (f"n{i}.py" for i in range(99)) if split_of(p) == "test")
     before = read(site)["test"]
     # Exact copies, another number and another case: no new sentence.
@@ -118,7 +120,7 @@ def test_copies_stay_in_one_split(site):
     assert added == {"This one has words of its own"}
 
 
-def test_a_sentence_of_two_roles_is_left_out(site):
+def test_a_sentence_of_two_roles_is_left_out(site: Path) -> None:
     for name, body in (("note", "Notes\n-----\n"), ("error", "Raises\n------\nE\n    ")):
         text = f"Both summary and {name} have these very words"
         write(site, "alpha/both.py", f'"""{text}.\n\n{body}{text}.\n"""\n')
@@ -126,7 +128,7 @@ def test_a_sentence_of_two_roles_is_left_out(site):
         assert not any(text in splits[name].texts for name in SPLITS)
 
 
-def test_the_largest_class_is_cut(site, monkeypatch):
+def test_the_largest_class_is_cut(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = read(site)
     monkeypatch.setattr(pyroles, "LARGEST", {"train": 90, "validation": 500, "test": 5})
     cut = read(site)
@@ -137,12 +139,14 @@ def test_the_largest_class_is_cut(site, monkeypatch):
     assert kept == list(cut["test"].texts)
 
 
-def test_missing_packages(site):
+def test_missing_packages(site: Path) -> None:
     with pytest.raises(InputError, match=r"of alpha, gamma, and found none of gamma; install"):
         pyroles.read_pyroles(["alpha", "gamma"], [str(site)])
 
 
-def test_cache_follows_the_files(site, tmp_path, monkeypatch):
+def test_cache_follows_the_files(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache = tmp_path / "cache"
     first = read(site, cache)
     monkeypatch.setattr(pyroles, "_with_sections", lambda file: pytest.fail("parsed again"))
@@ -153,14 +157,14 @@ def test_cache_follows_the_files(site, tmp_path, monkeypatch):
     assert "The thingjjj of otherjjj in a summary" in texts
 
 
-def test_formatted_and_broken_files_are_passed_over(site):
+def test_formatted_and_broken_files_are_passed_over(site: Path) -> None:
     before = read(site)
     write(site, "alpha/broken.py", "def (:\n" + named(500))
     write(site, "alpha/pieces.py", f"f{named(501)[:-4]}{{x}}\n" + '"""\n')
     assert read(site) == before
 
 
-def test_the_installed_packages():
+def test_the_installed_packages() -> None:
     data = filled_in(replace(Config(), {"data.name": "pyroles"}), frozenset()).data
     assert data.max_length == 64
     start = time.perf_counter()

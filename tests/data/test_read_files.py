@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,25 +25,25 @@ def read(file: Path, **options: str) -> Rows:
     return read_file(file, DataConfig("mine", **options))
 
 
-def parquet(path, columns):
+def parquet(path: Path, columns: Mapping[str, Sequence[object]]) -> None:
     import pyarrow
     import pyarrow.parquet
 
     pyarrow.parquet.write_table(pyarrow.table(columns), path)
 
 
-def quoted(cell):
+def quoted(cell: int | str | None) -> str:
     return '"' + str("" if cell is None else cell).replace('"', '""') + '"'
 
 
-def separated(path, delimiter, bom=""):
+def separated(path: Path, delimiter: str, bom: str = "") -> None:
     rows = [["text", "label"], *zip(TEXTS, LABELS, strict=True)]
     lines = [delimiter.join(map(quoted, row)) for row in rows]
     path.write_text(bom + "\r\n".join(lines) + "\r\n", encoding="utf-8", newline="")
 
 
 @pytest.fixture
-def every_format(tmp_path):
+def every_format(tmp_path: Path) -> Path:
     objects = [{"text": t, "label": v} for t, v in zip(TEXTS, LABELS, strict=True)]
     parquet(tmp_path / "a.parquet", {"text": TEXTS, "label": LABELS})
     separated(tmp_path / "a.csv", ",")
@@ -55,7 +56,7 @@ def every_format(tmp_path):
     return tmp_path
 
 
-def test_all_formats_give_the_same_rows(every_format):
+def test_all_formats_give_the_same_rows(every_format: Path) -> None:
     files = sorted(every_format.iterdir())
     assert len(files) == 7
     for file in files:
@@ -65,8 +66,8 @@ def test_all_formats_give_the_same_rows(every_format):
         assert rows.label_columns is None
 
 
-def test_places(every_format):
-    def place(name, index):
+def test_places(every_format: Path) -> None:
+    def place(name: str, index: int) -> str:
         return read(every_format / name).place(index)
 
     assert place("a.parquet", 2) == f"{every_format / 'a.parquet'} row 3"
@@ -78,7 +79,9 @@ def test_places(every_format):
     assert len(both) == 12 and both.place(6).endswith("a.csv line 2")
 
 
-def test_empty_texts_are_left_out_and_counted(tmp_path, caplog):
+def test_empty_texts_are_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     file = tmp_path / "a.jsonl"
     texts = ["a", "", "  \n", None, "b"]
     file.write_text("\n".join(json.dumps({"text": t}) for t in texts), encoding="utf-8")
@@ -88,7 +91,7 @@ def test_empty_texts_are_left_out_and_counted(tmp_path, caplog):
     assert f"{file}: 3 empty texts left out" in caplog.text
 
 
-def test_labels_of_every_kind(tmp_path):
+def test_labels_of_every_kind(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     labels = [3, "3", 3.0, " x ", True, -1, None, "", float("nan")]
     file.write_text("\n".join(json.dumps({"text": "t", "label": v}) for v in labels))
@@ -96,7 +99,7 @@ def test_labels_of_every_kind(tmp_path):
     assert found == [3, "3", 3, "x", "True", -1, None, None, None]
 
 
-def test_class_names_of_datasets_are_kept(tmp_path):
+def test_class_names_of_datasets_are_kept(tmp_path: Path) -> None:
     import datasets
 
     features = datasets.Features(
@@ -109,14 +112,14 @@ def test_class_names_of_datasets_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["with [1] bracket, comma", "star*and?", "ümläut and blank"])
-def test_odd_folder_names(tmp_path, name):
+def test_odd_folder_names(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     folder.mkdir()
     parquet(folder / "a.parquet", {"text": ["x"], "label": ["y"]})
     assert read(folder / "a.parquet").labels == ["y"]
 
 
-def test_a_replaced_file_is_read_anew(tmp_path):
+def test_a_replaced_file_is_read_anew(tmp_path: Path) -> None:
     import os
 
     file = tmp_path / "a.parquet"
@@ -126,7 +129,7 @@ def test_a_replaced_file_is_read_anew(tmp_path):
         assert read(file).texts == [text]
 
 
-def test_a_long_text_in_a_csv_file(tmp_path):
+def test_a_long_text_in_a_csv_file(tmp_path: Path) -> None:
     """Of this process's other CSV files the limit is left as it is, also while rows are read."""
     limit = csv.field_size_limit()
     file = tmp_path / "a.csv"
@@ -179,7 +182,7 @@ FLAWS = {
 
 
 @pytest.mark.parametrize("name", FLAWS)
-def test_flaws_are_told_with_their_place(tmp_path, name):
+def test_flaws_are_told_with_their_place(tmp_path: Path, name: str) -> None:
     content, message = FLAWS[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message) as caught:
@@ -187,7 +190,7 @@ def test_flaws_are_told_with_their_place(tmp_path, name):
     assert str(tmp_path / name) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_missing_parquet_column_and_a_damaged_page(tmp_path):
+def test_a_missing_parquet_column_and_a_damaged_page(tmp_path: Path) -> None:
     file = tmp_path / "a.parquet"
     parquet(file, {"body": ["x"] * 1000, "label": [1] * 1000})
     with pytest.raises(InputError, match=r"no column 'text' \(columns: body, label\)"):
@@ -220,14 +223,16 @@ def test_a_missing_parquet_column_and_a_damaged_page(tmp_path):
         (["train.txt", ".train.csv"], "train", []),
     ],
 )
-def test_files_of_a_split(tmp_path, names, split, expected):
+def test_files_of_a_split(
+    tmp_path: Path, names: list[str], split: str, expected: list[str]
+) -> None:
     for name in names:
         (tmp_path / name).touch()
     synonyms = ("validation", "valid", "val", "dev") if split == "validation" else ()
     assert [file.name for file in split_files(data_files(tmp_path), split, synonyms)] == expected
 
 
-def test_two_corpora_in_a_folder(tmp_path):
+def test_two_corpora_in_a_folder(tmp_path: Path) -> None:
     for name in ("sst_train.csv", "imdb_train.csv"):
         (tmp_path / name).touch()
     with pytest.raises(InputError, match="ambiguous .*: imdb_train.csv and sst_train.csv"):

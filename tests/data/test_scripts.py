@@ -1,8 +1,11 @@
 """Vocabularies of languages with many characters, and of those whose accents tell words apart."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
 
 from jaxattn.config import TokenizerConfig, read_yaml
 from jaxattn.data.tokens.accents import stripping
@@ -28,19 +31,19 @@ ENGLISH = [
 GERMAN = ["schöne Bücher für müde Hörer", "ein Käufer fährt über die Brücke"] * 5
 
 
-def trained(texts, **options):
+def trained(texts: list[str], **options: Any) -> Tokenizer:
     return train_wordpiece(texts, TokenizerConfig(**{"vocab_size": 30_000, **options}))
 
 
-def cjk_pieces(tokenizer):
+def cjk_pieces(tokenizer: Tokenizer) -> set[str]:
     return {piece for piece in tokenizer.get_vocab() if ord(piece[-1]) >= 0x3400}
 
 
-def strips(tokenizer):
+def strips(tokenizer: Tokenizer) -> bool | None:
     return json.loads(tokenizer.to_str())["normalizer"]["strip_accents"]
 
 
-def test_every_character_that_is_frequent_enough_is_known():
+def test_every_character_that_is_frequent_enough_is_known() -> None:
     made = trained(CHINESE_TEXTS)
     assert cjk_pieces(made) == set(CHINESE[:1300])
     assert encode(made, CHINESE_TEXTS[50:], 64)[1].unknown_share == 0
@@ -51,13 +54,15 @@ def test_every_character_that_is_frequent_enough_is_known():
     assert trained(CHINESE_TEXTS[::-1]).to_str() == made.to_str()
 
 
-def test_a_few_characters_in_english_texts_are_as_they_were():
+def test_a_few_characters_in_english_texts_are_as_they_were() -> None:
     made = trained([*["warm soup and cold tea"] * 500, "hello 世界"])
     assert cjk_pieces(made) == {"世", "##世", "界", "##界"}
 
 
 @pytest.mark.parametrize("texts", [VIETNAMESE, HINDI, JAPANESE])
-def test_accents_are_kept_where_they_tell_words_apart(texts, tmp_path, capsys):
+def test_accents_are_kept_where_they_tell_words_apart(
+    texts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = trained(texts, min_frequency=1)
     assert strips(made) is False
     assert "accents and vowel signs are kept" in capsys.readouterr().err
@@ -71,14 +76,14 @@ def test_accents_are_kept_where_they_tell_words_apart(texts, tmp_path, capsys):
     assert strips(trained(texts, min_frequency=1, strip_accents="true")) is True
 
 
-def test_how_an_emoji_is_drawn_is_no_sign():
+def test_how_an_emoji_is_drawn_is_no_sign() -> None:
     """A heart in colour is a heart and a mark that takes no room."""
     hearts = ["I \u2764\ufe0f this film", "葛\U000e0100城", "1\ufe0f\u20e3"] * 10
     assert stripping(hearts) == (0, 0)
     assert strips(trained(hearts)) is None
 
 
-def test_words_that_accents_alone_tell_apart():
+def test_words_that_accents_alone_tell_apart() -> None:
     tones = ["ma ma ma", "má má má"] * 10
     assert stripping(tones).lost == 0.5
     made = trained(tones)
@@ -88,7 +93,7 @@ def test_words_that_accents_alone_tell_apart():
 
 
 @pytest.mark.parametrize("texts", [ENGLISH, GERMAN, ["plain words only"] * 3])
-def test_where_nothing_is_lost_they_are_stripped_as_by_bert(texts):
+def test_where_nothing_is_lost_they_are_stripped_as_by_bert(texts: list[str]) -> None:
     made = trained(texts)
     # Byte for byte the tokenizer.json of 0.2.0.
     assert strips(made) is None
@@ -97,7 +102,7 @@ def test_where_nothing_is_lost_they_are_stripped_as_by_bert(texts):
     assert strips(trained(texts, lowercase=False)) is None
 
 
-def test_the_option_may_be_a_truth_of_yaml(tmp_path):
+def test_the_option_may_be_a_truth_of_yaml(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("tokenizer:\n  strip_accents: true\n")
     assert read_yaml(tmp_path / "config.yaml")[0].tokenizer.strip_accents == "true"
     assert TokenizerConfig(strip_accents=False).strip_accents == "false"  # type: ignore[arg-type]
@@ -105,7 +110,7 @@ def test_the_option_may_be_a_truth_of_yaml(tmp_path):
         TokenizerConfig(strip_accents="no")
 
 
-def test_a_vocabulary_file_strips_as_it_is_told(tmp_path):
+def test_a_vocabulary_file_strips_as_it_is_told(tmp_path: Path) -> None:
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "ma", "má"]
     (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
     for how, ids in (("auto", [5, 5]), ("true", [5, 5]), ("false", [5, 6])):

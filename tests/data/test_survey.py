@@ -14,7 +14,7 @@ from jaxattn.data.survey import (
 from jaxattn.data.tokens.wordpiece import train_wordpiece
 
 
-def test_lengths_and_what_is_lost():
+def test_lengths_and_what_is_lost() -> None:
     lengths = np.arange(1, 101)
     found = Lengths(lengths, 0.25).summary(90)
     assert found["percentiles"] == {"5": 5, "25": 25, "50": 50, "75": 75, "95": 95, "99": 99}
@@ -23,14 +23,14 @@ def test_lengths_and_what_is_lost():
     assert found["lost_token_share"] == sum(range(1, 11)) / 5050
 
 
-def test_measuring_is_encoding_without_cutting():
+def test_measuring_is_encoding_without_cutting() -> None:
     tokenizer = train_wordpiece(["ab cd"] * 3, TokenizerConfig(vocab_size=100))
     found = measure_lengths(tokenizer, ["ab", "ab cd ☃", "", "cd " * 1000])
     assert found.tokens.tolist() == [3, 5, 2, 1002]
     assert found.unknown_share == 1 / 1004
 
 
-def test_duplicates_by_hand():
+def test_duplicates_by_hand() -> None:
     splits = {
         "train": ["a", "a", "A ", "b\n c", "d"],
         "validation": ["e", "b c"],
@@ -48,7 +48,7 @@ def test_duplicates_by_hand():
     assert normalised(" Ä\tB\n\nc ") == "ä b c"
 
 
-def test_contradictions_are_texts_with_two_labels():
+def test_contradictions_are_texts_with_two_labels() -> None:
     texts = ["a", "b", "a", "b", "c", "c", "c"]
     assert contradictions(texts, np.array([0, 1, 1, 1, 0, 1, 2], np.int32)) == 2
 

@@ -1,5 +1,8 @@
 """Folders of texts, `label ||| text` lines and the course's tables: one corpus, every layout."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from jaxattn.config import DataConfig
@@ -10,17 +13,17 @@ from jaxattn.errors import InputError
 TEXTS = {"neg": ["dull", "very dull\nand long", "düll"], "pos": ["fine", "very fine", "a | b"]}
 
 
-def config(path, **changes):
+def config(path: Path, **changes: Any) -> DataConfig:
     return DataConfig(name="mine", path=str(path), **changes)
 
 
-def write(file, text):
+def write(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
 
 
 @pytest.fixture
-def folders(tmp_path):
+def folders(tmp_path: Path) -> Path:
     """The layout of aclImdb, with what lies about in it."""
     for split in ("train", "test"):
         for label, texts in TEXTS.items():
@@ -34,7 +37,7 @@ def folders(tmp_path):
     return tmp_path
 
 
-def test_folders_of_labels(folders, caplog):
+def test_folders_of_labels(folders: Path, caplog: pytest.LogCaptureFixture) -> None:
     corpus = load_labelled(config(folders))
     assert corpus.label_names == ("neg", "pos")
     assert sorted(corpus.test.texts) == sorted(f"test {t}" for ts in TEXTS.values() for t in ts)
@@ -47,7 +50,7 @@ def test_folders_of_labels(folders, caplog):
     assert rows.place(0) == f"{folders / 'train' / 'neg' / '0.txt'} line 1"
 
 
-def test_a_flat_folder_is_text_for_the_mlm(tmp_path):
+def test_a_flat_folder_is_text_for_the_mlm(tmp_path: Path) -> None:
     for number in range(20):
         write(tmp_path / f"{number:02}.txt", f"first line {number}\nsecond line\n")
     texts = load_texts(config(tmp_path))
@@ -61,11 +64,11 @@ def test_a_flat_folder_is_text_for_the_mlm(tmp_path):
         load_texts(config(tmp_path, group_column="novel"))
 
 
-def course_lines(count):
+def course_lines(count: int) -> str:
     return "".join(f"{i % 5} ||| sentence {i} ||| or so\n" for i in range(count))
 
 
-def course_table(count, labels=True):
+def course_table(count: int, labels: bool = True) -> str:
     rows = ["\tid\tsentence" + ("\tsentiment" if labels else "")]
     rows += [
         f'{i}\tx{i}\t"""sentence"" {i}, so"' + (f"\t{i % 5}" if labels else "")
@@ -74,7 +77,7 @@ def course_table(count, labels=True):
     return "\n".join(rows)
 
 
-def test_label_and_sentence_lines(tmp_path, caplog):
+def test_label_and_sentence_lines(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for split, count in (("train", 50), ("dev", 10), ("test", 5)):
         write(tmp_path / f"sst-{split}.txt", course_lines(count) + "\n")
         write(tmp_path / f"cfimdb-{split}.txt", "0 ||| other\n1 ||| corpus\n")
@@ -95,7 +98,7 @@ def test_label_and_sentence_lines(tmp_path, caplog):
     assert "no file in" in caplog.text and "has 'imdb' in its name" in caplog.text
 
 
-def test_the_tables_of_the_course(tmp_path):
+def test_the_tables_of_the_course(tmp_path: Path) -> None:
     write(tmp_path / "ids-sst-train.csv", course_table(50))
     write(tmp_path / "ids-sst-dev.csv", course_table(10))
     write(tmp_path / "ids-sst-test-student.csv", course_table(10, labels=False))
@@ -116,14 +119,16 @@ def test_the_tables_of_the_course(tmp_path):
         (b"1 ||| good\n0 ||| caf\xe9\n", "line 2: byte 0xe9 is not UTF-8"),
     ],
 )
-def test_flaws_of_lines_are_told_with_their_place(tmp_path, content, message):
+def test_flaws_of_lines_are_told_with_their_place(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
     (tmp_path / "train.txt").write_bytes(content)
     for path in (tmp_path, tmp_path / "train.txt"):
         with pytest.raises(InputError, match=f"train.txt {message}"):
             load_labelled(config(path))
 
 
-def test_a_text_that_is_not_utf8_is_told_with_its_place(folders):
+def test_a_text_that_is_not_utf8_is_told_with_its_place(folders: Path) -> None:
     (folders / "test" / "pos" / "9.txt").write_bytes(b"one line\nthe next \xff\n")
     with pytest.raises(InputError, match=r"9.txt line 2: byte 0xff is not UTF-8"):
         load_labelled(config(folders))

@@ -13,19 +13,21 @@ SPECIAL = SpecialIds(0, 100, 101, 102, 103)
 VOCAB = 1000
 
 
-def hidden(ids, *, seed=0, epoch=0, index=0, rate=0.15):
+def hidden(
+    ids: np.ndarray, *, seed: int = 0, epoch: int = 0, index: int = 0, rate: float = 0.15
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     masking = Masking(rate, VOCAB, SPECIAL)
     return mask_tokens(ids, masking, seed=seed, epoch=epoch, index=index)
 
 
-def example(length, seed=0):
+def example(length: int, seed: int = 0) -> np.ndarray:
     """[CLS] text [SEP] with some [UNK] in it."""
     ids = np.random.default_rng(seed).integers(104, VOCAB, length).astype(np.int32)
     ids[0], ids[-1], ids[5:10] = SPECIAL.cls, SPECIAL.sep, SPECIAL.unk
     return ids
 
 
-def test_counts_are_exact_and_targets_are_the_old_ids():
+def test_counts_are_exact_and_targets_are_the_old_ids() -> None:
     for length in (12, 40, 333, 512):
         ids = example(length)
         inputs, positions, targets = hidden(ids)
@@ -38,14 +40,14 @@ def test_counts_are_exact_and_targets_are_the_old_ids():
         assert inputs.dtype == positions.dtype == targets.dtype == np.int32
 
 
-def test_a_short_text_hides_one_token_and_an_empty_one_none():
+def test_a_short_text_hides_one_token_and_an_empty_one_none() -> None:
     inputs, positions, targets = hidden(np.array([101, 500, 102], np.int32))
     assert positions.tolist() == [1] and targets.tolist() == [500]
     inputs, positions, targets = hidden(np.array([101, 102], np.int32))
     assert inputs.tolist() == [101, 102] and len(positions) == len(targets) == 0
 
 
-def test_proportions_are_berts():
+def test_proportions_are_berts() -> None:
     ids = example(512)
     masked = kept = swapped = total = 0
     drawn = np.zeros(VOCAB, int)
@@ -78,7 +80,7 @@ def test_proportions_are_berts():
     assert abs(chosen - chosen.mean()).max() < 5 * math.sqrt(4000 * 0.15 * 0.85)
 
 
-def test_it_is_a_pure_function_of_seed_epoch_and_index():
+def test_it_is_a_pure_function_of_seed_epoch_and_index() -> None:
     ids = example(200)
     first = hidden(ids, seed=3, epoch=2, index=7)
     hidden(ids, seed=9, epoch=9, index=9)
@@ -89,14 +91,14 @@ def test_it_is_a_pure_function_of_seed_epoch_and_index():
         assert positions.tolist() != first[1].tolist()
 
 
-def test_the_stream_is_frozen():
+def test_the_stream_is_frozen() -> None:
     # A run must resume with the same masks under another version of NumPy or of this package.
     _, positions, _ = hidden(np.arange(200, 240, dtype=np.int32), seed=1, epoch=2, index=3)
     assert positions.tolist() == [11, 12, 19, 20, 26, 38]
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.15, 0.3, 0.9])
-def test_targets_always_fit_their_slots(rate):
+def test_targets_always_fit_their_slots(rate: float) -> None:
     for length in range(3, 300):
         assert num_slots(length, rate) >= max(1, round(rate * (length - 2)))
     assert num_slots(512, 0.15) == 77 and num_slots(3, 0.01) == 1
@@ -106,11 +108,13 @@ def test_targets_always_fit_their_slots(rate):
 CONTINUES = np.arange(VOCAB) >= 900
 
 
-def hidden_words(ids, index=0, rate=0.15):
+def hidden_words(
+    ids: np.ndarray, index: int = 0, rate: float = 0.15
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return mask_tokens(ids, Masking(rate, VOCAB, SPECIAL, CONTINUES), seed=0, epoch=0, index=index)
 
 
-def words_of(ids):
+def words_of(ids: np.ndarray) -> list[list[int]]:
     """Lists of the positions of each word, in plain Python."""
     words = []
     for place, token in enumerate(ids.tolist()):
@@ -121,7 +125,7 @@ def words_of(ids):
     return words
 
 
-def test_whole_words_are_hidden_whole_and_fill_the_number():
+def test_whole_words_are_hidden_whole_and_fill_the_number() -> None:
     rng = np.random.default_rng(0)
     left_out = 0
     for index in range(300):
@@ -139,7 +143,7 @@ def test_whole_words_are_hidden_whole_and_fill_the_number():
     assert left_out / 300 < 0.05
 
 
-def test_every_word_is_hidden_equally_often():
+def test_every_word_is_hidden_equally_often() -> None:
     ids = np.array([101, *[500, 950, 951] * 10, *[600] * 20, 102], np.int32)
     words = words_of(ids)
     times = np.zeros(len(words))
@@ -153,12 +157,12 @@ def test_every_word_is_hidden_equally_often():
     assert abs(times[:10] - times[:10].mean()).max() < 5 * math.sqrt(4000 * 0.16 * 0.84)
 
 
-def test_a_text_that_is_one_long_word_hides_its_beginning():
+def test_a_text_that_is_one_long_word_hides_its_beginning() -> None:
     ids = np.array([101, 500, *[950] * 39, 102], np.int32)
     assert hidden_words(ids)[1].tolist() == [1, 2, 3, 4, 5, 6]
 
 
-def test_whole_words_are_replaced_in_berts_proportions():
+def test_whole_words_are_replaced_in_berts_proportions() -> None:
     ids = np.array([101, *[500, 950] * 100, 102], np.int32)
     kinds = np.zeros(3)
     for index in range(1500):
@@ -169,7 +173,9 @@ def test_whole_words_are_replaced_in_berts_proportions():
     assert kinds[1] / kinds[2] == pytest.approx(0.1, abs=0.006)
 
 
-def by_the_rule(ids, masking, seed, epoch, index):
+def by_the_rule(
+    ids: np.ndarray, masking: Masking, seed: int, epoch: int, index: int
+) -> tuple[list[int], dict[int, int]]:
     """What `mask_tokens` describes, token by token: the inputs, and the old ids by place."""
     special, rate = masking.special, masking.rate
     free = [place for place, token in enumerate(ids.tolist()) if token not in special]
@@ -209,7 +215,9 @@ def by_the_rule(ids, masking, seed, epoch, index):
 
 @pytest.mark.parametrize("continues", [None, CONTINUES], ids=["pieces", "words"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_batches_are_made_by_the_rule_bit_for_bit(packed, continues):
+def test_batches_are_made_by_the_rule_bit_for_bit(
+    packed: bool, continues: np.ndarray | None
+) -> None:
     """Texts side by side, empty ones and neighbours without a special token between them too."""
     rng = np.random.default_rng(8)
     for trial in range(20):

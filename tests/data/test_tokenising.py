@@ -4,11 +4,13 @@ import os
 import string
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from jaxattn.config import TokenizerConfig
 from jaxattn.data.tokens import fast, tokenise
@@ -24,17 +26,17 @@ SEED_TEXTS = [
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["lowercase", "cased"])
-def tokenizer(request):
+def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     config = TokenizerConfig(vocab_size=220, lowercase=request.param, min_frequency=1)
     return train_wordpiece(SEED_TEXTS, config)
 
 
-def whole(tokenizer, texts):
+def whole(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
     found = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
     return [one.ids for one in found]
 
 
-def by_words(tokenizer, texts):
+def by_words(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
     encoder = TextEncoder(tokenizer.to_str(), "uint16")
     assert encoder._by_words
     return [np.frombuffer(raw, np.uint16).tolist() for raw in encoder.encode(texts)]
@@ -53,18 +55,22 @@ AWKWARD = [
 ]
 
 
-def test_words_give_what_whole_texts_give(tokenizer):
+def test_words_give_what_whole_texts_give(tokenizer: Tokenizer) -> None:
     texts = AWKWARD + SEED_TEXTS
     assert by_words(tokenizer, texts) == whole(tokenizer, texts)
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.text(), max_size=4))
-def test_words_give_what_whole_texts_give_for_any_text(tokenizer, texts):
+def test_words_give_what_whole_texts_give_for_any_text(
+    tokenizer: Tokenizer, texts: list[str]
+) -> None:
     assert by_words(tokenizer, texts) == whole(tokenizer, texts)
 
 
-def test_forgetting_words_changes_nothing(tokenizer, monkeypatch):
+def test_forgetting_words_changes_nothing(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = by_words(tokenizer, AWKWARD)
     monkeypatch.setattr(fast, "_MOST_WORDS", 10)
     monkeypatch.setattr(fast, "_WORDS_AT_A_TIME", 3)
@@ -73,7 +79,7 @@ def test_forgetting_words_changes_nothing(tokenizer, monkeypatch):
     assert [np.frombuffer(raw, np.uint16).tolist() for raw in found] == expected
 
 
-def test_a_tokenizer_that_joins_words_is_not_taken_apart(tokenizer):
+def test_a_tokenizer_that_joins_words_is_not_taken_apart(tokenizer: Tokenizer) -> None:
     from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
     assert not TextEncoder(Tokenizer(models.BPE()).to_str(), "uint16")._by_words
@@ -88,19 +94,21 @@ def test_a_tokenizer_that_joins_words_is_not_taken_apart(tokenizer):
     assert [found[i].tolist() for i in range(2)] == whole(other, texts)
 
 
-def corpus(count=300):
+def corpus(count: int = 300) -> list[str]:
     rng = np.random.default_rng(0)
     words = " ".join(SEED_TEXTS).split()
     return [" ".join(rng.choice(words, rng.integers(0, 60))) for _ in range(count)]
 
 
 @pytest.fixture
-def small_limits(monkeypatch):
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokenise, "_WORTH_CACHING", 0)
     monkeypatch.setattr(tokenise, "_CHUNK", 2000)
 
 
-def test_kept_and_found_again(tokenizer, tmp_path, small_limits, monkeypatch):
+def test_kept_and_found_again(
+    tokenizer: Tokenizer, tmp_path: Path, small_limits: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     texts = corpus()
     first = tokenised(tokenizer, texts, tmp_path)
     assert [first[i].tolist() for i in range(len(texts))] == whole(tokenizer, texts)
@@ -116,7 +124,9 @@ def test_kept_and_found_again(tokenizer, tmp_path, small_limits, monkeypatch):
     assert len(list((tmp_path / "tokens").iterdir())) == 3
 
 
-def test_texts_that_are_only_cut_elsewhere_are_others(tokenizer, tmp_path, small_limits):
+def test_texts_that_are_only_cut_elsewhere_are_others(
+    tokenizer: Tokenizer, tmp_path: Path, small_limits: None
+) -> None:
     assert len(tokenised(tokenizer, ["ab", "c"], tmp_path)) == 2
     found = tokenised(tokenizer, ["a", "bc"], tmp_path)
     assert [found[i].tolist() for i in range(2)] == whole(tokenizer, ["a", "bc"])
@@ -124,7 +134,9 @@ def test_texts_that_are_only_cut_elsewhere_are_others(tokenizer, tmp_path, small
 
 @pytest.mark.parametrize("file", ["ids.bin", "offsets.bin", "meta.json"])
 @pytest.mark.parametrize("harm", ["flip", "cut", "remove"])
-def test_what_was_damaged_is_made_again(tokenizer, tmp_path, small_limits, file, harm):
+def test_what_was_damaged_is_made_again(
+    tokenizer: Tokenizer, tmp_path: Path, small_limits: None, file: str, harm: str
+) -> None:
     texts = corpus(50)
     expected = np.array(tokenised(tokenizer, texts, tmp_path).ids)
     path = next((tmp_path / "tokens").iterdir()) / file
@@ -137,7 +149,9 @@ def test_what_was_damaged_is_made_again(tokenizer, tmp_path, small_limits, file,
     assert len(list((tmp_path / "tokens").iterdir())) == 1
 
 
-def test_what_is_cut_short_while_it_is_used_kills_nobody(tokenizer, tmp_path, small_limits):
+def test_what_is_cut_short_while_it_is_used_kills_nobody(
+    tokenizer: Tokenizer, tmp_path: Path, small_limits: None
+) -> None:
     texts = corpus(50)
     found = tokenised(tokenizer, texts, tmp_path)
     base = found.ids
@@ -150,7 +164,7 @@ def test_what_is_cut_short_while_it_is_used_kills_nobody(tokenizer, tmp_path, sm
     np.testing.assert_array_equal(found.ids, expected)
 
 
-def test_small_texts_are_not_kept(tokenizer, tmp_path):
+def test_small_texts_are_not_kept(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenised(tokenizer, corpus(50), tmp_path)
     assert not list(tmp_path.iterdir())
     assert len(tokenised(tokenizer, [], tmp_path)) == 0
@@ -171,7 +185,7 @@ if __name__ == "__main__":
 """
 
 
-def test_several_processes_give_the_same(tokenizer, tmp_path):
+def test_several_processes_give_the_same(tokenizer: Tokenizer, tmp_path: Path) -> None:
     texts = corpus()
     (tmp_path / "texts.txt").write_text("|".join(texts), encoding="utf-8")
     (tmp_path / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")

@@ -1,6 +1,8 @@
 """Tokenizers of bytes and of words: exact ids, exact round trips, the same downstream."""
 
 import random
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,19 +19,19 @@ from jaxattn.errors import InputError
 BYTES = byte_tokenizer()
 
 
-def config(**changes):
+def config(**changes: Any) -> TokenizerConfig:
     return TokenizerConfig(**changes)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(st.characters(exclude_categories=("Cs",)), max_size=200))
-def test_bytes_are_utf8_and_come_back(text):
+def test_bytes_are_utf8_and_come_back(text: str) -> None:
     ids = BYTES.encode(text, add_special_tokens=False).ids
     assert [i - 5 for i in ids] == list(text.encode())
     assert BYTES.decode(ids) == text
 
 
-def test_every_byte_has_its_own_id(tmp_path):
+def test_every_byte_has_its_own_id(tmp_path: Path) -> None:
     assert BYTES.get_vocab_size(with_added_tokens=True) == 261
     assert special_ids(BYTES) == (0, 1, 2, 3, 4)
     text = "<br />[MASK] [CLS] Ünï\n\x00\x7f\ufeff😀 " + "".join(map(chr, range(300)))
@@ -43,7 +45,7 @@ def test_every_byte_has_its_own_id(tmp_path):
     assert made.to_str() == BYTES.to_str()
 
 
-def test_bytes_are_cut_like_any_token():
+def test_bytes_are_cut_like_any_token() -> None:
     text = "".join(random.Random(0).choices("abc é", k=10_000))
     tokens, stats = encode(BYTES, [text], 4000)
     assert len(tokens[0]) == 4000 and stats.truncated_share == 1
@@ -52,7 +54,7 @@ def test_bytes_are_cut_like_any_token():
     assert bytes((inner - 5).astype(np.uint8)).decode() == text
 
 
-def test_words_by_frequency(tmp_path):
+def test_words_by_frequency(tmp_path: Path) -> None:
     texts = ["[MAX 2 9 [MIN 4 7 ] 0 ]", "[MAX 2 2 ]", "odd"]
     made = new_tokenizer(texts, config(kind="words", lowercase=False))
     words = ["2", "]", "[MAX"]
@@ -69,12 +71,12 @@ def test_words_by_frequency(tmp_path):
     assert new_tokenizer(many, config(kind="words", vocab_size=100)).get_vocab_size() == 100
 
 
-def test_special_tokens_as_words_are_unknown():
+def test_special_tokens_as_words_are_unknown() -> None:
     made = new_tokenizer(["a [MASK] a [MASK]"], config(kind="words", lowercase=False))
     assert made.get_vocab_size() == 6
     assert encode(made, ["a [MASK] [SEP] [PAD]x"], 32)[0][0].tolist() == [2, 5, 1, 1, 1, 3]
 
 
-def test_words_need_words():
+def test_words_need_words() -> None:
     with pytest.raises(InputError, match=r"no word .*min_frequency = 2 times"):
         new_tokenizer(["a b", ""], config(kind="words"))

@@ -7,9 +7,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from jaxattn.config import TokenizerConfig
 from jaxattn.data.tokens.arrays import SPECIAL_TOKENS, special_ids
@@ -31,7 +33,7 @@ from jaxattn.errors import InputError
 ROOT = Path(__file__).parents[2]
 
 
-def made_up_texts(count=400):
+def made_up_texts(count: int = 400) -> list[str]:
     """Texts of words from syllables: many pairs are equally frequent, so ties abound."""
     rng = random.Random(0)
     syllables = [a + b for a in "bdfgklmnprst" for b in "aeiouäé"]
@@ -43,7 +45,7 @@ def made_up_texts(count=400):
 
 
 @pytest.fixture(scope="module")
-def tokenizer():
+def tokenizer() -> Tokenizer:
     return train_wordpiece(made_up_texts(), TokenizerConfig(vocab_size=500, strip_accents="true"))
 
 
@@ -58,7 +60,7 @@ save_tokenizer(train_wordpiece(texts, options), {target!r})
 """
 
 
-def test_two_processes_write_the_same_bytes(tmp_path, tokenizer):
+def test_two_processes_write_the_same_bytes(tmp_path: Path, tokenizer: Tokenizer) -> None:
     files = []
     for number, threads in ((1, "false"), (2, "true"), (3, "true")):
         target = tmp_path / str(number) / "tokenizer.json"
@@ -74,7 +76,7 @@ def test_two_processes_write_the_same_bytes(tmp_path, tokenizer):
     assert files[0] == files[1] == files[2] == tokenizer.to_str().encode()
 
 
-def test_vocabulary(tokenizer):
+def test_vocabulary(tokenizer: Tokenizer) -> None:
     vocab = tokenizer.get_vocab(with_added_tokens=True)
     assert sorted(vocab.values()) == list(range(500))
     assert special_ids(tokenizer) == (0, 1, 2, 3, 4)
@@ -92,26 +94,26 @@ def test_vocabulary(tokenizer):
 
 
 @pytest.mark.parametrize("size", [100, 150, 300])
-def test_size_is_a_limit_even_for_the_alphabet(size):
+def test_size_is_a_limit_even_for_the_alphabet(size: int) -> None:
     texts = [chr(0x4E00 + i) * (1 + i % 7) for i in range(3000)] + made_up_texts(50)
     trained = train_wordpiece(texts, TokenizerConfig(vocab_size=size, min_frequency=1))
     assert trained.get_vocab_size(with_added_tokens=True) <= size
     assert trained.token_to_id("##a") is not None
 
 
-def test_case_is_kept_if_asked():
+def test_case_is_kept_if_asked() -> None:
     config = TokenizerConfig(vocab_size=300, lowercase=False)
     trained = train_wordpiece(["Ärger Über Berlin"] * 5, config)
     assert trained.encode("Berlin").tokens == ["[CLS]", "Berlin", "[SEP]"]
     assert trained.decode(trained.encode("Ärger Über").ids) == "Ärger Über"
 
 
-def test_training_needs_characters():
+def test_training_needs_characters() -> None:
     with pytest.raises(InputError, match="no characters"):
         train_wordpiece(["  ", "\n"], TokenizerConfig())
 
 
-def test_encode_wraps_truncates_and_counts(tokenizer):
+def test_encode_wraps_truncates_and_counts(tokenizer: Tokenizer) -> None:
     texts = ["ba ba ba", "ba " * 50, "☃ ba", ""]
     tokens, stats = encode(tokenizer, texts, 12)
     ba = tokenizer.token_to_id("ba")
@@ -124,7 +126,7 @@ def test_encode_wraps_truncates_and_counts(tokenizer):
     assert len(encode(tokenizer, [], 12)[0]) == 0
 
 
-def test_what_is_cut_off(tokenizer):
+def test_what_is_cut_off(tokenizer: Tokenizer) -> None:
     words = [" ".join(["ba"] * 4 + ["di"] * 30 + ["☃"] * 6), "ba di"]
     ba, di, unknown = tokenizer.token_to_id("ba"), tokenizer.token_to_id("di"), 1
     kept = {
@@ -139,14 +141,14 @@ def test_what_is_cut_off(tokenizer):
         assert stats.truncated_share == 0.5
 
 
-def test_special_tokens_in_a_text_are_text(tokenizer, tmp_path):
+def test_special_tokens_in_a_text_are_text(tokenizer: Tokenizer, tmp_path: Path) -> None:
     save_tokenizer(tokenizer, tmp_path / "tokenizer.json")
     for each in (tokenizer, load_tokenizer(tmp_path, lowercase=True)):
         tokens, _ = encode(each, ["ba [MASK] [SEP][PAD] ba [CLS]"], 64)
         assert not set(tokens[0][1:-1].tolist()) & {0, 2, 3, 4}
 
 
-def test_encoding_does_not_depend_on_chunks_or_threads(tokenizer):
+def test_encoding_does_not_depend_on_chunks_or_threads(tokenizer: Tokenizer) -> None:
     texts = made_up_texts(1000)
     together, _ = encode(tokenizer, texts, 64)
     alone = [encode(tokenizer, [text], 64)[0][0] for text in texts]
@@ -154,7 +156,7 @@ def test_encoding_does_not_depend_on_chunks_or_threads(tokenizer):
         np.testing.assert_array_equal(row, expected)
 
 
-def test_pieces_lose_nothing(tokenizer):
+def test_pieces_lose_nothing(tokenizer: Tokenizer) -> None:
     texts = ["".join(made_up_texts()[:n]) for n in (1, 3, 10, 40)] + ["ba"]
     whole, _ = encode(tokenizer, texts, 100_000)
     for max_length in (3, 4, 9, 32, 64, 512):
@@ -171,7 +173,7 @@ def test_pieces_lose_nothing(tokenizer):
     assert encode_pieces(tokenizer, ["ba " * 60, ""], 32)[0].lengths.tolist() == [32, 32, 2]
 
 
-def test_unknown_warning():
+def test_unknown_warning() -> None:
     assert unknown_warning(EncodeStats(10, 0.05, 0.0), "do this") is None
     told = unknown_warning(EncodeStats(10, 0.075, 0.0), "do this")
     assert told.startswith("7.5% of the tokens are [UNK]") and told.endswith(": do this")
@@ -188,11 +190,13 @@ def test_unknown_warning():
         ({"min_frequency": 1}, 400, False, "more training texts .* tokenizer.kind=bytes"),
     ],
 )
-def test_what_can_still_be_done_of_unknown_words(options, size, inherited, words):
+def test_what_can_still_be_done_of_unknown_words(
+    options: dict[str, Any], size: int, inherited: bool, words: str
+) -> None:
     assert re.search(words, unknown_advice(TokenizerConfig(**options), size, inherited=inherited))
 
 
-def test_bert_vocabulary_file(tmp_path):
+def test_bert_vocabulary_file(tmp_path: Path) -> None:
     words = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##aff", "##able"]
     (tmp_path / "vocab.txt").write_text("\n".join([*words, "Un", "!"]) + "\n", encoding="utf-8")
     lower = load_tokenizer(tmp_path / "vocab.txt", lowercase=True)
@@ -202,7 +206,7 @@ def test_bert_vocabulary_file(tmp_path):
     assert encode(cased, ["Unaffable!"], 32)[0][0].tolist() == [3, 9, 7, 8, 10, 4]
 
 
-def test_saved_and_loaded_is_the_same(tmp_path, tokenizer):
+def test_saved_and_loaded_is_the_same(tmp_path: Path, tokenizer: Tokenizer) -> None:
     path = tmp_path / "tokenizer.json"
     save_tokenizer(tokenizer, path)
     again = load_tokenizer(path, lowercase=False)
@@ -215,12 +219,12 @@ def test_saved_and_loaded_is_the_same(tmp_path, tokenizer):
     assert encode(tokenizer_from_json(changed.to_str()), ["ba " * 10], 40)[0].lengths[0] == 12
 
 
-def test_a_failed_save_leaves_the_old_file(tmp_path, tokenizer):
+def test_a_failed_save_leaves_the_old_file(tmp_path: Path, tokenizer: Tokenizer) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text("old", encoding="utf-8")
 
     class Broken:
-        def to_str(self):
+        def to_str(self) -> str:
             raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
@@ -238,7 +242,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, tokenizer):
         ("vocab.txt", b"a\nb\na\n", "line 3 repeats the token 'a' of line 1"),
     ],
 )
-def test_unusable_files(tmp_path, name, content, message):
+def test_unusable_files(tmp_path: Path, name: str | None, content: bytes, message: str) -> None:
     path = tmp_path / (name or "absent.json")
     if name:
         path.write_bytes(content)
@@ -246,7 +250,9 @@ def test_unusable_files(tmp_path, name, content, message):
         load_tokenizer(path, lowercase=True)
 
 
-def test_a_tokenizer_without_special_tokens_is_refused(tmp_path, tokenizer):
+def test_a_tokenizer_without_special_tokens_is_refused(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
     layout = json.loads(tokenizer.to_str())
     del layout["model"]["vocab"]["[SEP]"]
     layout["added_tokens"] = []

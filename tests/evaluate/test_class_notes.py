@@ -1,5 +1,7 @@
 """Classes that are never predicted or absent, from counts worked out by hand."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from jaxattn.evaluate.class_notes import (
@@ -11,20 +13,22 @@ from jaxattn.evaluate.class_notes import (
 from jaxattn.evaluate.metrics import confusion
 from jaxattn.runs.predictions import Predictions
 
+Guesses = Callable[..., Predictions]
+
 NAMES = ("a", "b", "c")
 
 
-def test_nothing_is_said_where_every_class_is_labelled_and_predicted():
+def test_nothing_is_said_where_every_class_is_labelled_and_predicted() -> None:
     assert class_notes([[3, 0, 1], [0, 2, 0], [1, 0, 1]], NAMES, "test") == []
 
 
-def test_one_class_only():
+def test_one_class_only() -> None:
     found = class_notes([[30, 0, 0], [2, 0, 0], [1, 0, 0]], NAMES, "test")
     assert found == ["on test it predicts one class only, 'a'"]
     assert unpredicted([[1, 0], [0, 0]], ("a", "b")) == ""  # one text cannot be of two classes
 
 
-def test_never_predicted_and_absent():
+def test_never_predicted_and_absent() -> None:
     found = class_notes([[5, 0, 1], [3, 0, 1], [0, 0, 0]], NAMES, "validation")
     assert found == [
         "on validation class 'b' is never predicted (4 of 10 texts)",
@@ -43,13 +47,13 @@ def test_never_predicted_and_absent():
     )
 
 
-def test_counts_of_predictions_are_the_confusion_matrix(guesses):
+def test_counts_of_predictions_are_the_confusion_matrix(guesses: Guesses) -> None:
     some = guesses(0.7)
     assert confusion_counts(some).tolist() == confusion(some.probabilities, some.labels)
     assert isinstance(some, Predictions)
 
 
-def test_of_several_runs_it_is_said_in_how_many_which_classes_are_missing():
+def test_of_several_runs_it_is_said_in_how_many_which_classes_are_missing() -> None:
     """No sentence of one run is told of another: they fail in other classes and numbers."""
     labels = np.array([0, 0, 1, 1, 2])
 

@@ -1,6 +1,7 @@
 """Intervals against a bootstrap of rows, and against what is known exactly."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ from jaxattn.evaluate.intervals import (
 )
 from jaxattn.runs.predictions import Predictions
 
+Guesses = Callable[..., Predictions]
 
-def scored(predictions, rows):
+
+def scored(predictions: Predictions, rows: np.ndarray) -> float:
     """Macro-F1 of some rows; every class occurs in them."""
     labels, predicted = predictions.labels[rows], predictions.predicted[rows]
     hits, true, said = (
@@ -27,7 +30,7 @@ def scored(predictions, rows):
     return (2 * hits / (true + said)).mean()
 
 
-def test_it_is_the_bootstrap_of_rows(guesses):
+def test_it_is_the_bootstrap_of_rows(guesses: Guesses) -> None:
     """The ends agree with 1,000 draws of rows within what such draws vary themselves."""
     one, other = guesses(0.8), guesses(0.7, 1)
     rng = np.random.default_rng(0)
@@ -42,27 +45,27 @@ def test_it_is_the_bootstrap_of_rows(guesses):
     np.testing.assert_allclose([found.low, found.high], paired, atol=0.008)
 
 
-def test_the_same_model_differs_by_nothing(guesses):
+def test_the_same_model_differs_by_nothing(guesses: Guesses) -> None:
     """Pairing: its errors are the same texts in every resample."""
     found = macro_f1_difference((guesses(0.8),), (guesses(0.8),))
     assert (found.value, found.low, found.high) == (0, 0, 0)
     assert mcnemar(guesses(0.8), guesses(0.8)) == 1
 
 
-def test_equal_predictions_give_equal_intervals(guesses):
+def test_equal_predictions_give_equal_intervals(guesses: Guesses) -> None:
     """From one process to the next: no state is drawn from."""
     one, two = macro_f1_interval((guesses(0.8),)), macro_f1_interval((guesses(0.8),))
     assert one == two and one is not two
 
 
-def test_seeds_that_differ_widen_the_interval(guesses):
+def test_seeds_that_differ_widen_the_interval(guesses: Guesses) -> None:
     """Between 0.9 and 0.5 the seed decides more than the texts."""
     apart = macro_f1_interval((guesses(0.9), guesses(0.5, 1)))
     alone = macro_f1_interval((guesses(0.7),))
     assert apart.high - apart.low > 2 * (alone.high - alone.low)
 
 
-def test_a_class_of_one_text_does_not_pull_the_interval_down():
+def test_a_class_of_one_text_does_not_pull_the_interval_down() -> None:
     """Perfect predictions are perfect in every resample, also in one without that text."""
     labels = np.array([0] * 30 + [1] * 30 + [2])
     perfect = Predictions(("a", "b", "c"), labels, labels, np.eye(3)[labels])
@@ -74,7 +77,7 @@ def test_a_class_of_one_text_does_not_pull_the_interval_down():
     assert macro_f1_of_all(more) == 0.75
 
 
-def test_a_class_that_is_never_found_is_so_in_every_resample():
+def test_a_class_that_is_never_found_is_so_in_every_resample() -> None:
     """30 to 2, all said to be the first: no resample can give more than half of its F1."""
     labels = np.array([0] * 30 + [1] * 2)
     said = np.zeros(32, int)
@@ -87,7 +90,7 @@ def test_a_class_that_is_never_found_is_so_in_every_resample():
     assert (other.value, other.low, other.high) == (0, 0, 0)
 
 
-def test_a_class_is_in_the_mean_of_the_model_that_predicts_it():
+def test_a_class_is_in_the_mean_of_the_model_that_predicts_it() -> None:
     """Each has its own union of labels and predictions, as scikit-learn scores each alone."""
     labels = np.array([0, 1] * 100)
     right = Predictions(("a", "b", "c"), labels, labels, np.eye(3)[labels])
@@ -99,7 +102,7 @@ def test_a_class_is_in_the_mean_of_the_model_that_predicts_it():
     assert found.value == pytest.approx(1 - macro_f1(wrong)) and found.low > 0.32
 
 
-def test_mcnemar_is_the_sign_test_of_the_texts_that_differ():
+def test_mcnemar_is_the_sign_test_of_the_texts_that_differ() -> None:
     """8 to 1: 2 * (C(9, 0) + C(9, 1)) / 2**9."""
     labels = np.zeros(20, int)
     one, other = labels.copy(), labels.copy()
@@ -109,20 +112,20 @@ def test_mcnemar_is_the_sign_test_of_the_texts_that_differ():
     assert mcnemar(first, second) == pytest.approx(2 * (math.comb(9, 0) + 9) / 2**9)
 
 
-def test_other_texts_are_not_paired(guesses):
+def test_other_texts_are_not_paired(guesses: Guesses) -> None:
     """A programming error: who compares has to ask first."""
     with pytest.raises(ValueError, match="same texts"):
         macro_f1_difference((guesses(0.8),), (guesses(0.8, size=399),))
 
 
-def joined(parts):
+def joined(parts: list[Predictions]) -> Predictions:
     fields = ("labels", "predicted", "probabilities")
     return Predictions(
         parts[0].names, *(np.concatenate([getattr(p, f) for p in parts]) for f in fields)
     )
 
 
-def test_a_pooled_interval_draws_folds_then_their_texts(guesses):
+def test_a_pooled_interval_draws_folds_then_their_texts(guesses: Guesses) -> None:
     """Against 1,000 draws of rows in two stages; wider than texts alone where folds differ."""
     shares = (0.9, 0.5, 0.85, 0.6, 0.95)
     ours = joined([guesses(share, seed, size=80) for seed, share in enumerate(shares)])

@@ -15,7 +15,7 @@ BINARY = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.2, 0.8], [0.6, 0.4]])
 BINARY_LABELS = np.array([0, 0, 1, 1, 1])
 
 
-def test_binary_values():
+def test_binary_values() -> None:
     """Predicted 0 1 1 1 0: F1 of class 0 is 2*1/(2+2), of class 1 2*2/(3+3)."""
     found = classification_metrics(BINARY, BINARY_LABELS)
     assert found["accuracy"] == pytest.approx(3 / 5)
@@ -28,7 +28,7 @@ def test_binary_values():
     assert confusion(BINARY, BINARY_LABELS) == [[1, 1], [1, 2]]
 
 
-def test_multi_class_values():
+def test_multi_class_values() -> None:
     """Classes 0 and 1 are perfectly separated one-versus-rest, class 2 has 1 of 2 pairs wrong."""
     probabilities = np.array([[0.8, 0.1, 0.1], [0.1, 0.7, 0.2], [0.7, 0.15, 0.15]])
     labels = np.array([0, 1, 2])
@@ -41,7 +41,7 @@ def test_multi_class_values():
     assert confusion(probabilities, labels) == [[1, 0, 0], [0, 1, 0], [1, 0, 0]]
 
 
-def test_a_class_without_examples_has_no_auroc_and_is_not_in_macro_f1():
+def test_a_class_without_examples_has_no_auroc_and_is_not_in_macro_f1() -> None:
     """Two of three classes perfect, the third nowhere: macro-F1 1, as scikit-learn has it."""
     probabilities = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]])
     found = classification_metrics(probabilities, np.array([0, 1]))
@@ -51,7 +51,7 @@ def test_a_class_without_examples_has_no_auroc_and_is_not_in_macro_f1():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_macro_f1_is_scikit_learn_s_whatever_classes_occur(seed):
+def test_macro_f1_is_scikit_learn_s_whatever_classes_occur(seed: int) -> None:
     """Over the sorted union of labels and predictions; equal in metrics and predictions."""
     rng = np.random.default_rng(seed)
     count, classes = int(rng.integers(1, 12)), int(rng.integers(2, 9))
@@ -65,14 +65,14 @@ def test_macro_f1_is_scikit_learn_s_whatever_classes_occur(seed):
     assert found == macro_f1(Predictions(names, labels, predicted, probabilities))
 
 
-def test_low_precision_rows_are_normalised():
+def test_low_precision_rows_are_normalised() -> None:
     """A softmax in half precision misses 1 by some 1e-3."""
     probabilities = np.array([[0.5005, 0.5005], [0.2, 0.8]], dtype=np.float16)
     found = classification_metrics(probabilities, np.array([0, 1]))
     assert found["loss"] == pytest.approx(-(math.log(0.5) + math.log(0.8)) / 2, abs=1e-4)
 
 
-def test_certain_and_wrong_has_a_finite_loss():
+def test_certain_and_wrong_has_a_finite_loss() -> None:
     """A probability of exactly 0 is clipped, as scikit-learn does."""
     found = classification_metrics(np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([1, 0]))
     assert math.isfinite(found["loss"])
@@ -92,20 +92,22 @@ def test_certain_and_wrong_has_a_finite_loss():
         ([[1.0]], [0], "c >= 2"),
     ],
 )
-def test_wrong_input_is_refused(probabilities, labels, message):
+def test_wrong_input_is_refused(
+    probabilities: list[list[float]], labels: list[float], message: str
+) -> None:
     """With what was found."""
     for function in (classification_metrics, confusion):
         with pytest.raises(ValueError, match=message):
             function(np.array(probabilities), np.array(labels))
 
 
-def test_nothing_to_evaluate():
+def test_nothing_to_evaluate() -> None:
     """An empty split is the user's to mend."""
     with pytest.raises(InputError, match="no examples"):
         classification_metrics(np.zeros((0, 2)), np.zeros(0, dtype=int))
 
 
-def test_the_table_of_classes_by_hand():
+def test_the_table_of_classes_by_hand() -> None:
     """Class b: 1 hit, 2 predicted, 2 labelled; c occurs nowhere."""
     labels, predicted = np.array([0, 1, 1, 0]), np.array([0, 1, 0, 1])
     table = per_class(labels, predicted, ("a", "b", "c"))

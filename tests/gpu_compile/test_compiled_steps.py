@@ -111,7 +111,9 @@ def cudnn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Counts, float]:
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_a_step_compiled_for_an_h100(name: str, tmp_path: Path, cudnn: tuple[Counts, float]):
+def test_a_step_compiled_for_an_h100(
+    name: str, tmp_path: Path, cudnn: tuple[Counts, float]
+) -> None:
     step = STEPS[name]
     found, temporaries = cudnn if name == "cudnn" else compile_step(step, tmp_path)
     own = {target: found.custom_calls.count(target) for target in (*_CUDNN, _TRITON)}

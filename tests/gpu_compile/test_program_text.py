@@ -46,7 +46,7 @@ ENTRY %main (a: bf16[2,16,32], b: bf16[2,32,64], s: f32[100], i: s32[7,1], u: f3
 """  # noqa: E501
 
 
-def test_counts_of_a_program():
+def test_counts_of_a_program() -> None:
     found = counts(PROGRAM)
     # The loops' fusion 5 + 1 times, two products, two sorts, three scatters.
     assert found.kernels == 6 + 2 + 2 + 3

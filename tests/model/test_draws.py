@@ -1,6 +1,7 @@
 """Draws made before a step are those that the step would make."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,7 +22,7 @@ SMALL = architecture_options("quick") | {
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "reformer_lsh"])
-def test_nothing_is_drawn_before_where_drawing_is_cheap(attention):
+def test_nothing_is_drawn_before_where_drawing_is_cheap(attention: str) -> None:
     assert attention_draws(replace(Config(), SMALL | {"attention.type": attention})) is None
 
 
@@ -33,7 +34,7 @@ def test_nothing_is_drawn_before_where_drawing_is_cheap(attention):
         ("classification", {"train.remat": "attention"}),
     ],
 )
-def test_a_step_with_draws_is_the_step_without(task, options):
+def test_a_step_with_draws_is_the_step_without(task: str, options: dict[str, Any]) -> None:
     config = replace(Config(), SMALL | options)
     step = synthetic_step(config, task=task, batch_size=4, length=32, vocab_size=100)
     state, batch = step.concrete(0)
@@ -50,7 +51,7 @@ def test_a_step_with_draws_is_the_step_without(task, options):
         np.testing.assert_array_equal(one, other)
 
 
-def test_every_layer_has_its_own_and_the_key_decides():
+def test_every_layer_has_its_own_and_the_key_decides() -> None:
     draws = attention_draws(replace(Config(), SMALL))
     assert draws is not None
     root = jax.random.key(0)

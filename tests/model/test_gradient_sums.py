@@ -7,7 +7,7 @@ import numpy as np
 from jaxattn.config import Config, replace
 from jaxattn.model.heads import MlmModel, init_mlm, mlm_logits
 from jaxattn.model.losses import cross_entropy_sums
-from jaxattn.ops.trees import flat_names
+from jaxattn.ops.trees import Params, flat_names
 
 WORDS, LENGTH, ROWS, SLOTS = 60, 128, 32, 20
 OPTIONS = {
@@ -23,7 +23,7 @@ OPTIONS = {
 }
 
 
-def gradients(precision):
+def gradients(precision: str) -> dict[str, jax.Array]:
     config = replace(Config(), OPTIONS | {"train.precision": precision})
     model = MlmModel(config, WORDS)
     params = init_mlm(model, 0)
@@ -39,14 +39,14 @@ def gradients(precision):
     # One target, so that the terms of a sum point the same way.
     targets, weights = jnp.full((ROWS, SLOTS), 7), jnp.ones((ROWS, SLOTS))
 
-    def loss(params):
+    def loss(params: Params) -> jax.Array:
         logits = mlm_logits(model, params, batch, {}, deterministic=True)
         return cross_entropy_sums(logits, targets, weights)["loss"]
 
     return flat_names(jax.jit(jax.grad(loss))(params))
 
 
-def test_sums_over_tokens_keep_their_size_in_bfloat16():
+def test_sums_over_tokens_keep_their_size_in_bfloat16() -> None:
     exact, found = gradients("float32"), gradients("bfloat16")
     # A bias of all keys adds the same to all logits of a query: softmax does not see it.
     exact.pop("encoder/blocks_0/attention/key/bias")

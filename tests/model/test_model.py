@@ -3,6 +3,7 @@
 import itertools
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ from jaxattn.errors import InputError
 from jaxattn.model.encoder import Encoder
 from jaxattn.model.heads import ClassifierModel, MlmModel, pool
 from jaxattn.ops.programs import compiled
-from jaxattn.ops.trees import count_parameters
+from jaxattn.ops.trees import Params, count_parameters
 
 POSITIONS = ("sinusoidal", "learned", "relative", "rope")
 VOCABULARY = 50
@@ -39,14 +40,14 @@ def inputs(rows: int = 3, length: int = 20) -> tuple[jax.Array, jax.Array]:
     return ids, jnp.arange(length) < lengths[:, None]
 
 
-def classifier(c: Config, classes: int = 3):
+def classifier(c: Config, classes: int = 3) -> tuple[ClassifierModel, Params]:
     model = ClassifierModel(c, VOCABULARY, classes)
     ids, mask = inputs()
     keys = {"params": jax.random.key(0), "attention": jax.random.key(0)}
     return model, model.init(keys, ids, mask, deterministic=True)["params"]
 
 
-def apply(model, params, ids, mask):
+def apply(model: nn.Module, params: Params, ids: jax.Array, mask: jax.Array) -> jax.Array:
     rngs = {"attention": jax.random.key(5)}
     return model.apply({"params": params}, ids, mask, deterministic=True, rngs=rngs)
 
@@ -111,7 +112,7 @@ def test_mlm_logits_are_those_of_the_masked_positions_only() -> None:
     keys = {"params": jax.random.key(0), "attention": jax.random.key(0)}
     params = model.init(keys, ids, mask, everywhere, deterministic=True)["params"]
 
-    def logits(positions):
+    def logits(positions: jax.Array) -> jax.Array:
         return model.apply({"params": params}, ids, mask, positions, deterministic=True)
 
     chosen = jnp.array([[0, 19, 5], [3, 1, 2], [2, 0, 1]])
@@ -158,7 +159,9 @@ def test_remat_changes_neither_values_nor_gradients(attention: str) -> None:
         model, params = classifier(config(train__remat=remat, attention__type=attention))
         rngs = {"attention": jax.random.key(5), "dropout": jax.random.key(6)}
 
-        def loss(p, model=model, rngs=rngs):
+        def loss(
+            p: Params, model: ClassifierModel = model, rngs: dict[str, jax.Array] = rngs
+        ) -> jax.Array:
             ids, mask = inputs()
             out = model.apply({"params": p}, ids, mask, deterministic=False, rngs=rngs)
             return (out**2).sum()
@@ -185,7 +188,7 @@ def test_remat_of_the_attention_saves_what_it_keeps() -> None:
             lambda: model.init(jax.random.key(0), ids, mask, deterministic=True)["params"]
         )
 
-        def loss(p):
+        def loss(p: Params) -> jax.Array:
             out = model.apply({"params": p}, ids, mask, deterministic=True)
             return (out**2).sum()
 
@@ -242,7 +245,7 @@ def test_the_first_token_alone_is_what_it_is_among_all(
     params = init()["params"]
     target = jax.random.normal(jax.random.key(2), (3, 24))
 
-    def loss(params, first_only: bool):
+    def loss(params: Params, first_only: bool) -> tuple[jax.Array, jax.Array]:
         rngs = {"attention": jax.random.key(5)}
         x_BND = encoder.apply(
             {"params": params}, ids, mask, deterministic=True, first_only=first_only, rngs=rngs
@@ -265,7 +268,7 @@ def test_one_query_is_asked_of_the_last_block_where_the_attention_allows() -> No
         c = config(attention__type=attention, head__pooling="cls", model__positions="rope")
         model = ClassifierModel(c, VOCABULARY, 3)
 
-        def kept(model: ClassifierModel = model):
+        def kept(model: ClassifierModel = model) -> jax.Array:
             params = model.init(keys, ids, mask, deterministic=True)
             return model.apply(
                 params,

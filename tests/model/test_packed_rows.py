@@ -12,6 +12,7 @@ from jaxattn.data.batches.packing import PackedPlan
 from jaxattn.data.tokens.arrays import SpecialIds, TokenArray
 from jaxattn.model.heads import MlmModel
 from jaxattn.model.positions import within_segments
+from jaxattn.ops.trees import Params
 from jaxattn.train.steps import mlm_loss
 
 VOCABULARY = 60
@@ -63,8 +64,8 @@ def test_packing_changes_neither_loss_nor_gradients(attention: str, positions: s
     loss = mlm_loss(model)
 
     @jax.jit
-    def both(params, batch):
-        def total(params):
+    def both(params: Params, batch: dict[str, jax.Array]) -> tuple[jax.Array, Params]:
+        def total(params: Params) -> jax.Array:
             return loss(params, batch, {"attention": jax.random.key(3)}, True)["loss"]
 
         return jax.value_and_grad(total)(params)

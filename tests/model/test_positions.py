@@ -5,12 +5,13 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.typing import DTypeLike
 
 from jaxattn.errors import InputError
 from jaxattn.model.positions import relative_bucket_table, rope, sinusoidal
 
 
-def test_sinusoidal_values():
+def test_sinusoidal_values() -> None:
     table = sinusoidal(16384, 6)
     assert table.shape == (16384, 6) and table.dtype == jnp.float32
     np.testing.assert_array_equal(table[0], [0, 1, 0, 1, 0, 1])
@@ -20,7 +21,7 @@ def test_sinusoidal_values():
         assert abs(float(table[position, column]) - wanted) < 1e-7
 
 
-def test_rope_is_the_rotation_of_the_paper():
+def test_rope_is_the_rotation_of_the_paper() -> None:
     """Each pair (i, i + K/2) as a complex number times exp(i angle)."""
     x = np.random.default_rng(0).normal(size=(2, 5, 3, 8))
     positions = np.array([0, 1, 4, 9, 31])
@@ -30,7 +31,9 @@ def test_rope_is_the_rotation_of_the_paper():
     np.testing.assert_allclose(out, np.concatenate([turned.real, turned.imag], -1), atol=1e-5)
 
 
-def turned(positions, base, scale, dtype=np.float32):
+def turned(
+    positions: np.ndarray, base: float, scale: float, dtype: DTypeLike = np.float32
+) -> float:
     """Cosines and sines of 64 features: what rope makes of ones and zeros."""
     x = np.zeros((1, positions.shape[-1], 1, 64), dtype)
     x[..., :32] = 1
@@ -44,7 +47,7 @@ def turned(positions, base, scale, dtype=np.float32):
 
 @pytest.mark.parametrize("base", [10000.0, 500000.0])
 @pytest.mark.parametrize("scale", [1.0, 4.0, 0.3])
-def test_rope_is_right_at_every_position(base, scale):
+def test_rope_is_right_at_every_position(base: float, scale: float) -> None:
     """Float32 products of positions and frequencies are 4e-4 off at the last one."""
     places = np.arange(16384)
     rows = np.stack([places, places[::-1]])
@@ -61,7 +64,7 @@ def test_rope_is_right_at_every_position(base, scale):
         assert turned(places, base, scale) < 2e-7
 
 
-def test_rope_takes_one_program_of_any_length():
+def test_rope_takes_one_program_of_any_length() -> None:
     length = jax.export.symbolic_shape("n")[0]
     of_any = jax.export.export(jax.jit(lambda x: rope(x, jnp.arange(x.shape[1]), 1e4, 1.0)))(
         jax.ShapeDtypeStruct((1, length, 2, 8), jnp.float32)
@@ -73,11 +76,11 @@ def test_rope_takes_one_program_of_any_length():
         )
 
 
-def test_rope_keeps_norms_and_depends_on_differences_only():
+def test_rope_keeps_norms_and_depends_on_differences_only() -> None:
     rng = np.random.default_rng(1)
     q, k = (jnp.float32(rng.normal(size=(1, 40, 2, 16))) for _ in range(2))
 
-    def scores(shift):
+    def scores(shift: int) -> jax.Array:
         positions = jnp.arange(40) + shift
         turned = (rope(x, positions, 10000.0, 1.0) for x in (q, k))
         return jnp.einsum("bnhk,bmhk->bhnm", *turned)
@@ -88,7 +91,7 @@ def test_rope_keeps_norms_and_depends_on_differences_only():
     assert float(jnp.abs(scores(0) - jnp.einsum("bnhk,bmhk->bhnm", q, k)).max()) > 1.0
 
 
-def test_rope_positions_by_row_and_type():
+def test_rope_positions_by_row_and_type() -> None:
     x = jnp.ones((2, 3, 1, 4), jnp.bfloat16)
     positions = jnp.array([[0, 1, 2], [5, 6, 7]])
     out = rope(x, positions, 10000.0, 1.0)
@@ -97,7 +100,7 @@ def test_rope_positions_by_row_and_type():
         np.testing.assert_array_equal(out[row], rope(x, positions[row], 10000.0, 1.0)[row])
 
 
-def test_t5_buckets_have_their_published_values():
+def test_t5_buckets_have_their_published_values() -> None:
     """T5 (32 buckets, distance 128), values of `_relative_position_bucket`, bidirectional."""
     table = relative_bucket_table(32, 128)
     known = {
@@ -110,7 +113,7 @@ def test_t5_buckets_have_their_published_values():
 
 
 @pytest.mark.parametrize("buckets, distance", [(4, 2), (8, 3), (32, 9), (32, 128), (64, 1000)])
-def test_buckets_grow_with_distance_and_end_in_the_last(buckets, distance):
+def test_buckets_grow_with_distance_and_end_in_the_last(buckets: int, distance: int) -> None:
     table = relative_bucket_table(buckets, distance)
     before, after = table[: distance + 1][::-1], table[distance + 1 :]
     assert (np.diff(before) >= 0).all() and (np.diff(after) >= 0).all()
@@ -118,7 +121,7 @@ def test_buckets_grow_with_distance_and_end_in_the_last(buckets, distance):
     assert after[-1] == buckets - 1 and (after == before[1:] + buckets // 2).all()
 
 
-def test_errors_say_what_is_wrong():
+def test_errors_say_what_is_wrong() -> None:
     with pytest.raises(InputError, match="width 3"):
         sinusoidal(4, 3)
     with pytest.raises(InputError, match="head width 5"):
@@ -129,7 +132,7 @@ def test_errors_say_what_is_wrong():
         relative_bucket_table(32, 8)
 
 
-def test_rope_under_jit_takes_traced_positions():
+def test_rope_under_jit_takes_traced_positions() -> None:
     x = jnp.ones((1, 3, 1, 4))
     out = jax.jit(lambda x, p: rope(x, p, 10000.0, 1.0))(x, jnp.arange(3))
     np.testing.assert_allclose(out, rope(x, jnp.arange(3), 10000.0, 1.0), atol=1e-6)

@@ -1,5 +1,6 @@
 """--mode=minbert on the course's files: with and without ids, with and without test labels."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -37,13 +38,16 @@ def write_course_table(path: Path, labels: list[int] | None) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
+Predict = Callable[..., int]
+
+
 def write_labelled_lines(path: Path, labels: list[int]) -> None:
     pairs = zip(labels, TEXTS, strict=True)
     path.write_text("".join(f"{label} ||| {text}\n" for label, text in pairs))
 
 
 @pytest.fixture
-def predict(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def predict(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Predict:
     def run(data: Path, *more: str) -> int:
         monkeypatch.setattr(minbert, "load_classifier", lambda folder: StandIn(data))
         target = f"--output={tmp_path / 'out'}"
@@ -52,7 +56,9 @@ def predict(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     return run
 
 
-def test_tables_with_ids_and_a_test_without_labels(predict, tmp_path: Path, capsys) -> None:
+def test_tables_with_ids_and_a_test_without_labels(
+    predict: Predict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = tmp_path / "data"
     data.mkdir()
     write_course_table(data / "ids-cfimdb-dev.csv", [1, 0, 1, 0])
@@ -68,7 +74,9 @@ def test_tables_with_ids_and_a_test_without_labels(predict, tmp_path: Path, caps
     assert "no labels, so no accuracy" in said[-1]
 
 
-def test_lines_of_labels_and_texts(predict, tmp_path: Path, capsys) -> None:
+def test_lines_of_labels_and_texts(
+    predict: Predict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = tmp_path / "data"
     data.mkdir()
     write_labelled_lines(data / "cfimdb-dev.txt", [1, 0, 0, 0])
@@ -81,7 +89,9 @@ def test_lines_of_labels_and_texts(predict, tmp_path: Path, capsys) -> None:
     assert "accuracy 0.750" in said[-1]
 
 
-def test_what_is_missing_is_told(predict, tmp_path: Path, capsys) -> None:
+def test_what_is_missing_is_told(
+    predict: Predict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = tmp_path / "data"
     data.mkdir()
     write_labelled_lines(data / "cfimdb-dev.txt", [1, 0, 0, 0])
@@ -93,7 +103,10 @@ def test_what_is_missing_is_told(predict, tmp_path: Path, capsys) -> None:
 
 
 def test_names_that_are_numbers_are_names_only(
-    predict, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+    predict: Predict,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of the classes 1 and 2 a label 0 is neither; it was the first one without a word."""
     monkeypatch.setattr(StandIn, "__init__", _with_names("1", "2"))
@@ -105,7 +118,7 @@ def test_names_that_are_numbers_are_names_only(
     assert "unknown label '0'" in capsys.readouterr().err
 
 
-def _with_names(*names: str):
+def _with_names(*names: str) -> Callable[[StandIn, Path], None]:
     start = StandIn.__init__
 
     def init(self: StandIn, folder: Path) -> None:

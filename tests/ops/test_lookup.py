@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.typing import DTypeLike
 
 from jaxattn.ops.lookup import plus, rows_of, sums_by_row, sums_by_sorted_row, times
 
 
-def numbers(kind, total, rows, rng):
+def numbers(kind: str, total: int, rows: int, rng: np.random.Generator) -> np.ndarray:
     return {
         "as words": np.minimum(rng.zipf(1.3, total) - 1, rows - 1),
         "evenly": rng.integers(0, rows, total),
@@ -17,7 +18,7 @@ def numbers(kind, total, rows, rng):
     }[kind].astype(np.int32)
 
 
-def exact(index, change, rows):
+def exact(index: np.ndarray, change: jax.Array, rows: int) -> np.ndarray:
     sums = np.zeros((rows, change.shape[1]))
     np.add.at(sums, np.asarray(index), np.asarray(change, np.float64))
     return sums
@@ -29,7 +30,7 @@ def exact(index, change, rows):
     ("total", "rows", "width"),
     [(1, 5, 3), (7, 1, 4), (100, 3, 8), (1000, 5000, 8), (5000, 30, 4), (16384, 3000, 8)],
 )
-def test_sums_equal_float64(kind, dtype, total, rows, width):
+def test_sums_equal_float64(kind: str, dtype: str, total: int, rows: int, width: int) -> None:
     rng = np.random.default_rng(total + rows)
     index = numbers(kind, total, rows, rng)
     change = jnp.asarray(rng.normal(size=(total, width)) + 0.3, dtype)
@@ -41,7 +42,7 @@ def test_sums_equal_float64(kind, dtype, total, rows, width):
         assert (sums[np.bincount(index, minlength=rows) == 0] == 0).all()
 
 
-def test_sums_are_float64_for_float64():
+def test_sums_are_float64_for_float64() -> None:
     with jax.enable_x64(True):
         rng = np.random.default_rng(0)
         index = numbers("as words", 3000, 50, rng)
@@ -50,12 +51,12 @@ def test_sums_are_float64_for_float64():
         np.testing.assert_allclose(sums, exact(index, change, 50), rtol=1e-12, atol=1e-12)
 
 
-def test_a_frequent_row_keeps_its_gradient_in_bfloat16():
+def test_a_frequent_row_keeps_its_gradient_in_bfloat16() -> None:
     """Added up in bfloat16, 14,000 equal changes end at 256 of them."""
     table = jnp.asarray(np.random.default_rng(0).normal(size=(10, 4)), jnp.float32)
     index = jnp.asarray(np.r_[np.full(14_000, 3), np.arange(10)], jnp.int32).reshape(2, -1)
 
-    def loss(table):
+    def loss(table: jax.Array) -> jax.Array:
         return rows_of(table, index, jnp.bfloat16).astype(jnp.float32).sum()
 
     assert rows_of(table, index, jnp.bfloat16).dtype == jnp.bfloat16
@@ -64,7 +65,7 @@ def test_a_frequent_row_keeps_its_gradient_in_bfloat16():
     )
 
 
-def test_rows_are_those_of_the_table():
+def test_rows_are_those_of_the_table() -> None:
     table = jnp.arange(12.0).reshape(4, 3)
     np.testing.assert_array_equal(
         rows_of(table, jnp.array([[3, 0]]), jnp.float32), [[[9, 10, 11], [0, 1, 2]]]
@@ -72,13 +73,13 @@ def test_rows_are_those_of_the_table():
 
 
 @pytest.mark.parametrize("shape", [(8,), (50, 8), (1, 50, 8), (4000, 1, 8), (1, 1, 1)])
-def test_plus_sums_the_gradient_in_float32(shape):
+def test_plus_sums_the_gradient_in_float32(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(1)
     x = jnp.asarray(rng.normal(size=(4000, 50, 8)), jnp.bfloat16)
     y = jnp.asarray(rng.normal(size=shape), jnp.float32)
     g = rng.normal(size=x.shape) + 0.5
 
-    def loss(x, y):
+    def loss(x: jax.Array, y: jax.Array) -> jax.Array:
         return (plus(x, y).astype(jnp.float32) * g.astype(np.float32)).sum()
 
     assert plus(x, y).dtype == jnp.bfloat16
@@ -92,14 +93,14 @@ def test_plus_sums_the_gradient_in_float32(shape):
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_the_gradient_of_a_kernel_is_a_sum_in_float32(dtype):
+def test_the_gradient_of_a_kernel_is_a_sum_in_float32(dtype: DTypeLike) -> None:
     """What is summed comes out of other operations, with which XLA may fuse the product."""
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(32, 20, 32)) + 0.3, dtype)
     kernel = jnp.asarray(rng.normal(size=(32, 16)), jnp.float32)
     weights = jnp.asarray(rng.normal(size=(32, 20, 16)) * 0.01 + 0.3, jnp.float32)
 
-    def total(x, kernel):
+    def total(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return (times(x, kernel).astype(jnp.float32) * weights).sum()
 
     y = times(x, kernel)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,7 +20,7 @@ from jaxattn.ops.programs import Programs, compiled
 from jaxattn.ops.trees import count_parameters
 from jaxattn.plan.programs import PlannedSteps, Timing, other_batch
 from jaxattn.plan.times import epoch_seconds, length_rows
-from jaxattn.plan.workload import Workload, subject_of, workload_of
+from jaxattn.plan.workload import Subject, Workload, subject_of, workload_of
 from jaxattn.profile.memory import Memory, MemoryParts
 from jaxattn.profile.synthetic_step import synthetic_step
 from jaxattn.train.optimizer import make_optimizer
@@ -40,13 +41,13 @@ TINY = replace(
 )
 
 
-def subject(*argv: str):
+def subject(*argv: str) -> Subject:
     request = cli.parse(argv)
     assert request is not None
     return subject_of(request)
 
 
-def shapes(tree):
+def shapes(tree: Any) -> Any:
     return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
 
 

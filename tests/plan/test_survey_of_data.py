@@ -1,15 +1,21 @@
 """--mode=data on made-up corpora: what it writes, prints and warns about."""
 
 import json
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from jaxattn import cli
 
 
-def report_of(runs, name):
+def report_of(runs: Path, name: str) -> dict[str, Any]:
     return json.loads((runs / "data" / name / "report.json").read_text())
 
 
-def test_a_labelled_corpus(tmp_path, tiny_flags, corpus, capsys):
+def test_a_labelled_corpus(
+    tmp_path: Path, tiny_flags: list[str], corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.run(["--mode=data", *tiny_flags, f"--runs={tmp_path}"]) == 0
     found = report_of(tmp_path, "animals")
     assert {name: split["texts"] for name, split in found["splits"].items()} == {
@@ -31,7 +37,9 @@ def test_a_labelled_corpus(tmp_path, tiny_flags, corpus, capsys):
     assert "60 (50.0%)" in printed and "report.json" in printed
 
 
-def test_what_is_to_be_looked_at(tmp_path, tiny_flags, capsys):
+def test_what_is_to_be_looked_at(
+    tmp_path: Path, tiny_flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [{"text": f"word {'many ' * 40}{i}", "label": i % 2} for i in range(60)]
     rows += [{"text": "twice here", "label": 0}, {"text": "twice here", "label": 1}]
     rows += [{"text": f"rare {i}", "label": 2} for i in range(4)]
@@ -54,7 +62,9 @@ def test_what_is_to_be_looked_at(tmp_path, tiny_flags, capsys):
     assert "The lengths of train are those of 50 of its texts" in printed
 
 
-def test_texts_without_labels(tmp_path, tiny_flags, capsys):
+def test_texts_without_labels(
+    tmp_path: Path, tiny_flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "train.jsonl").write_text(
         "\n".join(json.dumps({"text": f"text number {i}"}) for i in range(100))
     )
@@ -68,7 +78,9 @@ def test_texts_without_labels(tmp_path, tiny_flags, capsys):
     assert "not for classification" in capsys.readouterr().out
 
 
-def test_a_wrong_path_is_one_sentence(tmp_path, tiny_flags, capsys):
+def test_a_wrong_path_is_one_sentence(
+    tmp_path: Path, tiny_flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     flags = [*tiny_flags, f"--config.data.path={tmp_path / 'absent'}", f"--runs={tmp_path}"]
     assert cli.run(["--mode=data", *flags]) == 2
     assert capsys.readouterr().err.startswith("jaxattn: data.path: there is no file or folder")

@@ -4,6 +4,7 @@ import csv
 import io
 import threading
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ def compiled(temporary: int) -> SimpleNamespace:
     return SimpleNamespace(memory_analysis=lambda: sizes)
 
 
-def task(variant: Variant = SDPA, *, length: int = 512, work: float = 1.0, **more) -> Task:
+def task(variant: Variant = SDPA, *, length: int = 512, work: float = 1.0, **more: Any) -> Task:
     program = more.get("program", Program(compiled(100), lambda: jnp.zeros(()), 0.01))
 
     def prepare() -> Program:

@@ -1,5 +1,7 @@
 """Where two costs cross: exact for powers of the length, and never beyond what was measured."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from jaxattn.profile.rows import ALREADY, CROSSES, NOT_REACHED, UNKNOWN, crossover
@@ -7,7 +9,7 @@ from jaxattn.profile.rows import ALREADY, CROSSES, NOT_REACHED, UNKNOWN, crossov
 LENGTHS = (512, 1024, 2048, 4096)
 
 
-def power(factor: float, exponent: float, lengths=LENGTHS) -> dict[int, float]:
+def power(factor: float, exponent: float, lengths: Sequence[int] = LENGTHS) -> dict[int, float]:
     return {n: factor * n**exponent for n in lengths}
 
 

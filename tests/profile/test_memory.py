@@ -1,5 +1,8 @@
 """Memory of a step: parts that add up, and batches that fit."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -24,13 +27,13 @@ def test_parts_add_up_to_what_the_compiler_says() -> None:
     params = {"w": jnp.zeros((64, 32)), "b": jnp.zeros(32)}
     moments = {"mu": params, "nu": params}
 
-    def step(state, x):
+    def step(state: tuple[Any, Any], x: jax.Array) -> tuple[Any, jax.Array]:
         params, moments = state
         grads = jax.grad(lambda p: jnp.square(jnp.tanh(x @ p["w"]) + p["b"]).sum())(params)
         mu = jax.tree.map(lambda m, g: 0.9 * m + g, moments["mu"], grads)
         return (params, {"mu": mu, "nu": moments["nu"]}), optimum(grads)
 
-    def optimum(grads):
+    def optimum(grads: dict[str, jax.Array]) -> jax.Array:
         return sum(jnp.square(g).sum() for g in grads.values())
 
     x = jax.ShapeDtypeStruct((8, 64), jnp.float32)
@@ -58,11 +61,11 @@ def test_parts_add_up_to_what_the_compiler_says() -> None:
 def test_recomputing_saves_memory_on_paper() -> None:
     """The CPU compiler's own order of operations would hide what `train.remat` saves on a GPU."""
 
-    def block(x, w):
+    def block(x: jax.Array, w: jax.Array) -> jax.Array:
         return x + jax.nn.gelu(x @ w, approximate=False) @ w.T
 
-    def temporaries(block) -> int:
-        def loss(ws, x):
+    def temporaries(block: Callable[[jax.Array, jax.Array], jax.Array]) -> int:
+        def loss(ws: list[jax.Array], x: jax.Array) -> jax.Array:
             for w in ws:
                 x = block(x, w)
             return jnp.square(x).sum()
@@ -99,7 +102,9 @@ def test_bytes_of_abstract_and_real_trees_are_the_same() -> None:
         ({1: 0, 64: 6400, 128: 19200}, 25600, 1, 160),  # the two nearest to the limit
     ],
 )
-def test_largest_batch_on_a_line(points, limit: int, multiple: int, rows: int) -> None:
+def test_largest_batch_on_a_line(
+    points: dict[int, int], limit: int, multiple: int, rows: int
+) -> None:
     assert largest_by_line(points, limit, multiple) == rows
 
 

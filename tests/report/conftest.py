@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,10 @@ import yaml
 
 from jaxattn.report.record import RunRecord
 from jaxattn.runs.predictions import Predictions
+
+Guesses = Callable[..., Predictions]
+Record = Callable[..., RunRecord]
+WriteRun = Callable[..., Path]
 
 OPTIONS = {
     "model.num_layers": 4,
@@ -27,10 +33,10 @@ OPTIONS = {
 
 
 @pytest.fixture
-def guesses():
+def guesses() -> Guesses:
     """Builds predictions on 300 texts of two classes that are right in about `share` of them."""
 
-    def build(share, seed=0, names=("neg", "pos")):
+    def build(share: float, seed: int = 0, names: Sequence[str] = ("neg", "pos")) -> Predictions:
         labels = np.random.default_rng(99).integers(len(names), size=300)
         rng = np.random.default_rng(seed)
         right = rng.random(300) < share
@@ -43,10 +49,19 @@ def guesses():
 
 
 @pytest.fixture
-def record():
+def record() -> Record:
     """Builds a finished fine-tuning record; keywords replace fields, `options` options."""
 
-    def build(exp, attention, f1, seconds=100.0, memory=1000.0, *, options=(), **fields):
+    def build(
+        exp: str,
+        attention: str,
+        f1: float | None,
+        seconds: float | None = 100.0,
+        memory: float | None = 1000.0,
+        *,
+        options: Mapping[str, object] | tuple[()] = (),
+        **fields: Any,
+    ) -> RunRecord:
         kind = fields.pop("kind", "finetune")
         values = {
             "state": "finished",
@@ -78,10 +93,18 @@ def record():
 
 
 @pytest.fixture
-def write_run(tmp_path):
+def write_run(tmp_path: Path) -> WriteRun:
     """Writes a whole run folder under tmp_path/runs; returns it, to be broken by the test."""
 
-    def write(exp, attention="sdpa", f1=0.9, *, kind="finetune", state="finished", **result):
+    def write(
+        exp: str,
+        attention: str = "sdpa",
+        f1: float = 0.9,
+        *,
+        kind: str = "finetune",
+        state: str = "finished",
+        **result: object,
+    ) -> Path:
         folder = tmp_path / "runs" / kind / exp
         folder.mkdir(parents=True)
         status = {"state": state, "reason": "", "pid": os.getpid()}

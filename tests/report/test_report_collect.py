@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +13,10 @@ from jaxattn.errors import InputError
 from jaxattn.report.collect import collect
 from jaxattn.runs.predictions import NAME, write_predictions
 
+WriteRun = Callable[..., Path]
 
-def test_a_finished_run_is_read_completely(write_run, tmp_path):
+
+def test_a_finished_run_is_read_completely(write_run: WriteRun, tmp_path: Path) -> None:
     """Every field of results.json and of the flattened configuration arrives."""
     write_run("a", "reformer_lsh", 0.93)
     (run,) = collect(tmp_path / "runs")
@@ -29,7 +33,7 @@ def test_a_finished_run_is_read_completely(write_run, tmp_path):
     assert run.attention_options == {"chunk_size": 64}
 
 
-def test_the_three_kinds_of_root_give_the_same_runs(write_run, tmp_path):
+def test_the_three_kinds_of_root_give_the_same_runs(write_run: WriteRun, tmp_path: Path) -> None:
     """`runs`, one kind's folder and a single run are all accepted."""
     folder = write_run("a")
     write_run("b", kind="pretrain")
@@ -46,7 +50,7 @@ def test_the_three_kinds_of_root_give_the_same_runs(write_run, tmp_path):
     assert everything[2].settings["hidden_dim"] is None
 
 
-def test_a_run_that_was_moved_keeps_its_kind(write_run, tmp_path):
+def test_a_run_that_was_moved_keeps_its_kind(write_run: WriteRun, tmp_path: Path) -> None:
     """The results name the kind where the folder above does not."""
     moved = tmp_path / "elsewhere" / "c"
     moved.parent.mkdir()
@@ -81,7 +85,9 @@ def test_a_run_that_was_moved_keeps_its_kind(write_run, tmp_path):
         ("resolved_config.yaml", "", "resolved_config.yaml: found no options"),
     ],
 )
-def test_a_broken_run_is_failed_with_its_cause(write_run, tmp_path, name, content, cause):
+def test_a_broken_run_is_failed_with_its_cause(
+    write_run: WriteRun, tmp_path: Path, name: str, content: str | bytes | None, cause: str
+) -> None:
     """Neither crashes the report nor hides the healthy run beside it."""
     folder = write_run("broken")
     write_run("healthy")
@@ -95,7 +101,9 @@ def test_a_broken_run_is_failed_with_its_cause(write_run, tmp_path, name, conten
     assert broken.test_macro_f1 is None
 
 
-def test_a_folder_in_place_of_a_file_and_folders_that_are_no_runs(write_run, tmp_path):
+def test_a_folder_in_place_of_a_file_and_folders_that_are_no_runs(
+    write_run: WriteRun, tmp_path: Path
+) -> None:
     """A damaged run is a failed one; empty and hidden folders and stray files are none."""
     folder = write_run("a")
     (folder / "results.json").unlink()
@@ -108,7 +116,9 @@ def test_a_folder_in_place_of_a_file_and_folders_that_are_no_runs(write_run, tmp
     assert odd.reason == "results.json: found a folder, expected a file"
 
 
-def test_a_failed_run_keeps_its_reason_and_what_is_known(write_run, tmp_path):
+def test_a_failed_run_keeps_its_reason_and_what_is_known(
+    write_run: WriteRun, tmp_path: Path
+) -> None:
     """Data, attention and seed come from the configuration when there are no results."""
     folder = write_run("a", "performer_favor", state="failed")
     status = {"state": "failed", "reason": "non-finite loss\nat step 7", "pid": 1}
@@ -123,7 +133,9 @@ def test_a_failed_run_keeps_its_reason_and_what_is_known(write_run, tmp_path):
     )
 
 
-def test_running_is_believed_only_while_the_process_lives(write_run, tmp_path):
+def test_running_is_believed_only_while_the_process_lives(
+    write_run: WriteRun, tmp_path: Path
+) -> None:
     """A killed run wrote no last word."""
     alive, dead = write_run("alive", state="running"), write_run("dead", state="running")
     child = subprocess.Popen([sys.executable, "-c", ""])
@@ -140,7 +152,7 @@ def test_running_is_believed_only_while_the_process_lives(write_run, tmp_path):
         assert collect(alive)[0].state == state
 
 
-def test_a_root_without_runs_is_refused(tmp_path):
+def test_a_root_without_runs_is_refused(tmp_path: Path) -> None:
     """The sentence names the folder."""
     with pytest.raises(InputError, match="no such folder"):
         collect(tmp_path / "typo")
@@ -149,8 +161,8 @@ def test_a_root_without_runs_is_refused(tmp_path):
 
 
 def test_a_score_of_before_0_3_is_read_and_set_beside_others_by_today_s_definition(
-    write_run, tmp_path
-):
+    write_run: WriteRun, tmp_path: Path
+) -> None:
     """A class that is nowhere counted as 0 then: 2/3 of what the definition gives."""
     labels = np.array([0, 1] * 10)
     for exp, score in (("old", 2 / 3), ("new", 1.0), ("other", 0.5)):

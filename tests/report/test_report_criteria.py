@@ -2,7 +2,8 @@
 
 import dataclasses
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,10 @@ from jaxattn.report.criteria import Criterion
 from jaxattn.report.page.sections import group_section
 from jaxattn.report.record import RunRecord
 from jaxattn.report.terminal import not_measured
+from jaxattn.runs.predictions import Predictions
+
+Guesses = Callable[..., Predictions]
+Record = Callable[..., RunRecord]
 
 
 def criteria(records: Sequence[RunRecord]) -> Sequence[Criterion]:
@@ -24,7 +29,7 @@ def pass_wnf(records: Sequence[RunRecord]) -> dict[str, str]:
     return {row.record.exp: row.pass_wnf for row in Comparison(records).ranking if row.pass_wnf}
 
 
-def verdicts(records, attention):
+def verdicts(records: Sequence[RunRecord], attention: str) -> dict[str, str]:
     """Criterion -> verdict of the one setup of an attention."""
     rows = [row for row in criteria(records) if row.setup.attention == attention]
     assert len({row.setup for row in rows}) == 1
@@ -50,14 +55,16 @@ FAILURE = "quality: no NaN, no OOM"
         ("reformer_lsh", None, 800.0, "NOT MEASURED"),
     ],
 )
-def test_cost_needs_one_of_the_two_savings(record, attention, seconds, memory, verdict):
+def test_cost_needs_one_of_the_two_savings(
+    record: Record, attention: str, seconds: float | None, memory: float | None, verdict: str
+) -> None:
     """-20 % time or -30 % memory (Performer), -15 % or -25 % (Reformer), inclusive."""
     runs = [record("s", "sdpa", 0.9), record("x", attention, 0.9, seconds, memory)]
     assert verdicts(runs, attention)[COST] == verdict
 
 
 @pytest.mark.parametrize(("f1", "verdict"), [(0.89, "PASS"), (0.8899, "FAIL"), (0.95, "PASS")])
-def test_one_point_may_be_lost(record, f1, verdict):
+def test_one_point_may_be_lost(record: Record, f1: float, verdict: str) -> None:
     """0.90 - 0.89 is a hair more than 0.01 in floating point and still within the limit."""
     runs = [record("s", "sdpa", 0.90), record("x", "reformer_lsh", f1)]
     found = verdicts(runs, "reformer_lsh")
@@ -73,7 +80,7 @@ def test_one_point_may_be_lost(record, f1, verdict):
         ("performer_favor", 0.9299, "FAIL"),
     ],
 )
-def test_lead_over_the_baseline(record, attention, f1, verdict):
+def test_lead_over_the_baseline(record: Record, attention: str, f1: float, verdict: str) -> None:
     """+5 pp for sdpa, +3 pp for the others; without a baseline nothing is measured."""
     baseline = record("b", "tfidf+logreg", 0.90, kind="baseline")
     assert verdicts([record("x", attention, f1), baseline], attention)[LEAD] == verdict
@@ -92,19 +99,21 @@ def test_lead_over_the_baseline(record, attention, f1, verdict):
         ([0.90, 0.905, 0.9101], "FAIL"),
     ],
 )
-def test_the_spread_needs_three_seeds_to_pass(record, scores, verdict):
+def test_the_spread_needs_three_seeds_to_pass(
+    record: Record, scores: list[float], verdict: str
+) -> None:
     """Two seeds can fail already: a third cannot make their range smaller."""
     runs = [record(f"s{i}", "sdpa", score, seed=i) for i, score in enumerate(scores)]
     assert verdicts(runs, "sdpa")[SPREAD] == verdict
 
 
-def test_the_same_seed_three_times_is_one_seed(record):
+def test_the_same_seed_three_times_is_one_seed(record: Record) -> None:
     """A repetition says nothing about the spread over seeds."""
     runs = [record(f"s{i}", "sdpa", 0.9) for i in range(3)]
     assert verdicts(runs, "sdpa")[SPREAD] == "NOT MEASURED"
 
 
-def test_a_failed_seed_fails_its_setup_and_is_left_out_of_the_means(record):
+def test_a_failed_seed_fails_its_setup_and_is_left_out_of_the_means(record: Record) -> None:
     """It has neither data hash nor results, and is found by its configuration."""
     lost = record("x1", "reformer_lsh", None, None, None, seed=1, data_hash=None)
     lost = type(lost)(**{**vars(lost), "state": "failed", "reason": "non-finite loss"})
@@ -120,7 +129,7 @@ def test_a_failed_seed_fails_its_setup_and_is_left_out_of_the_means(record):
     assert only[FAILURE] == "FAIL" and only[COST] == only[LEAD] == "NOT MEASURED"
 
 
-def test_short_sequences_are_reported_but_their_cost_is_not_judged(record):
+def test_short_sequences_are_reported_but_their_cost_is_not_judged(record: Record) -> None:
     """The cost is asked at 512 tokens and longer; the quality everywhere."""
     short = {"data.max_length": 511}
     runs = [
@@ -136,14 +145,16 @@ def test_short_sequences_are_reported_but_their_cost_is_not_judged(record):
 @pytest.mark.parametrize(
     "other", [{"device": "H200"}, {"data": "agnews"}, {"options": {"model.hidden_dim": 256}}]
 )
-def test_only_a_comparable_exact_run_is_compared_with(record, other):
+def test_only_a_comparable_exact_run_is_compared_with(
+    record: Record, other: dict[str, Any]
+) -> None:
     """Another device, data set or model is none."""
     runs = [record("s", "sdpa", 0.9, **other), record("x", "performer_favor", 0.9, 50.0)]
     found = verdicts(runs, "performer_favor")
     assert found[COST] == found[LOST1] == found[LOST2] == "NOT MEASURED"
 
 
-def test_the_exact_run_is_chosen_on_validation_and_named(record):
+def test_the_exact_run_is_chosen_on_validation_and_named(record: Record) -> None:
     """The better test score of the other sdpa setup plays no part."""
     runs = [
         record("good", "sdpa", 0.90, 100.0, validation_macro_f1=0.91, implementation="blockwise"),
@@ -156,7 +167,7 @@ def test_the_exact_run_is_chosen_on_validation_and_named(record):
     assert rows[0].limit.endswith("x sdpa (blockwise)")
 
 
-def test_values_are_means_over_seeds(record):
+def test_values_are_means_over_seeds(record: Record) -> None:
     """70 and 90 s against 100: 0.80 in the mean."""
     runs = [
         record("s", "sdpa", 0.9),
@@ -168,7 +179,7 @@ def test_values_are_means_over_seeds(record):
     assert verdicts(runs, "performer_favor")[LOST1] == "PASS"
 
 
-def test_pass_wnf_sums_up(record):
+def test_pass_wnf_sums_up(record: Record) -> None:
     """FAIL if any failed, PASS if all passed, else NOT MEASURED; nothing for a baseline."""
     runs = [record("b", "tfidf+logreg", 0.80, kind="baseline")]
     runs += [record(f"s{i}", "sdpa", 0.90, seed=i) for i in range(3)]
@@ -183,7 +194,7 @@ def test_pass_wnf_sums_up(record):
     assert pass_wnf(runs)["l0"] == "FAIL"
 
 
-def test_an_interval_that_holds_the_limit_decides_nothing(record, guesses):
+def test_an_interval_that_holds_the_limit_decides_nothing(record: Record, guesses: Guesses) -> None:
     """Three errors more on 300 texts may be none or six; on equal predictions it is none."""
     exact = guesses(0.90)
     wrong = exact.predicted.copy()
@@ -203,7 +214,9 @@ def test_an_interval_that_holds_the_limit_decides_nothing(record, guesses):
     assert row.verdict == "PASS" and "no interval" in row.measured
 
 
-def test_inconclusive_is_told_after_what_failed_or_was_not_measured(record, guesses):
+def test_inconclusive_is_told_after_what_failed_or_was_not_measured(
+    record: Record, guesses: Guesses
+) -> None:
     """Three seeds that pass all else."""
     baseline = record("b", "tfidf+logreg", 0.80, kind="baseline")
     runs = [baseline]
@@ -218,7 +231,7 @@ def test_inconclusive_is_told_after_what_failed_or_was_not_measured(record, gues
     assert pass_wnf(runs[1:])["f0"] == "NOT MEASURED"
 
 
-def test_the_page_judges_seeds_together_as_the_table_does(record):
+def test_the_page_judges_seeds_together_as_the_table_does(record: Record) -> None:
     """Each seed has a pretraining of its own, which is what makes them seeds of one setup."""
     runs = []
     for attention, f1 in (("sdpa", 0.90), ("performer_favor", 0.85)):
@@ -236,7 +249,7 @@ def test_the_page_judges_seeds_together_as_the_table_does(record):
     assert shown.count("cost: time or memory") == 1
 
 
-def test_what_was_not_measured_is_one_line(record) -> None:
+def test_what_was_not_measured_is_one_line(record: Record) -> None:
     """It counts the criteria; those with a verdict are rows of a table."""
     rows = criteria([record("x", "performer_favor", 0.9)])
     assert not_measured(rows) == (

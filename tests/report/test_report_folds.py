@@ -2,7 +2,9 @@
 
 import dataclasses
 import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +13,22 @@ from jaxattn.evaluate.intervals import macro_f1
 from jaxattn.report.comparison import Comparison
 from jaxattn.report.csv_files import folds_rows
 from jaxattn.report.page.page import page
+from jaxattn.report.record import RunRecord
 from jaxattn.report.terminal import print_comparison
+from jaxattn.runs.predictions import Predictions
+
+Guesses = Callable[..., Predictions]
+Record = Callable[..., RunRecord]
+Folded = Callable[..., list[RunRecord]]
 
 
 @pytest.fixture
-def folded(record, guesses):
+def folded(record: Record, guesses: Guesses) -> Folded:
     """Builds the runs of a configuration, a fold each, of the cut by `split_seed`."""
 
-    def build(name, attention, shares, split_seed=0, **fields):
+    def build(
+        name: str, attention: str, shares: Sequence[float], split_seed: int = 0, **fields: Any
+    ) -> list[RunRecord]:
         return [
             record(
                 f"{name}{fold}", attention, macro_f1(found), predictions=found,
@@ -35,7 +45,7 @@ def folded(record, guesses):
     return build
 
 
-def test_the_folds_are_pooled_and_set_against_each_other(folded):
+def test_the_folds_are_pooled_and_set_against_each_other(folded: Folded) -> None:
     exact = folded("s", "sdpa", (0.9, 0.7, 0.8), validation_macro_f1=0.9)
     favor = folded("f", "performer_favor", (0.6, 0.7, 0.5), validation_macro_f1=0.6)
     tfidf = folded("t", "tfidf+logreg", (0.7, 0.8, 0.8), kind="baseline", validation_macro_f1=0.7)
@@ -68,7 +78,7 @@ def test_the_folds_are_pooled_and_set_against_each_other(folded):
     assert "Cross-validation: every labelled training text" in page(comparison, Path("runs"))
 
 
-def test_seeds_and_missing_folds(folded):
+def test_seeds_and_missing_folds(folded: Folded) -> None:
     """A seed whose folds are not all there is left out; without a whole one nothing is pooled."""
     one = folded("a", "sdpa", (0.9, 0.7, 0.8))
     two = folded("b", "sdpa", (0.8, 0.6, 0.9), seed=1)
@@ -82,7 +92,9 @@ def test_seeds_and_missing_folds(folded):
     assert group.answer == "2 of 3 folds have finished, all are needed."
 
 
-def test_other_folds_are_not_compared_and_a_blind_fold_is_said(folded, record, guesses):
+def test_other_folds_are_not_compared_and_a_blind_fold_is_said(
+    folded: Folded, record: Record, guesses: Guesses
+) -> None:
     three, two = folded("a", "sdpa", (0.9, 0.7, 0.8)), folded("b", "sdpa", (0.9, 0.9))
     single = record("c", "sdpa", 0.9)
     comparison = Comparison([*three, *two, single])
@@ -96,7 +108,7 @@ def test_other_folds_are_not_compared_and_a_blind_fold_is_said(folded, record, g
     assert group.answer.endswith("In 1 of 3 runs it predicts one class only, 'neg'.")
 
 
-def test_encoders_and_pretrainings_are_not_mixed(folded):
+def test_encoders_and_pretrainings_are_not_mixed(folded: Folded) -> None:
     """What fine-tuning began with is part of the setting: a published encoder, or longer MLMs."""
     one = folded("a", "sdpa", (0.9, 0.7, 0.8), pretrain="minilm")
     two = folded("b", "sdpa", (0.6, 0.5, 0.7), pretrain="bert")
@@ -108,7 +120,7 @@ def test_encoders_and_pretrainings_are_not_mixed(folded):
     # The better of them on validation is what the others are set against.
     assert group.rows()[1]["against sdpa, pp"] is not None
 
-    def after(name, steps):
+    def after(name: str, steps: int) -> list[RunRecord]:
         runs = folded(name, "sdpa", (0.9, 0.7))
         mlms = folded(f"{name}_mlm", "sdpa", (0.0, 0.0), kind="pretrain")
         for fold, mlm in enumerate(mlms):
@@ -122,7 +134,7 @@ def test_encoders_and_pretrainings_are_not_mixed(folded):
     assert [(entry.done, len(entry.runs)) for entry in group.entries] == [(2, 4), (2, 2)]
 
 
-def test_folds_of_other_texts_are_apart(folded):
+def test_folds_of_other_texts_are_apart(folded: Folded) -> None:
     """Another column or selection gives other folds, even where their labels are alike."""
     one, two = folded("a", "sdpa", (0.9, 0.7)), folded("b", "sdpa", (0.6, 0.5))
     other = [
@@ -139,7 +151,7 @@ def test_folds_of_other_texts_are_apart(folded):
     assert group.entries[0].repeats == {}
 
 
-def test_every_baseline_has_its_name(folded):
+def test_every_baseline_has_its_name(folded: Folded) -> None:
     """As in the tables of runs that are no folds."""
     kinds = ("tfidf+logreg", "chars+logreg", "nb+logreg", "tfidf+svm")
     runs = [
@@ -158,7 +170,7 @@ def test_every_baseline_has_its_name(folded):
     ]  # fmt: skip
 
 
-def test_repeats_are_means_over_the_cuts(folded):
+def test_repeats_are_means_over_the_cuts(folded: Folded) -> None:
     """Estimates and ends of intervals, so that more cuts of the same texts feign no certainty."""
     shares = (0.9, 0.7), (0.8, 0.8), (0.7, 0.8)
     worse = (0.7, 0.6), (0.6, 0.7), (0.6, 0.6)
@@ -188,7 +200,7 @@ def test_repeats_are_means_over_the_cuts(folded):
     assert comparison.headings[exact[0].folder] == "imdb, fold 0 of 2 by data.split_seed 0"
 
 
-def test_only_repeats_that_both_have_whole_are_compared(folded):
+def test_only_repeats_that_both_have_whole_are_compared(folded: Folded) -> None:
     exact = [r for s in range(2) for r in folded(f"s{s}", "sdpa", (0.9, 0.7), s)]
     favor = [r for s in range(2) for r in folded(f"f{s}", "performer_favor", (0.6, 0.5), s)][:3]
     (group,) = Comparison([*exact, *favor]).folded
@@ -205,7 +217,7 @@ def test_only_repeats_that_both_have_whole_are_compared(folded):
     assert group.entries[0].lead(group.entries[1]) is None
 
 
-def test_pretrainings_of_other_cuts_make_one_entry(folded):
+def test_pretrainings_of_other_cuts_make_one_entry(folded: Folded) -> None:
     """Each repeat has a pretraining of its own, which differs in its cut alone."""
     runs = []
     for seed in range(2):

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -22,24 +23,32 @@ from jaxattn.report.csv_files import summary_rows
 from jaxattn.report.page.charts import learning_curves
 from jaxattn.report.page.page import page
 from jaxattn.report.page.provenance import last_logged_step, last_saved_step
+from jaxattn.report.record import RunRecord
 from jaxattn.report.terminal import answers
-from jaxattn.runs.predictions import write_predictions
+from jaxattn.runs.predictions import Predictions, write_predictions
+
+Guesses = Callable[..., Predictions]
+Record = Callable[..., RunRecord]
+WriteRun = Callable[..., Path]
 
 EVIL = "<script>alert(1)</script>"
 VOID = {"meta", "link"}
 
 
+Attributes = list[tuple[str, str | None]]
+
+
 class Reader(HTMLParser):
     """Collects what a browser would act on, and checks that elements are nested."""
 
-    def __init__(self, source):
+    def __init__(self, source: str) -> None:
         super().__init__()
         self.names, self.ids, self.addresses, self.open, self.text = [], [], [], [], []
         self.feed(source)
         self.close()
         assert not self.open
 
-    def handle_starttag(self, name, attributes):
+    def handle_starttag(self, name: str, attributes: Attributes) -> None:
         """Notes the element."""
         self.names.append(name)
         for key, value in attributes:
@@ -49,21 +58,21 @@ class Reader(HTMLParser):
         if name not in VOID:
             self.open.append(name)
 
-    def handle_startendtag(self, name, attributes):
+    def handle_startendtag(self, name: str, attributes: Attributes) -> None:
         """An SVG element without content."""
         self.handle_starttag(name, attributes)
         self.open.pop()
 
-    def handle_endtag(self, name):
+    def handle_endtag(self, name: str) -> None:
         """Closes the element that was opened last."""
         assert self.open.pop() == name
 
-    def handle_data(self, data):
+    def handle_data(self, data: str) -> None:
         """What is shown."""
         self.text.append(data)
 
 
-def checked(source):
+def checked(source: str) -> Reader:
     """The page's reader, after what must hold for every page."""
     found = Reader(source)
     assert not {"script", "iframe", "object", "embed", "img", "image", "form"} & set(found.names)
@@ -74,7 +83,7 @@ def checked(source):
     return found
 
 
-def add_predictions(folder, predictions):
+def add_predictions(folder: Path, predictions: Predictions) -> None:
     """Saves predictions in a run folder, and their scores in its results."""
     path = folder / "predictions_test.csv"
     write_predictions(path, predictions.names, predictions.labels, predictions.probabilities)
@@ -85,7 +94,7 @@ def add_predictions(folder, predictions):
     (folder / "results.json").write_text(json.dumps(results))
 
 
-def add_metrics(folder, torn=""):
+def add_metrics(folder: Path, torn: str = "") -> None:
     """A metrics.csv whose last row may be torn."""
     rows = ["step,epoch,split,loss,accuracy,macro_f1"]
     rows += [f"{20 * i},{i / 4},train,{1 / i},0.5," for i in range(1, 9)]
@@ -93,7 +102,9 @@ def add_metrics(folder, torn=""):
     (folder / "metrics.csv").write_text("\n".join(rows))
 
 
-def test_hostile_texts_are_shown_as_text(write_run, guesses, tmp_path, capsys):
+def test_hostile_texts_are_shown_as_text(
+    write_run: WriteRun, guesses: Guesses, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As classes, experiment, attention, data and cause; a spreadsheet gets no formula."""
     names = (EVIL, "=1+1", 'a"b&c $x^2$')
     folder = write_run("x", EVIL, data=EVIL, device="cpu " + EVIL)
@@ -116,7 +127,9 @@ def test_hostile_texts_are_shown_as_text(write_run, guesses, tmp_path, capsys):
     }  # fmt: skip
 
 
-def test_the_answer_stands_first_with_its_interval(write_run, guesses, tmp_path):
+def test_the_answer_stands_first_with_its_interval(
+    write_run: WriteRun, guesses: Guesses, tmp_path: Path
+) -> None:
     """Then the table, criteria, curves, confusion and calibration; twice the same to the byte."""
     for exp, attention, share in (("s", "sdpa", 0.9), ("f", "performer_favor", 0.6)):
         folder = write_run(exp, attention)
@@ -137,7 +150,7 @@ def test_the_answer_stands_first_with_its_interval(write_run, guesses, tmp_path)
     assert str(tmp_path) not in source
 
 
-def test_the_answer_says_what_is_never_predicted(record, guesses):
+def test_the_answer_says_what_is_never_predicted(record: Record, guesses: Guesses) -> None:
     """Of the choice in the first sentence, which the terminal has too; of others below it."""
     blind = guesses(0.9)
     blind = dataclasses.replace(blind, predicted=np.zeros_like(blind.predicted))
@@ -157,7 +170,7 @@ def test_the_answer_says_what_is_never_predicted(record, guesses):
     assert f"sdpa: {said}" in answer(group)
 
 
-def test_devices_and_budgets_stand_apart_and_that_is_said(record, guesses):
+def test_devices_and_budgets_stand_apart_and_that_is_said(record: Record, guesses: Guesses) -> None:
     """Three groups of one data set; a baseline is in each."""
     runs = [
         record("a", "sdpa", 0.9),
@@ -182,7 +195,7 @@ def test_devices_and_budgets_stand_apart_and_that_is_said(record, guesses):
     assert "imdb are 3 groups that differ in device and budget. They are not compared" in shown
 
 
-def test_the_cheapest_that_is_as_good_is_chosen(record, guesses):
+def test_the_cheapest_that_is_as_good_is_chosen(record: Record, guesses: Guesses) -> None:
     """Only with an interval that rules a loss of more than a point out."""
     exact, worse = guesses(0.9), guesses(0.6, 1)
     best = record("s", "sdpa", macro_f1(exact), 100.0, predictions=exact)
@@ -201,7 +214,9 @@ def test_the_cheapest_that_is_as_good_is_chosen(record, guesses):
     assert choice(group).attention == "sdpa"
 
 
-def test_what_is_broken_is_listed_with_its_cause_and_last_step(write_run, guesses, tmp_path):
+def test_what_is_broken_is_listed_with_its_cause_and_last_step(
+    write_run: WriteRun, guesses: Guesses, tmp_path: Path
+) -> None:
     """A half-written run, an unreadable configuration, and one that diverged."""
     add_predictions(write_run("good"), guesses(0.9))
     torn = write_run("torn")
@@ -230,7 +245,9 @@ def test_what_is_broken_is_listed_with_its_cause_and_last_step(write_run, guesse
     assert [row["runs"] for row in rows] == ["good"] and rows[0]["low"] is not None
 
 
-def test_latency_is_shown_where_it_is_of_the_same_device(write_run, tmp_path):
+def test_latency_is_shown_where_it_is_of_the_same_device(
+    write_run: WriteRun, tmp_path: Path
+) -> None:
     """As --mode=eval wrote it; a torn file or another device is as if there were none."""
     speed = [{"batch_size": 1, "median_ms": 4.25, "texts_per_second": 235.0},
              {"batch_size": 32, "median_ms": 90.0, "texts_per_second": 355.0}]  # fmt: skip
@@ -249,7 +266,7 @@ def test_latency_is_shown_where_it_is_of_the_same_device(write_run, tmp_path):
     assert collect(tmp_path / "runs")[0].latency == {}
 
 
-def test_only_failed_runs_make_a_page(write_run, tmp_path):
+def test_only_failed_runs_make_a_page(write_run: WriteRun, tmp_path: Path) -> None:
     """Nothing is ranked and nothing is drawn."""
     folder = write_run("lost", state="failed")
     (folder / "status.json").write_text(json.dumps({"state": "failed", "reason": "killed"}))
@@ -259,7 +276,7 @@ def test_only_failed_runs_make_a_page(write_run, tmp_path):
     checked(source)
 
 
-def test_a_sweep_shows_what_its_options_went_with(record):
+def test_a_sweep_shows_what_its_options_went_with(record: Record) -> None:
     """Values in their order as numbers; options of other attentions and seeds are none."""
     runs = [
         record(f"r{size}{seed}", "reformer_lsh", 0.8 + size / 1000, seed=seed,
@@ -272,7 +289,9 @@ def test_a_sweep_shows_what_its_options_went_with(record):
     assert places == sorted(places)
 
 
-def test_results_csv_is_what_the_predictions_say(write_run, guesses, tmp_path):
+def test_results_csv_is_what_the_predictions_say(
+    write_run: WriteRun, guesses: Guesses, tmp_path: Path
+) -> None:
     """To the last digit, by plain Python that knows nothing of this package."""
     for seed, names in enumerate([("neg", "pos"), tuple("abcdefghijk")]):
         add_predictions(write_run(f"r{seed}"), guesses(0.8, seed, names=names))
@@ -286,7 +305,7 @@ def test_results_csv_is_what_the_predictions_say(write_run, guesses, tmp_path):
         assert row["test_macro_f1"] == repr(recomputed(path))
 
 
-def recomputed(path):
+def recomputed(path: Path) -> float:
     """Macro-F1 of a file of predictions."""
     from statistics import fmean
 
@@ -302,7 +321,9 @@ def recomputed(path):
     return fmean(scores)
 
 
-def test_forty_five_runs_build_in_time(write_run, guesses, tmp_path):
+def test_forty_five_runs_build_in_time(
+    write_run: WriteRun, guesses: Guesses, tmp_path: Path
+) -> None:
     """15 configurations of 3 seeds, of 300 texts each."""
     chunks = np.arange(8, 8 + 15)
     for place, size in enumerate(chunks):
@@ -324,7 +345,9 @@ def test_forty_five_runs_build_in_time(write_run, guesses, tmp_path):
     checked(source)
 
 
-def test_a_page_that_cannot_be_written_leaves_the_old_one(write_run, tmp_path, monkeypatch):
+def test_a_page_that_cannot_be_written_leaves_the_old_one(
+    write_run: WriteRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whole or not at all."""
     write_run("x")
     compare(tmp_path / "runs", LogConfig())

@@ -1,5 +1,6 @@
 """Runs that trained different parts of a model stand beside each other, never for each other."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from jaxattn.report.comparison import Comparison
@@ -9,8 +10,12 @@ from jaxattn.report.page.page import page
 from jaxattn.report.record import RunRecord
 from jaxattn.report.setups import exact_setups
 
+Record = Callable[..., RunRecord]
 
-def run(record, exp: str, method: str, f1: float, trained: int, **options) -> RunRecord:
+
+def run(
+    record: Record, exp: str, method: str, f1: float, trained: int, **options: object
+) -> RunRecord:
     given = {"peft.r": 8, "peft.n_tokens": 10, "peft.method": method} | {
         f"peft.{name}": value for name, value in options.items()
     }
@@ -19,7 +24,7 @@ def run(record, exp: str, method: str, f1: float, trained: int, **options) -> Ru
     return record(exp, attention, f1, options=given, pretrain="first", **counted)
 
 
-def test_methods_are_configurations_of_their_own(record) -> None:
+def test_methods_are_configurations_of_their_own(record: Record) -> None:
     runs = [
         run(record, "full", "full", 0.9, 1000),
         run(record, "lora", "lora", 0.89, 73),
@@ -34,13 +39,13 @@ def test_methods_are_configurations_of_their_own(record) -> None:
     assert not any(option == "peft.r" for _, option in effects(group.setups))
 
 
-def test_a_run_from_before_there_was_a_choice_trained_everything(record) -> None:
+def test_a_run_from_before_there_was_a_choice_trained_everything(record: Record) -> None:
     old = record("old", "sdpa", 0.9, pretrain="first")
     assert old.peft == "full"
     assert len(Comparison([old, run(record, "new", "full", 0.9, 1000)]).setups) == 1
 
 
-def test_the_exact_attention_to_compare_with_trained_as_much(record) -> None:
+def test_the_exact_attention_to_compare_with_trained_as_much(record: Record) -> None:
     runs = [
         run(record, "full", "full", 0.95, 1000),
         run(record, "lora", "lora", 0.89, 73),
@@ -51,7 +56,7 @@ def test_the_exact_attention_to_compare_with_trained_as_much(record) -> None:
     assert reference is not None and reference.runs == (runs[1],)
 
 
-def test_the_table_and_the_page_say_how_much_was_trained(record) -> None:
+def test_the_table_and_the_page_say_how_much_was_trained(record: Record) -> None:
     runs = [run(record, "full", "full", 0.9, 1000), run(record, "lora", "lora", 0.89, 73)]
     rows = {row["exp"]: row for row in results_rows(Comparison(runs))}
     assert rows["lora"]["peft_method"] == "lora" and rows["lora"]["trainable_parameters"] == 73

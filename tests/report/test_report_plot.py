@@ -2,31 +2,40 @@
 
 import itertools
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from jaxattn.evaluate.intervals import macro_f1
 from jaxattn.report.comparison import Comparison
 from jaxattn.report.csv_files import summary_rows
 from jaxattn.report.page.page import page
 from jaxattn.report.page.plot import pareto_front, quality_against_cost
+from jaxattn.report.record import RunRecord
+from jaxattn.runs.predictions import Predictions
+
+Guesses = Callable[..., Predictions]
+Record = Callable[..., RunRecord]
 
 
-def test_pareto_front_keeps_what_nothing_beats():
+def test_pareto_front_keeps_what_nothing_beats() -> None:
     """A dearer point must be better; of equal cost the better one counts."""
     points = [(3.0, 90.0), (1.0, 80.0), (2.0, 79.0), (1.0, 70.0), (4.0, 90.0), (5.0, 91.0)]
     assert pareto_front(points) == [(1.0, 80.0), (3.0, 90.0), (5.0, 91.0)]
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that are drawn, as they are saved."""
     from matplotlib.figure import Figure
 
     kept = []
     save = Figure.savefig
 
-    def keep(self, *args, **kwargs):
+    def keep(self: Figure, *args: Any, **kwargs: Any) -> None:
         save(self, *args, **kwargs)
         kept.append(self)
 
@@ -34,7 +43,9 @@ def drawn(monkeypatch):
     return kept
 
 
-def test_the_picture_has_a_panel_per_data_set_its_runs_and_the_baseline(record, drawn, tmp_path):
+def test_the_picture_has_a_panel_per_data_set_its_runs_and_the_baseline(
+    record: Record, drawn: list[Figure], tmp_path: Path
+) -> None:
     """Axis titles carry units; the time axis is logarithmic beyond a factor of 10."""
     runs = [
         record("s", "sdpa", 0.92, 500.0),
@@ -70,7 +81,9 @@ def test_the_picture_has_a_panel_per_data_set_its_runs_and_the_baseline(record, 
         [(472, 0.9286), (480, 0.9281), (765, 0.9278), (1703, 0.9283), (28, 0.9116), (30, 0.912)],
     ],
 )
-def test_labels_do_not_overlap_each_other_and_stay_inside(record, drawn, tmp_path, points):
+def test_labels_do_not_overlap_each_other_and_stay_inside(
+    record: Record, drawn: list[Figure], tmp_path: Path, points: list[tuple[float, float]]
+) -> None:
     """Three to six runs, close together or far apart."""
     from matplotlib.text import Text
 
@@ -90,7 +103,7 @@ def test_labels_do_not_overlap_each_other_and_stay_inside(record, drawn, tmp_pat
         assert axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1
 
 
-def test_nothing_to_draw_writes_nothing(record, tmp_path):
+def test_nothing_to_draw_writes_nothing(record: Record, tmp_path: Path) -> None:
     """Only a baseline, or only failed runs."""
     runs = [
         record("b", "tfidf+logreg", 0.9, kind="baseline"),
@@ -100,7 +113,9 @@ def test_nothing_to_draw_writes_nothing(record, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_picture_that_cannot_be_drawn_leaves_the_old_one(record, tmp_path, monkeypatch):
+def test_a_picture_that_cannot_be_drawn_leaves_the_old_one(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whole or not at all."""
     path = tmp_path / "x.png"
     path.write_bytes(b"old")
@@ -110,7 +125,9 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_old_one(record, tmp_path, mon
     assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
 
 
-def test_the_picture_carries_the_intervals_of_the_tables(record, guesses, drawn, tmp_path) -> None:
+def test_the_picture_carries_the_intervals_of_the_tables(
+    record: Record, guesses: Guesses, drawn: list[Figure], tmp_path: Path
+) -> None:
     """One upright line a configuration, at the mean of its seeds; a band for the baseline."""
     runs = [
         record(f"s{seed}", "sdpa", macro_f1(found), 100.0 + 10 * seed, seed=seed, predictions=found)
@@ -134,7 +151,9 @@ def test_the_picture_carries_the_intervals_of_the_tables(record, guesses, drawn,
     assert low < band.get_y() and line.get_ydata()[1] < high
 
 
-def test_of_many_runs_and_groups_the_largest_are_drawn_without_names(record, drawn, tmp_path):
+def test_of_many_runs_and_groups_the_largest_are_drawn_without_names(
+    record: Record, drawn: list[Figure], tmp_path: Path
+) -> None:
     """Names of hundreds of marks would cover them, and took a minute to place."""
     runs = [record(f"r{i}", "sdpa", 0.9 + i / 1000, 60.0 + i) for i in range(13)]
     runs += [record(f"d{i}", "sdpa", 0.9, data=f"data{i}") for i in range(12)]

@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import stdev
 
@@ -16,6 +16,8 @@ from jaxattn.report.record import RunRecord
 from jaxattn.report.setups import exact_setups
 from jaxattn.report.terminal import print_comparison, run_tables
 
+Record = Callable[..., RunRecord]
+
 
 def rank(records: Sequence[RunRecord]) -> Sequence[Ranked]:
     return Comparison(records).ranking
@@ -26,7 +28,7 @@ def write_results_csv(records: Sequence[RunRecord], path: Path) -> None:
 
 
 @pytest.fixture
-def runs(record):
+def runs(record: Record) -> list[RunRecord]:
     """Three attentions, the baseline, a failed run that would have been the best, a pretraining."""
     return [
         record("lost", "sdpa", 0.99, state="failed", reason="=oom", seed=9),
@@ -38,12 +40,12 @@ def runs(record):
     ]
 
 
-def places(records, by="test_macro_f1"):
+def places(records: Sequence[RunRecord], by: str = "test_macro_f1") -> dict[str, int | None]:
     """Experiment -> rank."""
     return {row.record.exp: row.rank for row in Comparison(records, by).ranking}
 
 
-def test_rank_by_a_cost_puts_the_cheapest_first(runs):
+def test_rank_by_a_cost_puts_the_cheapest_first(runs: list[RunRecord]) -> None:
     assert places(runs, "time_per_epoch") == {
         "tfidf": 1, "favor": 2, "lsh": 3, "sdpa": 4, "lost": None, "wiki": None
     }  # fmt: skip
@@ -53,7 +55,9 @@ def test_rank_by_a_cost_puts_the_cheapest_first(runs):
     assert places(runs, "test_auroc") == dict.fromkeys(places(runs))
 
 
-def test_costs_of_different_devices_are_ranked_apart_and_qualities_are_not(runs):
+def test_costs_of_different_devices_are_ranked_apart_and_qualities_are_not(
+    runs: list[RunRecord],
+) -> None:
     moved = [
         dataclasses.replace(run, device="another") if run.exp == "favor" else run for run in runs
     ]
@@ -62,7 +66,9 @@ def test_costs_of_different_devices_are_ranked_apart_and_qualities_are_not(runs)
     assert places(moved)["favor"] == places(runs)["favor"] == 3
 
 
-def test_rank_orders_by_quality_then_time_and_never_ranks_a_failed_run(runs):
+def test_rank_orders_by_quality_then_time_and_never_ranks_a_failed_run(
+    runs: list[RunRecord],
+) -> None:
     """lsh ties with sdpa and is faster; the failed run's 0.99 counts for nothing."""
     rows = rank(runs)
     assert [(row.record.exp, row.rank) for row in rows] == [
@@ -76,13 +82,13 @@ def test_rank_orders_by_quality_then_time_and_never_ranks_a_failed_run(runs):
 
 
 @pytest.mark.parametrize("state", ["failed", "interrupted", "running"])
-def test_only_finished_runs_are_ranked(runs, state):
+def test_only_finished_runs_are_ranked(runs: list[RunRecord], state: str) -> None:
     """The state decides, whatever numbers such a record carries."""
     runs[0] = dataclasses.replace(runs[0], state=state, seconds_per_epoch=0.1, peak_memory_mib=1.0)
     assert places(runs)["lost"] is None
 
 
-def test_qualities_are_ranked_over_devices(runs, record):
+def test_qualities_are_ranked_over_devices(runs: list[RunRecord], record: Record) -> None:
     """What has no macro-F1 stands without a rank."""
     runs.append(record("gpu", "sdpa", 0.93, 1.0, device="H200"))
     assert places(runs) == {
@@ -90,7 +96,9 @@ def test_qualities_are_ranked_over_devices(runs, record):
     }  # fmt: skip
 
 
-def test_ranks_are_per_data_set_and_a_data_hash_tells_data_apart(runs, record):
+def test_ranks_are_per_data_set_and_a_data_hash_tells_data_apart(
+    runs: list[RunRecord], record: Record
+) -> None:
     """The same name with another content is another data set."""
     runs.append(record("ag", "sdpa", 0.5, data="agnews"))
     runs.append(record("other", "sdpa", 0.4, data_hash="bbbb"))
@@ -99,7 +107,9 @@ def test_ranks_are_per_data_set_and_a_data_hash_tells_data_apart(runs, record):
     assert headings["lsh"] == "imdb (aaaa)" and headings["other"] == "imdb (bbbb)"
 
 
-def test_ratios_are_taken_against_the_sdpa_run_of_the_same_data_device_and_model(runs, record):
+def test_ratios_are_taken_against_the_sdpa_run_of_the_same_data_device_and_model(
+    runs: list[RunRecord], record: Record
+) -> None:
     """40 / 80 s and 600 / 1000 MiB; nothing where no comparable exact run exists."""
     small = {"model.num_layers": 3}
     runs.append(record("small", "performer_favor", 0.9, 20.0, options=small))
@@ -113,7 +123,7 @@ def test_ratios_are_taken_against_the_sdpa_run_of_the_same_data_device_and_model
     assert rows["small"] == rows["gpu"] == rows["tfidf"] == rows["lost"] == (None, None)
 
 
-def test_the_deviation_is_over_seeds_of_one_setup_only(record):
+def test_the_deviation_is_over_seeds_of_one_setup_only(record: Record) -> None:
     """Another learning rate is another setup; another pretraining seed is not."""
     wiki = [
         record(f"wiki{s}", "sdpa", None, kind="pretrain", data="wiki", seed=s, validation_loss=2.0)
@@ -129,7 +139,7 @@ def test_the_deviation_is_over_seeds_of_one_setup_only(record):
     assert (rows["s0"].seeds, rows["lr"].seeds, rows["lr"].test_macro_f1_std) == (2, 1, None)
 
 
-def test_results_csv_gives_every_number_back(runs, tmp_path):
+def test_results_csv_gives_every_number_back(runs: list[RunRecord], tmp_path: Path) -> None:
     """One row a run; floats return bit for bit, absent ones are empty."""
     runs[2] = dataclasses.replace(runs[2], test_macro_f1=0.1 + 0.2 + 0.6, parameters=28_763_648)
     path = tmp_path / "results.csv"
@@ -147,7 +157,9 @@ def test_results_csv_gives_every_number_back(runs, tmp_path):
     assert (table.loc["lost", "rank"], table.loc["lost", "pass_wnf"]) == ("", "FAIL")
 
 
-def test_texts_that_a_spreadsheet_would_evaluate_are_neutralised(record, tmp_path):
+def test_texts_that_a_spreadsheet_would_evaluate_are_neutralised(
+    record: Record, tmp_path: Path
+) -> None:
     """Numbers keep their sign; commas, quotes and line ends survive."""
     causes = ["=1+1", "+1", "-1", "@x", "\t=2", 'a, "b"\nc']
     runs = [
@@ -161,7 +173,9 @@ def test_texts_that_a_spreadsheet_would_evaluate_are_neutralised(record, tmp_pat
     assert {row["validation_loss"] for row in rows} == {"-0.5"}
 
 
-def test_tables_are_one_per_data_and_device_and_name_the_memory(runs, record):
+def test_tables_are_one_per_data_and_device_and_name_the_memory(
+    runs: list[RunRecord], record: Record
+) -> None:
     """Titles, the memory's kind, and only columns with a value."""
     runs.append(record("gpu", "sdpa", 0.93, 1.0, device="H200", memory_kind="device"))
     tables = {str(table.title): table for table in run_tables(Comparison(runs))}
@@ -177,7 +191,7 @@ def test_tables_are_one_per_data_and_device_and_name_the_memory(runs, record):
     assert "macro-F1 %" not in headings["Pretraining on wiki, cpu"]
 
 
-def test_printing_shows_numbers_and_takes_no_text_for_markup(runs):
+def test_printing_shows_numbers_and_takes_no_text_for_markup(runs: list[RunRecord]) -> None:
     """A reason such as [bold] is printed as it stands."""
     runs[0] = dataclasses.replace(runs[0], reason="[bold]oom[/nonsense]")
     out = io.StringIO()
@@ -189,13 +203,13 @@ def test_printing_shows_numbers_and_takes_no_text_for_markup(runs):
     assert lines[0][:5] == ["3", "favor", "performer_favor", "0", "91.00"]
 
 
-def test_no_runs_give_an_empty_file_and_no_table(tmp_path):
+def test_no_runs_give_an_empty_file_and_no_table(tmp_path: Path) -> None:
     """Nothing to compare is no error here."""
     write_results_csv([], tmp_path / "results.csv")
     assert (tmp_path / "results.csv").read_text() == "" and run_tables(Comparison([])) == []
 
 
-def test_tapt_is_a_stage_between_and_never_ranked(record) -> None:
+def test_tapt_is_a_stage_between_and_never_ranked(record: Record) -> None:
     """Seeds that went through TAPT are one setup; TAPT is compared with TAPT only."""
     records = [
         *(
@@ -221,7 +235,7 @@ def test_tapt_is_a_stage_between_and_never_ranked(record) -> None:
     assert {run.exp for run in reference.runs} == {"a0", "a1"}
 
 
-def test_a_run_of_before_an_option_is_a_seed_of_those_with_its_default(record):
+def test_a_run_of_before_an_option_is_a_seed_of_those_with_its_default(record: Record) -> None:
     """finetune.sampling came with 0.3; what a run lacks it has at its default."""
     old, new = record("a", "sdpa", 0.8), record(
         "b", "sdpa", 0.9, seed=1, options={"finetune.sampling": "natural"}

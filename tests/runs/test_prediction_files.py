@@ -1,5 +1,7 @@
 """Predictions come back from their file, and a broken file is told in a sentence."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ NAMES = ("=1+1", "<script>", 'a,"b"\nc')
 TABLE = np.array([[0.2, 0.5, 0.3], [0.8, 0.1, 0.1], [1 / 3, 1 / 3, 1 / 3]])
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_what_is_written_is_read(tmp_path: Path) -> None:
     """Names as they are; of equal probabilities the first class."""
     path = tmp_path / "p.csv"
     write_predictions(path, NAMES, np.array([1, 2, 0]), TABLE)
@@ -34,7 +36,7 @@ def test_what_is_written_is_read(tmp_path):
         ("row,label,predicted,p_a,p_b\n0,a,b,x,0\n", "another number"),
     ],
 )
-def test_a_broken_file_is_refused(tmp_path, text, message):
+def test_a_broken_file_is_refused(tmp_path: Path, text: str | None, message: str) -> None:
     """Half-written, of other columns, or none."""
     path = tmp_path / "p.csv"
     if text is not None:

@@ -8,7 +8,7 @@ import pytest
 from jaxattn.config import Config, replace
 from jaxattn.errors import InputError
 from jaxattn.model.heads import MlmModel, init_mlm
-from jaxattn.ops.trees import path_names
+from jaxattn.ops.trees import Params, path_names
 from jaxattn.stages.parameters import carried_over
 
 TINY = {
@@ -25,12 +25,12 @@ ATTENTIONS = {
 }  # fmt: skip
 
 
-def params(attention: str, seed: int):
+def params(attention: str, seed: int) -> Params:
     config = replace(Config(), TINY | ATTENTIONS[attention])
     return init_mlm(MlmModel(config, 40), seed)
 
 
-def by_name(tree) -> dict[str, np.ndarray]:
+def by_name(tree: Params) -> dict[str, np.ndarray]:
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {"/".join(path_names(path)): np.asarray(leaf) for path, leaf in leaves}
 

@@ -1,6 +1,7 @@
 """Fine-tuning on few texts of one class: what it takes, refuses and says."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from jaxattn.errors import InputError
 
 
 @pytest.fixture
-def imbalanced(tmp_path):
+def imbalanced(tmp_path: Path) -> Path:
     """A folder with 57 texts of one class and 3 of another; one test text is trained on."""
     for split, common, rare in (("train", 57, 3), ("validation", 8, 2), ("test", 8, 2)):
         rows = [{"text": f"{split} garden {i}", "label": "common"} for i in range(common)]
@@ -23,7 +24,9 @@ def imbalanced(tmp_path):
     return tmp_path / "texts"
 
 
-def test_a_run_with_all_of_it_says_what_it_met(imbalanced, tmp_path, tiny_flags, capsys):
+def test_a_run_with_all_of_it_says_what_it_met(
+    imbalanced: Path, tmp_path: Path, tiny_flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     flags = [
         *tiny_flags, "--mode=finetune", "--exp=x", "--pretrain=none", f"--runs={tmp_path}",
         f"--config.data.path={imbalanced}", "--config.train.epochs=1",
@@ -72,7 +75,7 @@ def test_a_run_with_all_of_it_says_what_it_met(imbalanced, tmp_path, tiny_flags,
         ({"sampling": "even"}, "natural, balanced"),
     ],
 )
-def test_what_is_refused(options, message):
+def test_what_is_refused(options: dict[str, str | float], message: str) -> None:
     with pytest.raises(InputError, match=message) as error:
         replace(Config(), {f"finetune.{name}": value for name, value in options.items()})
     assert len(str(error.value)) < 400

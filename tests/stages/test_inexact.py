@@ -1,5 +1,7 @@
 """What is said of bits where kernels of a GPU are not deterministic."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -41,6 +43,6 @@ def test_cudnn_is_left_out_where_kernels_must_be_deterministic(
             assert reason is not None and flag in reason
 
 
-def test_a_run_may_be_continued_with_the_other_choice(tmp_path) -> None:
+def test_a_run_may_be_continued_with_the_other_choice(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, "pretrain", "a")
     folder.saved.must_agree({"train.deterministic": True}, {"train.deterministic": False})

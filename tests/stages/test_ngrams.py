@@ -1,5 +1,9 @@
 """The baseline on a corpus small enough to check."""
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
@@ -18,14 +22,23 @@ LABELS = [1, 1, 0, 0] * 3
 SETTING = {"features": 20_000, "strength": 1.0, "seed": 0}
 
 
-def fit(texts, labels, *, features, strength, seed, num_classes=None, **given) -> NgramModel:
+def fit(
+    texts: Sequence[str],
+    labels: Sequence[int],
+    *,
+    features: int,
+    strength: float,
+    seed: int,
+    num_classes: int | None = None,
+    **given: int | str,
+) -> NgramModel:
     """One baseline, by default of as many classes as there are labels."""
     num_classes = num_classes or max(labels, default=0) + 1
     counted = counted_texts(texts, labels, features=features, num_classes=num_classes, **given)
     return next(counted.fits(features, (strength,), seed))
 
 
-def test_a_separable_corpus_is_separated():
+def test_a_separable_corpus_is_separated() -> None:
     """Unseen combinations of the same words are told apart."""
     model = fit(TEXTS, LABELS, **SETTING)
     found = model.probabilities(["great good", "awful bad"])
@@ -38,7 +51,7 @@ def test_a_separable_corpus_is_separated():
 
 
 @pytest.mark.parametrize("labels", [LABELS, [0, 1, 2, 2] * 3])
-def test_the_probabilities_are_those_of_scikit_learn(labels):
+def test_the_probabilities_are_those_of_scikit_learn(labels: list[int]) -> None:
     """Two classes and three, before and after a way through the files."""
     texts = ["great bad", "nothing known", "", "film film good"]
     reference = make_pipeline(
@@ -50,7 +63,7 @@ def test_the_probabilities_are_those_of_scikit_learn(labels):
     )
 
 
-def test_a_saved_model_predicts_the_same(tmp_path):
+def test_a_saved_model_predicts_the_same(tmp_path: Path) -> None:
     """Bit for bit, and no file of it is a pickle; a torn one is refused."""
     model = fit(TEXTS, LABELS, **SETTING, words=2)
     model.save(tmp_path)
@@ -64,7 +77,7 @@ def test_a_saved_model_predicts_the_same(tmp_path):
         load(tmp_path)
 
 
-def test_only_the_first_words_are_read():
+def test_only_the_first_words_are_read() -> None:
     """What tells the classes apart is the third word; two words are not enough."""
     texts = ["one two good", "one two bad"] * 4
     labels = [1, 0] * 4
@@ -75,13 +88,13 @@ def test_only_the_first_words_are_read():
     np.testing.assert_allclose(cut, 0.5, atol=1e-6)
 
 
-def test_three_classes_and_one_that_was_never_trained_on():
+def test_three_classes_and_one_that_was_never_trained_on() -> None:
     """Columns are classes; the missing class 1 has probability 0."""
     row = fit(TEXTS, [2 * x for x in LABELS], num_classes=4, **SETTING).probabilities(["good"])[0]
     assert row.shape == (4,) and row[1] == row[3] == 0 and row[2] > row[0] > 0
 
 
-def test_the_same_input_gives_the_same_result():
+def test_the_same_input_gives_the_same_result() -> None:
     """Bit for bit, whatever the seed: the solver draws nothing."""
     one, two = (
         fit(TEXTS, LABELS, features=9, strength=1.0, seed=seed).probabilities(TEXTS)
@@ -98,14 +111,16 @@ def test_the_same_input_gives_the_same_result():
         (["!", "?"], [0, 1], "no word"),
     ],
 )
-def test_a_corpus_that_teaches_nothing_is_refused(texts, labels, message):
+def test_a_corpus_that_teaches_nothing_is_refused(
+    texts: list[str], labels: list[int], message: str
+) -> None:
     """In one sentence for the user."""
     with pytest.raises(InputError, match=message):
         fit(texts, labels, **SETTING)
 
 
 @pytest.mark.parametrize("labels", [[0], [0, -1], [0, 1.5], [0, 3]])
-def test_labels_that_do_not_fit_are_refused(labels):
+def test_labels_that_do_not_fit_are_refused(labels: list[float]) -> None:
     """Programming errors, not the user's."""
     with pytest.raises(ValueError, match="train_labels"):
         fit(["good", "bad"], labels, num_classes=2, **SETTING)
@@ -118,7 +133,9 @@ THREE = [0, 1, 2, 2] * 3
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("labels", [LABELS, THREE])
-def test_every_kind_learns_and_is_the_same_from_its_files(kind, labels, tmp_path):
+def test_every_kind_learns_and_is_the_same_from_its_files(
+    kind: str, labels: list[int], tmp_path: Path
+) -> None:
     """Probabilities that add up to one, two classes and three."""
     model = fit(TEXTS, labels, kind=kind, **SETTING)
     model = model.scaled(model.counts(TEXTS), np.array(labels))
@@ -130,7 +147,7 @@ def test_every_kind_learns_and_is_the_same_from_its_files(kind, labels, tmp_path
         assert found.argmax(1).tolist() == labels
 
 
-def test_characters_are_read_where_words_are_not():
+def test_characters_are_read_where_words_are_not() -> None:
     """As Chinese is written: no two texts share a word."""
     texts = [f"{a}{mark}{b}" for mark in "好坏" for a in "天地人" for b in "山水火"]
     labels = [0] * 9 + [1] * 9
@@ -142,7 +159,7 @@ def test_characters_are_read_where_words_are_not():
     np.testing.assert_allclose(words, 0.5, atol=1e-3)
 
 
-def test_weights_by_naive_bayes_are_those_of_the_scaled_features():
+def test_weights_by_naive_bayes_are_those_of_the_scaled_features() -> None:
     """Wang and Manning 2012, equation 2, with logistic regression."""
     counted = CountVectorizer(ngram_range=(1, 2), binary=True).fit(TEXTS)
     table, own = counted.transform(TEXTS).toarray(), np.array(LABELS) == 1
@@ -155,7 +172,7 @@ def test_weights_by_naive_bayes_are_those_of_the_scaled_features():
     np.testing.assert_allclose(model.probabilities(texts), expected, atol=1e-6)
 
 
-def test_the_scale_of_an_svm_is_that_of_the_likeliest_labels():
+def test_the_scale_of_an_svm_is_that_of_the_likeliest_labels() -> None:
     """More doubt where held-out labels contradict it; the order of classes stays."""
     model = fit(TEXTS, THREE, kind="svm", **SETTING)
     counts = model.counts(TEXTS)
@@ -168,7 +185,7 @@ def test_the_scale_of_an_svm_is_that_of_the_likeliest_labels():
     assert model.scaled(model.counts([]), np.array([], int)) is model
 
 
-def test_held_out_texts_of_a_class_never_trained_on_do_not_change_the_scale():
+def test_held_out_texts_of_a_class_never_trained_on_do_not_change_the_scale() -> None:
     """The model gives that class probability 0 whatever the scale."""
     model = fit(TEXTS, LABELS, kind="svm", **SETTING, num_classes=4)
     labels = np.array([1, 0, 0, 1] * 3)
@@ -179,7 +196,7 @@ def test_held_out_texts_of_a_class_never_trained_on_do_not_change_the_scale():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_number_of_features_is_what_scikit_learn_keeps(kind):
+def test_each_number_of_features_is_what_scikit_learn_keeps(kind: str) -> None:
     """Of one count for all, bit for bit: with many n-grams that are equally frequent."""
     rng = np.random.default_rng(5)
     words = [f"w{number}" for number in range(40)]
@@ -202,13 +219,18 @@ def test_each_number_of_features_is_what_scikit_learn_keeps(kind):
         )
 
 
-def test_a_grid_counts_the_texts_once(monkeypatch):
+def test_a_grid_counts_the_texts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training and validation texts: not for every setting again."""
     read: list[int] = []
     for name in ("fit_transform", "transform"):
         whole = getattr(CountVectorizer, name)
 
-        def counting(self, texts, *more, whole=whole):
+        def counting(
+            self: CountVectorizer,
+            texts: Sequence[str],
+            *more: Any,
+            whole: Callable[..., Any] = whole,
+        ) -> Any:
             read.append(len(texts))
             return whole(self, texts, *more)
 

@@ -34,7 +34,9 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_repeated_steps_are_bitwise_the_same(finished: Path, capsys) -> None:
+def test_repeated_steps_are_bitwise_the_same(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = files(finished)
     assert cli.run(["--mode=verify", f"--run={finished}"]) == 0
     out = capsys.readouterr().out
@@ -44,7 +46,7 @@ def test_repeated_steps_are_bitwise_the_same(finished: Path, capsys) -> None:
 
 
 def test_other_keys_and_another_machine_are_told(
-    finished: Path, capsys, monkeypatch: pytest.MonkeyPatch
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = finished / "environment.json"
     text = path.read_text()
@@ -81,7 +83,7 @@ def test_one_bit_is_a_difference() -> None:
     assert unequal(old, old) == []
 
 
-def test_a_baseline_has_no_steps(tmp_path: Path, capsys) -> None:
+def test_a_baseline_has_no_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "baseline" / "t"
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("train.seed: 0\n")

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -333,7 +333,7 @@ def test_a_run_of_another_process_is_waited_for(file: Path, made: StandIn) -> No
     states = schedule.first_states(cells, again=False)
     rounds = []
 
-    def changed(now) -> None:
+    def changed(now: Mapping[str, schedule.Progress]) -> None:
         rounds.append(now["pretrain/s_sdpa_seed0"].state)
         macro_f1({})
 

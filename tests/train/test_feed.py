@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,13 +14,13 @@ import pytest
 from jaxattn.train.feed import feed
 
 
-def batch(step):
+def batch(step: int) -> dict[str, np.ndarray]:
     # Later steps are ready sooner.
     time.sleep(0.02 if step % 2 else 0.0)
     return {"ids": np.full((2, 3), step), "mask": np.arange(6).reshape(2, 3) < step}
 
 
-def test_in_order_and_on_the_device():
+def test_in_order_and_on_the_device() -> None:
     found = list(feed(batch, 3, 12))
     assert [int(each.batch["ids"][0, 0]) for each in found] == list(range(3, 12))
     assert [each.tokens for each in found] == [3, 4, 5, 6, 6, 6, 6, 6, 6]
@@ -27,10 +28,10 @@ def test_in_order_and_on_the_device():
     assert list(feed(batch, 5, 5)) == []
 
 
-def test_it_stays_a_bounded_number_ahead():
+def test_it_stays_a_bounded_number_ahead() -> None:
     made = []
 
-    def counted(step):
+    def counted(step: int) -> dict[str, np.ndarray]:
         made.append(step)
         return batch(step)
 
@@ -41,8 +42,8 @@ def test_it_stays_a_bounded_number_ahead():
     batches.close()
 
 
-def test_an_error_arrives_with_its_step():
-    def broken(step):
+def test_an_error_arrives_with_its_step() -> None:
+    def broken(step: int) -> dict[str, np.ndarray]:
         if step == 2:
             raise ValueError("example 7 needs 9 tokens")
         return batch(step)
@@ -51,7 +52,7 @@ def test_an_error_arrives_with_its_step():
         list(feed(broken, 0, 5))
 
 
-def test_no_thread_is_left_behind():
+def test_no_thread_is_left_behind() -> None:
     before = threading.active_count()
     batches = feed(batch, 0, 1000)
     next(batches)
@@ -92,7 +93,7 @@ print(digest.hexdigest())
 """
 
 
-def test_threads_and_hash_seeds_change_no_batch(tmp_path):
+def test_threads_and_hash_seeds_change_no_batch(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     found = [
         subprocess.run(

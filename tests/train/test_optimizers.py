@@ -36,7 +36,7 @@ def run(params: Any, train: TrainConfig, finetune: FinetuneConfig | None = None)
     state = optimizer.init(params)
 
     @jax.jit
-    def step(params, state, grads, number):
+    def step(params: Any, state: Any, grads: Any, number: jax.Array) -> tuple[Any, Any, Any]:
         grads = optimizer.trained(grads, number)
         updates, state = optimizer.update(grads, state, params, step=number)
         params = jax.tree.map(jnp.add, params, updates)
@@ -77,7 +77,7 @@ def assert_close(found: Any, wanted: dict[str, np.ndarray], tolerance: float = 2
         np.testing.assert_allclose(value, wanted[name], atol=tolerance, err_msg=name)
 
 
-def test_adamw(params) -> None:
+def test_adamw(params: dict[str, Any]) -> None:
     p = named(params)
     adam = {name: Adam(0.9, 0.98, 1e-8) for name in p}
     for number, rate in enumerate(rates(TRAIN)):
@@ -86,7 +86,7 @@ def test_adamw(params) -> None:
     assert_close(run(params, TRAIN)[-1][0], p)
 
 
-def test_minbert_adamw_corrects_the_size_of_the_step(params) -> None:
+def test_minbert_adamw_corrects_the_size_of_the_step(params: dict[str, Any]) -> None:
     """The course's rule, with an epsilon that matters: it is added to the uncorrected root."""
     options = {"train.optimizer": "minbert_adamw", "train.epsilon": 0.1}
     found = run(params, replace(Config(train=TRAIN), options).train)
@@ -105,7 +105,7 @@ def test_minbert_adamw_corrects_the_size_of_the_step(params) -> None:
     assert np.abs(named(usual[-1][0])[name] - p[name]).max() > 1e-3
 
 
-def test_lamb_adapts_where_it_decays(params) -> None:
+def test_lamb_adapts_where_it_decays(params: dict[str, Any]) -> None:
     """You et al. 2020, algorithm 2; biases and norms follow Adam."""
     p = named(params)
     adam = {name: Adam(0.9, 0.98, 1e-8) for name in p}
@@ -131,7 +131,7 @@ def orthogonalised(g: np.ndarray) -> np.ndarray:
     return x
 
 
-def test_muon_is_for_the_matrices_of_blocks(params) -> None:
+def test_muon_is_for_the_matrices_of_blocks(params: dict[str, Any]) -> None:
     """Nesterov momentum, orthogonalised; embeddings, biases, norms and head follow AdamW."""
     p = named(params)
     adam = {name: Adam(0.9, 0.98, 1e-8) for name in p}
@@ -154,7 +154,7 @@ def test_muon_is_for_the_matrices_of_blocks(params) -> None:
     assert_close(found[-1][0], p, 2e-5)
 
 
-def test_schedule_free_trains_y_and_evaluates_x(params) -> None:
+def test_schedule_free_trains_y_and_evaluates_x(params: dict[str, Any]) -> None:
     """Defazio et al. 2024, equations 3 to 5 with AdamW: z moves, x averages, y is in between."""
     train = replace(
         Config(train=TRAIN),
@@ -184,7 +184,9 @@ def test_schedule_free_trains_y_and_evaluates_x(params) -> None:
 @pytest.mark.parametrize(
     "optimizer", ["adamw", "schedule_free_adamw", "muon", "lamb", "minbert_adamw"]
 )
-def test_frozen_parameters_stay_bitwise_then_begin_as_if_new(params, optimizer: str) -> None:
+def test_frozen_parameters_stay_bitwise_then_begin_as_if_new(
+    params: dict[str, Any], optimizer: str
+) -> None:
     train = replace(
         Config(train=TRAIN),
         {"train.optimizer": optimizer, "train.schedule": "constant", "train.warmup_ratio": 0.0},
@@ -210,7 +212,7 @@ def test_frozen_parameters_stay_bitwise_then_begin_as_if_new(params, optimizer: 
             np.testing.assert_allclose(moved[name], value, atol=1e-5, err_msg=name)
 
 
-def test_the_pooler_is_frozen_with_the_blocks_when_asked(params) -> None:
+def test_the_pooler_is_frozen_with_the_blocks_when_asked(params: dict[str, Any]) -> None:
     params["pooler"] = {"kernel": np.ones((4, 4), np.float32)}
     for options, wanted in (
         ({"freeze_blocks": 2, "freeze_pooler": True}, True),
@@ -222,7 +224,9 @@ def test_the_pooler_is_frozen_with_the_blocks_when_asked(params) -> None:
         assert mask["classifier"]["kernel"] is False
 
 
-def test_gradients_of_frozen_parameters_are_not_in_the_clipping_norm(params) -> None:
+def test_gradients_of_frozen_parameters_are_not_in_the_clipping_norm(
+    params: dict[str, Any],
+) -> None:
     """Gradients of 1e6 in a frozen block change nothing elsewhere."""
     train = TrainConfig(clip_norm=0.5, warmup_ratio=0.0, epsilon=1.0)
     optimizer = make_optimizer(train, STEPS, FinetuneConfig(freeze_blocks=1), num_layers=2)
@@ -243,7 +247,7 @@ def test_gradients_of_frozen_parameters_are_not_in_the_clipping_norm(params) -> 
     assert np.abs(named(late)["encoder/blocks_0/mlp/down/kernel"]).max() > 1e5
 
 
-def test_rates_of_the_layers_by_hand(params) -> None:
+def test_rates_of_the_layers_by_hand(params: dict[str, Any]) -> None:
     finetune = FinetuneConfig(head_lr_ratio=10.0, backbone_lr_ratio=0.5, layer_decay=0.8)
     found = named(rate_ratios(params, finetune, num_layers=2))
     wanted = {

@@ -1,5 +1,7 @@
 """The optimizer step against independent arithmetic."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,8 +15,8 @@ from jaxattn.model.losses import cross_entropy_sums
 from jaxattn.ops.programs import Programs
 from jaxattn.ops.trees import decay_mask
 from jaxattn.stages.class_weights import class_weights
-from jaxattn.train.optimizer import learning_rate_schedule, make_optimizer
-from jaxattn.train.state import create_state
+from jaxattn.train.optimizer import Optimizer, learning_rate_schedule, make_optimizer
+from jaxattn.train.state import TrainState, create_state
 from jaxattn.train.steps import classification_loss, make_train_step
 
 
@@ -24,7 +26,7 @@ class Linear(nn.Module):
     dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, ids, mask, *, deterministic):
+    def __call__(self, ids: jax.Array, mask: jax.Array, *, deterministic: bool) -> jax.Array:
         x = nn.Embed(11, 6)(ids) * mask[..., None]
         x = nn.Dropout(self.dropout)(x.sum(axis=1), deterministic=deterministic)
         return nn.Dense(3)(x)
@@ -40,7 +42,7 @@ def batch(rows: int = 8, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def start(model: nn.Module, config: TrainConfig):
+def start(model: nn.Module, config: TrainConfig) -> tuple[TrainState, Optimizer]:
     b = batch()
     params = model.init(jax.random.key(0), b["ids"], b["mask"], deterministic=True)["params"]
     optimizer = make_optimizer(config, total_steps=10)
@@ -209,7 +211,7 @@ def test_adamw_step_against_the_rule_in_float64() -> None:
     state, optimizer = start(model, config)
     loss = classification_loss(model)
 
-    def mean_loss(params):
+    def mean_loss(params: Any) -> jax.Array:
         sums = loss(params, batch(), {"dropout": jax.random.key(0)}, True)
         return sums["loss"] / sums["count"]
 
@@ -218,7 +220,7 @@ def test_adamw_step_against_the_rule_in_float64() -> None:
     assert norm > config.clip_norm
     rate = 0.01 / 2  # warm-up of two steps
 
-    def expected(path, p, g):
+    def expected(path: tuple[Any, ...], p: jax.Array, g: np.ndarray) -> np.ndarray:
         g = g * config.clip_norm / norm
         m, v = g, g**2  # first step: bias correction undoes (1 - beta)
         decay = 0.0 if path[-1].key == "bias" else config.weight_decay
@@ -262,7 +264,7 @@ def test_keys_are_functions_of_the_step() -> None:
 def test_one_program_per_shape() -> None:
     traces = []
 
-    def function(first, inputs):
+    def function(first: jax.Array, inputs: dict[str, jax.Array]) -> jax.Array:
         traces.append(inputs["x"].shape)
         return first + inputs["x"].sum()
 
