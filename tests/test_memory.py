@@ -85,6 +85,7 @@ def test_what_is_counted_is_a_little_less_than_there_is(attention: str) -> None:
         ({"model.mlp_dim": 10**10}, 0, "model.mlp_dim: found 10,000,000,000"),
         ({}, 10**9, "tokenizer.vocab_size: found 1,000,000,000"),
         ({"train.batch_size": 10**9}, 0, "train.batch_size: found 1,000,000,000: .* fewer than"),
+        ({"train.eval_batch_size": 10**9}, 0, "train.eval_batch_size: found 1,000,000,000: "),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(

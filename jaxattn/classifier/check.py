@@ -10,6 +10,7 @@ from jaxattn.config import flatten, read_tree
 from jaxattn.errors import InputError
 from jaxattn.report.collect import runs_under
 from jaxattn.report.contradictions import metrics_fault, predictions_of
+from jaxattn.runs.events import last_saved
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import KINDS
 from jaxattn.runs.manifest import METRICS, NAME, Manifest
@@ -80,6 +81,8 @@ def _of_run(run: RunFolder) -> list[Finding]:
             if not KINDS[run.kind].mlm:
                 agree = functools.partial(predictions_of, run, results)
                 findings.append(_finding(run.path, PREDICTIONS, agree))
+    if manifest is None and last_saved(run.path) and not (run.path / METRICS).exists():
+        findings.append(Finding(METRICS, MISSING))
     if manifest is None and (fault := metrics_fault(run.path / METRICS)):
         findings.append(Finding(METRICS, DAMAGED, fault.removeprefix(f"{METRICS}: ")))
     evaluations = [_of_evaluation(path) for path in sorted(run.path.glob("evaluation*.json"))]
@@ -128,7 +131,9 @@ def _of_checkpoints(run: RunFolder, best_step: int | None) -> list[Finding]:
     for step in steps:
         read = functools.partial(checkpoints.document, step)
         findings.append(_finding(run.path, _name(step), read))
-    if best_step is not None and best_step not in steps:
+    if (last := last_saved(run.path)) is not None and last not in steps:
+        findings.append(Finding(_name(last), MISSING, "it was saved, and is not whole any more"))
+    if best_step is not None and best_step not in (*steps, last):
         findings.append(Finding(_name(best_step), MISSING, "the results are those of this one"))
     whole = [step for step, found in zip(steps, findings, strict=False) if found.good]
     if whole:

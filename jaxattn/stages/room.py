@@ -74,16 +74,20 @@ def require_room(folder: RunFolder, config: Config, vocab_size: int = 0) -> None
 def _require_batches(config: Config) -> None:
     """A batch as it is made, and the embeddings of one of its parts, at the shortest length."""
     train, memory = config.train, _device_memory()
-    tokens = train.batch_size * config.data.buckets[0]
-    # Ids and mask; numbers of 16 bits at least.
     parts = train.batch_size if train.on_oom == "halve" else train.accumulation
-    needed = tokens * (_FLOAT + 1 + 2 * config.model.hidden_dim / parts)
-    if needed > memory * jax.device_count():
-        raise InputError(
-            f"train.batch_size: found {train.batch_size:,}: batches take {_shown(needed)} at "
-            f"least, and there are {_shown(memory)} of memory; allowed here: fewer than "
-            f"{int(train.batch_size * memory / needed):,} (--mode=plan tells what a run needs)"
-        )
+    for name, rows, count in (
+        ("train.batch_size", train.batch_size, parts),
+        ("train.eval_batch_size", train.eval_batch_size, 1),
+    ):
+        # Ids and mask; numbers of 16 bits at least.
+        each = _FLOAT + 1 + 2 * config.model.hidden_dim / count
+        needed = rows * config.data.buckets[0] * each
+        if needed > memory * jax.device_count():
+            raise InputError(
+                f"{name}: found {rows:,}: batches take {_shown(needed)} at least, and there are "
+                f"{_shown(memory)} of memory; allowed here: fewer than "
+                f"{int(rows * memory / needed):,} (--mode=plan tells what a run needs)"
+            )
 
 
 def parameters(sizes: Mapping[str, int], embedding_dim: int = 0) -> int:

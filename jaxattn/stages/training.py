@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,8 +17,10 @@ from jaxattn.evaluate.predict import Trained, trained_by
 from jaxattn.ops.programs import Programs
 from jaxattn.ops.trees import Params, count_parameters, tree_hash
 from jaxattn.runs.events import NAME as EVENTS
+from jaxattn.runs.events import last_saved
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import KINDS
+from jaxattn.runs.manifest import METRICS
 from jaxattn.runs.publish import write_results
 from jaxattn.runs.results import Cost, Results, Stage, tree
 from jaxattn.stages import machine
@@ -236,6 +239,7 @@ def _resumed(
     if latest is None:
         folder.must_have_saved_nothing()
         return state, Tally()
+    _tell_what_is_lost(folder, latest)
     saved = checkpoints.document(latest)
     refuse_other_data(folder, config, saved, document)
     # What was saved before an option existed has its default.
@@ -247,6 +251,24 @@ def _resumed(
         )
     loaded: TrainState = checkpoints.load(latest, saved_part(state))
     return with_frozen(loaded, frozen_of(state)), Tally(**saved["tally"])
+
+
+def _tell_what_is_lost(folder: RunFolder, latest: int) -> None:
+    """Warns where a run goes on from an older checkpoint than it has saved, or without its log."""
+    step = last_saved(folder.path)
+    if step is None:
+        return  # a copy of a checkpoint alone
+    if step > latest:
+        warnings.warn(
+            f"{folder.path}: step {step} was saved, and its checkpoint is not whole any more; it "
+            f"goes on from step {latest}",
+            stacklevel=2,
+        )
+    if not (folder.path / METRICS).exists():
+        warnings.warn(
+            f"{folder.path / METRICS}: missing; its rows up to step {latest} are lost",
+            stacklevel=2,
+        )
 
 
 def _cost(tally: Tally, steps: int, steps_per_epoch: int) -> Cost:

@@ -9,6 +9,7 @@ aside as `step_<n>.bad`.
 """
 
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -132,9 +133,10 @@ class Checkpoints:
             try:
                 self.verify(step)
             except InputError:
-                bad = path.with_name(f"{path.name}.bad")
-                shutil.rmtree(bad, ignore_errors=True)
-                path.rename(bad)
+                # One that was put aside before stays.
+                names = itertools.chain([".bad"], (f".{n}.bad" for n in itertools.count(2)))
+                places = (path.with_name(path.name + name) for name in names)
+                path.rename(next(place for place in places if not place.exists()))
         shutil.rmtree(path, ignore_errors=True)
 
     def verify(self, step: int) -> None:

@@ -14,7 +14,7 @@ from jaxattn.config import LogConfig
 from jaxattn.console import say
 from jaxattn.disk import naming
 from jaxattn.errors import InputError
-from jaxattn.files import LARGEST_TABLE, read_text, write_text
+from jaxattn.files import LARGEST_TABLE, read_text, unfit, write_text
 from jaxattn.runs.events import NAME as EVENTS
 from jaxattn.runs.tracking import trackers
 
@@ -39,9 +39,15 @@ class RunLog:
     def __init__(
         self, folder: Path, config: LogConfig, name: str, settings: dict[str, Any]
     ) -> None:
-        """Opens the files of `folder`; `name` and the flat `settings` are for trackers."""
+        """Opens the files of `folder`; `name` and the flat `settings` are for trackers.
+
+        Raises InputError where something else stands in their place, as a FIFO does for ever.
+        """
         self._metrics = folder / "metrics.csv"
         self._events = folder / EVENTS
+        for path in (self._metrics, self._events):
+            if why := unfit(path):
+                raise InputError(f"{path}: {why}; take it away, or bring the file back")
         self._trackers = trackers(folder, config, name, settings)
 
     def rewind(self, step: int) -> None:

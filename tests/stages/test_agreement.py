@@ -93,6 +93,7 @@ def test_a_run_does_not_go_on_with_other_options(
     assert RunFolder(copy, "finetune", "h").state == "interrupted"
 
 
+@pytest.mark.filterwarnings("default:.*are lost")
 def test_garbage_in_the_log_is_told_in_a_sentence(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,6 +105,7 @@ def test_garbage_in_the_log_is_told_in_a_sentence(
     refused(capsys, resume, "metrics.csv: not a table that training has written")
     path.unlink()
     assert cli.run(resume) == 0
+    assert "metrics.csv: missing; its rows up to step 3 are lost" in capsys.readouterr().err
 
 
 def test_another_machine_is_said(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from jaxattn import cli
+from jaxattn.classifier.check import examined
 from jaxattn.errors import InputError
 from jaxattn.runs.events import last_saved
 from jaxattn.train import log
+from jaxattn.train.checkpoints import Checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +94,23 @@ def test_a_call_that_is_refused_takes_nothing_away(
     flags = [f"--runs={run.parents[1]}", "--exp=b", f"--config={run / 'config.yaml'}"]
     assert cli.run(["--mode=pretrain", *flags]) == 2
     assert not run.with_name("b").exists()
+
+
+@pytest.mark.filterwarnings("default:.*(are lost|not whole)")
+def test_what_is_lost_is_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It went on from the checkpoint before, and without the rows of its log, and said nothing."""
+    latest = last_saved(run)
+    assert latest is not None
+    checkpoints = Checkpoints(run / "checkpoints", keep=1)
+    document = checkpoints.document(latest)
+    document["tally"]["best_step"] = 1
+    # Not all of a state, so that it stops as soon as it has told.
+    checkpoints.save(1, {"params": checkpoints.load_params(latest)}, document, best_step=1)
+    (checkpoints.folder / f"step_{latest:08d}" / "manifest.json").unlink()
+    (run / "metrics.csv").unlink()
+    missing = {finding.file for finding in examined(run)["pretrain/a"] if not finding.good}
+    assert missing >= {"metrics.csv", f"checkpoints/step_{latest:08d}"}
+    assert resume(run) == 2
+    said = capsys.readouterr().err
+    assert f"step {latest} was saved, and its checkpoint is not whole any more" in said
+    assert "metrics.csv: missing; its rows up to step 1 are lost" in said

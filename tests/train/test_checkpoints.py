@@ -86,9 +86,12 @@ def test_a_damaged_best_one_is_found_before_the_run_goes_on(tmp_path: Path) -> N
     damage(tmp_path / "d/step_00000002")
     with pytest.warns(UserWarning, match=r"step_00000002.*going back to step 1"):
         assert other.latest() == 1
-    # It is made again; the damaged one stays for who wants to know.
+    # It is made again; the damaged one stays for who wants to know, and so does one of before.
+    (tmp_path / "d/step_00000002.bad").mkdir()
+    (tmp_path / "d/step_00000002.bad/mine").touch()
     other.save(2, state(), document(2), best_step=2)
-    assert other.steps() == [1, 2, 3] and (tmp_path / "d/step_00000002.bad").is_dir()
+    assert other.steps() == [1, 2, 3] and (tmp_path / "d/step_00000002.bad/mine").exists()
+    assert (tmp_path / "d/step_00000002.2.bad" / "state").is_dir()
 
 
 def fail(*_: object) -> None:
