@@ -97,19 +97,25 @@ def test_a_call_that_is_refused_takes_nothing_away(
 
 
 @pytest.mark.filterwarnings("default:.*(are lost|not whole)")
-def test_what_is_lost_is_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_lost_is_told(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It went on from the checkpoint before, and without the rows of its log, and said nothing."""
     latest = last_saved(run)
     assert latest is not None
     checkpoints = Checkpoints(run / "checkpoints", keep=1)
     document = checkpoints.document(latest)
     document["tally"]["best_step"] = 1
-    # Not all of a state, so that it stops as soon as it has told.
     checkpoints.save(1, {"params": checkpoints.load_params(latest)}, document, best_step=1)
     (checkpoints.folder / f"step_{latest:08d}" / "manifest.json").unlink()
     (run / "metrics.csv").unlink()
     missing = {finding.file for finding in examined(run)["pretrain/a"] if not finding.good}
     assert missing >= {"metrics.csv", f"checkpoints/step_{latest:08d}"}
+
+    def stop(*_: object) -> None:
+        raise InputError("told by now")
+
+    monkeypatch.setattr(Checkpoints, "load", stop)
     assert resume(run) == 2
     said = capsys.readouterr().err
     assert f"step {latest} was saved, and its checkpoint is not whole any more" in said
