@@ -6,7 +6,7 @@
 Ten folds, each a study of its own (MLM, fine-tuning, baselines) whose test texts are those of the
 fold; the report puts the predictions of all folds together. Without --config.data.path the hub is
 read. --config.data.group_column=url keeps the articles of a publisher in one fold. Run time and
-result: of TF-IDF alone, in docs/results.md; of the encoders none yet.
+result: of TF-IDF and of a published encoder in docs/results.md; of these small ones none yet.
 """
 
 from ml_collections import ConfigDict
