@@ -268,7 +268,7 @@ def test_one_query_is_asked_of_the_last_block_where_the_attention_allows() -> No
         c = config(attention__type=attention, head__pooling="cls", model__positions="rope")
         model = ClassifierModel(c, VOCABULARY, 3)
 
-        def kept(model: ClassifierModel = model) -> jax.Array:
+        def kept(model: ClassifierModel = model) -> tuple[jax.Array, Params]:
             params = model.init(keys, ids, mask, deterministic=True)
             return model.apply(
                 params,

@@ -26,7 +26,9 @@ class Linear(nn.Module):
     dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, ids: jax.Array, mask: jax.Array, *, deterministic: bool) -> jax.Array:
+    def __call__(
+        self, ids: jax.Array | np.ndarray, mask: jax.Array | np.ndarray, *, deterministic: bool
+    ) -> jax.Array:
         x = nn.Embed(11, 6)(ids) * mask[..., None]
         x = nn.Dropout(self.dropout)(x.sum(axis=1), deterministic=deterministic)
         return nn.Dense(3)(x)
@@ -220,7 +222,7 @@ def test_adamw_step_against_the_rule_in_float64() -> None:
     assert norm > config.clip_norm
     rate = 0.01 / 2  # warm-up of two steps
 
-    def expected(path: tuple[Any, ...], p: jax.Array, g: np.ndarray) -> np.ndarray:
+    def expected(path: tuple[Any, ...], p: jax.Array, g: np.ndarray) -> jax.Array:
         g = g * config.clip_norm / norm
         m, v = g, g**2  # first step: bias correction undoes (1 - beta)
         decay = 0.0 if path[-1].key == "bias" else config.weight_decay
