@@ -201,8 +201,8 @@ def test_a_process_that_leaves_at_once_tells_those_it_started(tmp_path: Path) ->
         "import subprocess",
         "child = subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL)",
         "signals.CHILDREN.append(child)",
-        "print(child.pid, flush=True)",
         "with signals.stop_requests():",
+        "    print(child.pid, flush=True)",
         f"    {BUSY}",
     )
     assert running.process.stdout is not None

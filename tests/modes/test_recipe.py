@@ -10,6 +10,7 @@ from jaxattn import cli
 from jaxattn.errors import InputError
 from jaxattn.sweeps.chain import source_of_call
 from jaxattn.sweeps.recipe import recipe_calls
+from tests.earlier_version import unsigned
 
 KINDS = ("pretrain", "tapt", "finetune")
 
@@ -119,11 +120,13 @@ def test_what_changed_is_told_before_anything_runs(
     results.write_text(json.dumps(json.loads(kept) | {"best_hash": "0"}))
     refused(capsys, flags, "pretrain/r/results.json", "changed since it was finished")
     # Made anew by a version that signed nothing, the same file is whole.
-    manifest = results.with_name("manifest.json")
-    signed = manifest.read_text()
-    manifest.unlink()
+    signed = {
+        name: results.with_name(name).read_text() for name in ("manifest.json", "status.json")
+    }
+    unsigned(results.parent)
     refused(capsys, flags, "tapt/r", "other parameters than", "pretrain/r")
-    manifest.write_text(signed)
+    for name, text in signed.items():
+        results.with_name(name).write_text(text)
     results.write_text(kept)
     bad = "--config.recipe.stages=finetune,tapt"
     refused(capsys, [*flags, bad], "recipe.stages", "in this order")
