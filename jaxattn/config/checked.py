@@ -167,7 +167,7 @@ def _checked(name: str, given: object, option: Declared) -> object:
     for item in items:
         if isinstance(item, str) and _NOT_UNICODE.search(item):
             # As it comes from a file's name of another encoding; no file of a run can hold it.
-            raise InputError(f"{name}: found {item!r}, whose name is not UTF-8; rename it")
+            raise InputError(f"{name}: found {item!r}, which is not UTF-8; rename the file")
         if choices is not None and item not in choices:
             hint = did_you_mean(str(item), choices)
             raise InputError(f"{name}: found {item!r}, allowed: {option.allowed}{hint}")

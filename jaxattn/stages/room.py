@@ -72,7 +72,10 @@ def require_room(folder: RunFolder, config: Config, vocab_size: int = 0) -> None
 
 
 def _require_batches(config: Config) -> None:
-    """A batch as it is made, and the embeddings of one of its parts, at the shortest length."""
+    """A batch as it is made, and embeddings, at the shortest length: to train on, and to evaluate.
+
+    Of a training batch those of one of its parts.
+    """
     train, memory = config.train, _device_memory()
     parts = train.batch_size if train.on_oom == "halve" else train.accumulation
     for name, rows, count in (

@@ -65,7 +65,8 @@ def run_stage(
         parts = saved["tally"].get("accumulation")
     if config.train.on_oom == "halve":
         # The first step gives its arrays away; what is on the host can be begun with again.
-        task = dataclasses.replace(task, params=jax.device_get(task.params))
+        base = task.base and dataclasses.replace(task.base, frozen=jax.device_get(task.frozen))
+        task = dataclasses.replace(task, params=jax.device_get(task.params), base=base)
     folder.begin(config, dict(task.saved), {**about, **task.environment})
     with folder.running():
         save_tokenizer(task.tokenizer, folder.path / "tokenizer.json")

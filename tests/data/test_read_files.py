@@ -262,5 +262,5 @@ def test_a_text_of_gigabytes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_name_that_is_not_utf_8_is_refused_at_once() -> None:
-    with pytest.raises(InputError, match=r"data.path: found '/caf.udce9', whose name is not UTF-8"):
+    with pytest.raises(InputError, match=r"data.path: found '/caf.udce9', which is not UTF-8"):
         DataConfig("mine", path=os.fsdecode(b"/caf\xe9"))

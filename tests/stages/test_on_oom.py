@@ -41,16 +41,17 @@ def fewest(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 @pytest.fixture
 def run(tmp_path: Path, tiny_flags: list[str], capsys: pytest.CaptureFixture[str]) -> Any:
-    """Fine-tunes `exp` for four steps with these options; exit code and last line."""
+    """Fine-tunes `exp` for four steps with these options; exit code and what was said."""
 
-    def call(exp: str, *options: str) -> tuple[int, str]:
+    def call(exp: str, *options: str, pretrain: str = "none") -> tuple[int, str]:
         few = ["--config.data.length_buckets=32", "--config.train.max_steps=4",
                "--config.checkpoint.every_steps=2", "--config.train.validate_every_steps=2",
                "--config.train.batch_size=8", "--config.log.every_steps=1"]  # fmt: skip
-        flags = [*tiny_flags, *few, *(f"--config.{option}" for option in options)]
-        code = cli.run(
-            ["finetune", f"--exp={exp}", "--pretrain=none", f"--runs={tmp_path}", *flags]
-        )
+        flags = [*tiny_flags, *few, f"--runs={tmp_path}"]
+        if pretrain != "none":
+            assert cli.run(["pretrain", f"--exp={pretrain}", *flags]) == 0
+        flags += [f"--config.{option}" for option in options]
+        code = cli.run(["finetune", f"--exp={exp}", f"--pretrain={pretrain}", *flags])
         return code, capsys.readouterr().err
 
     return call
@@ -85,19 +86,22 @@ def test_it_goes_on_in_more_parts_as_if_they_had_been_asked_for(
     assert repeat(folder, 0).differing == []
 
 
+@pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_step_that_fails_later_goes_on_from_the_checkpoint(
-    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, method: str
 ) -> None:
+    """What is trained and what is frozen were given away by the first step."""
     write, failed = RunLog.metrics, []
 
     def short_once(self: RunLog, step: int, *given: Any, **named: Any) -> None:
-        if step == 3 and not failed:
+        if step == 3 and not failed and (tmp_path / "finetune").exists():
             failed.append(step)
             raise jax.errors.JaxRuntimeError(XLA)
         write(self, step, *given, **named)
 
     monkeypatch.setattr(RunLog, "metrics", short_once)
-    code, said = run("later", "train.on_oom=halve")
+    options = ("train.on_oom=halve", f"peft.method={method}")
+    code, said = run("later", *options, pretrain="none" if method == "full" else "p")
     assert code == 0, said
     assert "going on with train.accumulation=2" in said and "resuming after step 2 of 4" in said
     lines = (tmp_path / "finetune" / "later" / "events.jsonl").read_text().splitlines()
