@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jaxattn.config import Config, declared, flatten, from_config_dict, replace, to_plain
 from jaxattn.data.corpora.known import filled_in
 from jaxattn.errors import InputError
+from jaxattn.runs.exports import is_export
 from jaxattn.runs.folder import NAME, NAMES, RunFolder, given_run, is_report
 from jaxattn.runs.kinds import KINDS, SCRATCH
 from jaxattn.startup import settle_environment
@@ -260,8 +261,8 @@ def _saved_run(request: Request) -> RunFolder | None:
     """The run whose saved configuration the request goes by, if there is one."""
     if request.run:
         folder = Path(request.run)
-        if any((folder / name).exists() for name in ("model.safetensors", "classify.py")):
-            return None  # exported
+        if is_export(folder):
+            return None
         if (folder / KINDS["finetune"].config_file).is_file():
             return RunFolder.at(folder, "finetune")  # wherever it stands now
         return given_run(request.run)

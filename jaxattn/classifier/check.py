@@ -5,12 +5,13 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from jaxattn.classifier.exported import CONFIG, WEIGHTS, is_export, read_export
+from jaxattn.classifier.exported import CONFIG, read_export
 from jaxattn.config import flatten, read_tree
 from jaxattn.errors import InputError
 from jaxattn.report.collect import runs_under
 from jaxattn.report.contradictions import metrics_fault, predictions_of
 from jaxattn.runs.events import last_saved
+from jaxattn.runs.exports import WEIGHTS, is_export
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import KINDS
 from jaxattn.runs.manifest import METRICS, NAME, Manifest

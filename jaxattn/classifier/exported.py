@@ -29,23 +29,18 @@ from jaxattn.evaluate.predict import Trained
 from jaxattn.files import unfit, whole, write_json
 from jaxattn.model.heads import ClassifierModel, init_classifier
 from jaxattn.ops.trees import flat_names, nested
+from jaxattn.runs.exports import PROGRAMS, SCRIPT, WEIGHTS
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.manifest import SIGNED_ENTRY, TOKENIZER, Manifest, counting, file_digest
 
 FORMAT = 1
-
-WEIGHTS = "model.safetensors"
 
 CONFIG = "config.yaml"
 
 CARD = "README.md"
 """For its author to complete: it is not signed."""
 
-PROGRAMS = "program.json"
-
-SCRIPT_NAME = "classify.py"
-
-SCRIPT = Path(__file__).with_name("standalone.py")
+_SCRIPT = Path(__file__).with_name("standalone.py")
 """It is copied, and runs in that folder."""
 
 
@@ -136,7 +131,7 @@ def write_programs(folder: Path, classifier: Classifier) -> About:
         "special_ids": special.distinct,
     }
     write_json(folder / PROGRAMS, about)
-    shutil.copyfile(SCRIPT, folder / SCRIPT_NAME)
+    shutil.copyfile(_SCRIPT, folder / SCRIPT)
     return about
 
 
@@ -154,11 +149,6 @@ def sign_export(folder: Path) -> None:
 def described(weights: Mapping[str, Any]) -> dict[str, str]:
     """Name of each weight -> its dtype and shape, as "float32 [16, 2]"."""
     return {name: f"{np.dtype(x.dtype).name} {list(x.shape)}" for name, x in weights.items()}
-
-
-def is_export(folder: Path) -> bool:
-    """Whether `write_export` made the folder, even if its weights are gone."""
-    return any((folder / name).exists() for name in (WEIGHTS, PROGRAMS, SCRIPT_NAME))
 
 
 def how_lengths(about: About) -> str:

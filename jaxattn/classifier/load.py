@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from jaxattn.classifier.classifier import Classifier
-from jaxattn.classifier.exported import is_export, read_export
+from jaxattn.classifier.exported import read_export
 from jaxattn.config import replace
 from jaxattn.errors import InputError, listed
 from jaxattn.evaluate.predict import Trained, with_draws
@@ -16,6 +16,7 @@ from jaxattn.files import entry
 from jaxattn.model.heads import ClassifierModel
 from jaxattn.model.keys import evaluation_attention_key
 from jaxattn.ops.trees import Params, tree_hash
+from jaxattn.runs.exports import is_export
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import KINDS
 from jaxattn.runs.predictions import NAME as PREDICTIONS
