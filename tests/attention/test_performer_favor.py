@@ -16,6 +16,7 @@ from jaxattn.attention.favor import local
 from jaxattn.attention.favor.features import draw_projections, log_features
 from jaxattn.errors import InputError
 from tests.attention.conftest import Reference
+from tests.attention.inputs import arrays
 
 sdpa, performer_favor = (ATTENTIONS[name].apply for name in ("sdpa", "performer_favor"))
 KEY = jax.random.key(3)
@@ -34,26 +35,6 @@ def attend(*args: np.ndarray, **given: Any) -> jax.Array:
     arrays = {name: x for name, x in given.items() if isinstance(x, np.ndarray)}
     options = {name: x for name, x in given.items() if name not in arrays}
     return jax.jit(functools.partial(performer_favor, key=KEY, **options))(*args, **arrays)
-
-
-Inputs = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-def arrays(
-    batch: int,
-    queries: int,
-    keys: int,
-    heads: int,
-    width: int,
-    value_width: int,
-    seed: int = 0,
-    std: float = 1.0,
-) -> Inputs:
-    rng = np.random.default_rng(seed)
-    q = std * rng.normal(size=(batch, queries, heads, width))
-    k = std * rng.normal(size=(batch, keys, heads, width))
-    v = rng.normal(size=(batch, keys, heads, value_width))
-    return q.astype(np.float32), k.astype(np.float32), v.astype(np.float32)
 
 
 def phi(x: ArrayLike, projections: ArrayLike, features: str, tilt: float = 0.0) -> np.ndarray:

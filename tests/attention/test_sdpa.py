@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import ArrayLike
 
 from jaxattn.attention import ATTENTIONS, blocks
 from jaxattn.attention.inputs import documents
@@ -17,6 +17,7 @@ from jaxattn.attention.sdpa import blockwise
 from jaxattn.attention.sdpa.attention import choose
 from jaxattn.errors import InputError
 from tests.attention.conftest import Reference
+from tests.attention.inputs import arrays
 
 sdpa = ATTENTIONS["sdpa"].apply
 
@@ -29,26 +30,6 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blockwise, "_QUERIES", 8)
     monkeypatch.setattr(blockwise, "_KEYS", 16)
     monkeypatch.setattr(blocks, "_CPU_NUMBERS", 128)
-
-
-Inputs = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-def arrays(
-    batch: int,
-    queries: int,
-    keys: int,
-    heads: int,
-    width: int,
-    value_width: int,
-    seed: int = 0,
-    dtype: DTypeLike = np.float32,
-) -> Inputs:
-    rng = np.random.default_rng(seed)
-    q = rng.normal(size=(batch, queries, heads, width))
-    k = rng.normal(size=(batch, keys, heads, width))
-    v = rng.normal(size=(batch, keys, heads, value_width))
-    return q.astype(dtype), k.astype(dtype), v.astype(dtype)
 
 
 @both
