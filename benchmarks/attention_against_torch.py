@@ -31,6 +31,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], int]] = {
     "sdpa, plain XLA": ("sdpa", {"implementation": "xla"}, 4096),
     "sdpa, blockwise": ("sdpa", {"implementation": "blockwise"}, 10**9),
     "FAVOR+ m=128": ("performer_favor", {"nb_features": 128, "key": KEY}, 10**9),
+    "local 128": ("local", {"window": 128}, 10**9),
     "LSH 64 x 4": ("reformer_lsh", {"chunk_size": 64, "num_hashes": 4, "key": KEY}, 10**9),
     "LSH 64 x 4, own + previous chunk": (
         "reformer_lsh",

@@ -12,6 +12,7 @@ STYLES = {
     "sdpa": ("#0072B2", "o"),
     "reformer_lsh": ("#D55E00", "s"),
     "performer_favor": ("#009E73", "^"),
+    "local": ("#E69F00", "v"),
 }
 """Attention -> colour and marker."""
 

@@ -111,7 +111,15 @@ class Request:
         """
         if self.config is None:
             raise self.mode.needs_config()
-        return filled_in(from_config_dict(self.config, inherited), self.given)
+        config = filled_in(from_config_dict(self.config, inherited), self.given)
+        pattern = config.attention.pattern
+        if pattern and self.names("attention.type") and not self.names("attention.pattern"):
+            raise InputError(
+                f"attention.type: found {config.attention.type}, but attention.pattern = "
+                f"{','.join(pattern)} says what each layer has; give --config.attention.pattern= "
+                "beside it for one attention in all of them"
+            )
+        return config
 
     @property
     def has_file(self) -> bool:

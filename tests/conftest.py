@@ -32,6 +32,17 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Looking for garbage among all that JAX remembers took another 5 % of it.
 gc.set_threshold(20_000, 20, 50)
 
+# A test that starts processes or reads files leaves its processor idle part of the time, 17 % of
+# all; a worker has come to 5.3 GB.
+_WORKER_BYTES = 6 * 2**30
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are processors, as far as the memory goes."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(len(os.sched_getaffinity(0)) + 1, memory // _WORKER_BYTES))
+
+
 WORDS = {
     "cats": ["whisker", "purring", "kitten", "meow", "claw"],
     "dogs": ["bark", "fetch", "puppy", "kennel", "leash"],

@@ -98,7 +98,8 @@ def training_flops(config: Config, vocabulary: int) -> float:
     What a backward pass computes again is not counted, so that programs are comparable.
     """
     model, rows, length = config.model, config.train.batch_size, config.data.max_length
-    op, options = ATTENTIONS[config.attention.type], config.attention.options
+    name, options = config.attention.of_layers(1)[0]
+    op = ATTENTIONS[name]
     projections = 3 if op.shares_qk else 4
     weights = projections * model.hidden_dim * model.qkv_dim + 2 * model.hidden_dim * model.mlp_dim
     attention = op.cost(options, length, model.head_width).flops

@@ -22,8 +22,8 @@ cannot honour it refuses with an InputError; nothing is ignored.
 A new attention is
 1. a folder here with `attention.py`: `function(q, k, v, inputs, options) -> [B, N, H, V]`, whose
    arguments are checked (`inputs.Inputs`), and `cost(options, N, K) -> Cost`;
-2. its options in `config/attention.py`: a dataclass with a `redraw_interval` (1 where nothing is
-   drawn), a field of `AttentionConfig` of the attention's name, and that name in `ATTENTION_TYPES`;
+2. its options in `config/attention.py`: a dataclass that inherits from `AttentionOptions`, a field
+   of `AttentionConfig` of the attention's name, and that name in `ATTENTION_TYPES`;
 3. a line of `ATTENTIONS` below, whose flags say which arguments it takes (see `op.AttentionOp`).
 
 `tests/attention/test_conformance.py` then holds it to what every attention must do, for each of the
@@ -35,10 +35,11 @@ know it from these lines.
 from typing import Any
 
 from jaxattn.attention.favor import attention as favor
+from jaxattn.attention.local import attention as local
 from jaxattn.attention.lsh import attention as lsh
 from jaxattn.attention.op import AttentionOp
 from jaxattn.attention.sdpa import attention as sdpa
-from jaxattn.config import FavorOptions, LshOptions, SdpaOptions
+from jaxattn.config import FavorOptions, LocalOptions, LshOptions, SdpaOptions
 
 __all__ = ["ATTENTIONS", "AttentionOp"]
 
@@ -48,7 +49,6 @@ _OPS: tuple[AttentionOp[Any], ...] = (
         sdpa.sdpa,
         SdpaOptions,
         sdpa.cost,
-        drops_weights=True,
         takes_padding=True,
         # The scores of one query are few: there is nothing to fuse or to compute in blocks.
         one_query={"implementation": "xla"},
@@ -62,6 +62,8 @@ _OPS: tuple[AttentionOp[Any], ...] = (
         self_attention=True,
         needs_key=True,
         exact_up_to=lsh.exact_up_to,
+        skips_pairs=True,
+        in_exchange={"shared_qk": False},
     ),
     AttentionOp(
         "performer_favor",
@@ -70,6 +72,15 @@ _OPS: tuple[AttentionOp[Any], ...] = (
         favor.cost,
         needs_key=True,
         draws=favor.draw,
+    ),
+    AttentionOp(
+        "local",
+        local.local,
+        LocalOptions,
+        local.cost,
+        self_attention=True,
+        exact_up_to=local.exact_up_to,
+        skips_pairs=True,
     ),
 )
 

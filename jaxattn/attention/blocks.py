@@ -142,3 +142,21 @@ def transposed(x: Array) -> Array:
     is two to three times slower, and XLA would undo a mere transposition."""
     x = jax.lax.optimization_barrier(jnp.swapaxes(x, -1, -2))
     return x
+
+
+def neighbours(x: Array, window: int, axis: int) -> Array:
+    """Chunks c to c + window - 1 side by side along the axis after `axis`, for every c that has
+    them; chunks are counted along `axis`."""
+    chunks = x.shape[axis] - window + 1
+    parts = [jax.lax.slice_in_dim(x, i, i + chunks, axis=axis) for i in range(window)]
+    return jnp.concatenate(parts, axis=axis + 1)
+
+
+def neighbours_sum(x: Array, window: int, axis: int) -> Array:
+    """The transpose of `neighbours`: sums of what belongs to one chunk."""
+    total = jnp.zeros((), x.dtype)
+    for i, part in enumerate(jnp.split(x, window, axis=axis + 1)):
+        ends = [(0, 0)] * x.ndim
+        ends[axis] = i, window - 1 - i
+        total += jnp.pad(part, ends)
+    return total

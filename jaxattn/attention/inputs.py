@@ -184,3 +184,14 @@ def relative_block(table: Array, rows: int, columns: int, offset: Array | int, s
     tiled = jnp.broadcast_to(diagonal[..., None, :], (*diagonal.shape[:-1], rows, period))
     flat = tiled.reshape(*diagonal.shape[:-1], rows * period)[..., : rows * (period - 1)]
     return flat.reshape(*diagonal.shape[:-1], rows, period - 1)[..., :columns]
+
+
+def pairs_at(x: Array, query_cL: Array, key_cW: Array) -> Array:
+    """x[..., query, key] for every pair of a query and a key of one of c windows: [..., c, W, L].
+
+    The last two axes of `x` belong to queries and keys, or have size 1. Positions outside take what
+    stands at the end.
+    """
+    row_c1L = jnp.clip(query_cL, 0, x.shape[-2] - 1)[:, None, :]
+    column_cW1 = jnp.clip(key_cW, 0, x.shape[-1] - 1)[:, :, None]
+    return x[..., row_c1L, column_cW1]

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +10,10 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jaxattn.attention.inputs import Cost, Inputs, Visibility, checked
+from jaxattn.config import AttentionOptions
 from jaxattn.errors import InputError, did_you_mean
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-else:
-    DataclassInstance = object
-
-Options = TypeVar("Options", bound=DataclassInstance)
+Options = TypeVar("Options", bound=AttentionOptions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +28,16 @@ class AttentionOp(Generic[Options]):
     shares_qk: queries may serve as keys: `apply` takes k=None, and the option `shared_qk` says so.
     self_attention: queries and keys are of one sequence.
     needs_key: `apply` needs a typed PRNG key.
-    drops_weights: `apply` takes dropout_rate and dropout_key.
     draws: (options, key, K) -> what `apply` takes as `drawn` in place of `key`, for callers that
         use one key several times; None: nothing costly is drawn.
     takes_padding: `apply` takes right_padded=True, the promise that padding stands on the right.
     exact_up_to: options -> the length up to which it computes exact attention; None: at none.
     one_query: options with which a single query of a row gets what it gets among all of them;
         None: what a query gets depends on the others.
+    skips_pairs: pairs of query and key are left out; else the weight of each is computed, or
+        estimated.
+    in_exchange: its options where it takes the place of another in a trained encoder, whose keys
+        stay.
     """
 
     name: str
@@ -48,11 +47,17 @@ class AttentionOp(Generic[Options]):
     shares_qk: bool = False
     self_attention: bool = False
     needs_key: bool = False
-    drops_weights: bool = False
     draws: Callable[[Options, Array, int], Array] | None = None
     takes_padding: bool = False
     exact_up_to: Callable[[Options], int] | None = None
     one_query: Mapping[str, Any] | None = None
+    skips_pairs: bool = False
+    in_exchange: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def drops_weights(self) -> bool:
+        """Whether `apply` takes dropout_rate and dropout_key."""
+        return self.options.drops_weights
 
     def apply(
         self,

@@ -53,7 +53,7 @@ def model_card(
         "## Model",
         "",
         f"- Encoder of {model.num_layers} blocks, width {model.hidden_dim}, {model.num_heads} "
-        f"heads, positions {model.positions}; attention `{config.attention.type}`; "
+        f"heads, positions {model.positions}; attention `{config.attention.label}`; "
         f"{_number(results.parameters)} parameters.",
         f"- Longer texts are {long}. Mark-up taken out before: {data.clean}.",
         f"- Pooling {config.head.pooling}; trained in {config.train.precision}.",

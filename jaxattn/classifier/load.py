@@ -85,7 +85,7 @@ def load_classifier(folder: RunFolder, options: Options | None = None) -> Classi
     if folder.manifest is None and folder.state == "finished":
         _require_results(folder, label_names, params)
     # One program instead of a dozen small ones: a third of a second when a process starts.
-    interval = config.attention.options.redraw_interval
+    interval = config.attention.redraw_interval
     key = jax.jit(lambda: evaluation_attention_key(config.train.seed, best, interval))()
     trained = Trained(params, key)
     if jax.default_backend() != "cpu":

@@ -46,7 +46,7 @@ def served(config: Config, length: int) -> Config:
     if config.attention.performer_favor.implementation == "fused":
         return replace(config, {"attention.performer_favor.implementation": "xla"})
     chosen = config.attention.sdpa.implementation in ("auto", "cudnn")
-    if config.attention.type != "sdpa" or not chosen:
+    if "sdpa" not in config.attention.used or not chosen:
         return config
     how = "xla" if length <= _DENSE_TOKENS else "blockwise"
     return replace(config, {"attention.sdpa.implementation": how})

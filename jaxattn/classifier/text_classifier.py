@@ -29,7 +29,7 @@ class TextClassifier:
     def __repr__(self) -> str:
         """Classes, attention and length."""
         return (
-            f"<TextClassifier of {len(self.classes_)} classes, {self.config.attention.type}, "
+            f"<TextClassifier of {len(self.classes_)} classes, {self.config.attention.label}, "
             f"{self.config.data.max_length} tokens>"
         )
 

@@ -3,9 +3,14 @@
 from jaxattn.config.attention import (
     ATTENTION_TYPES,
     AttentionConfig,
+    AttentionOptions,
     FavorOptions,
+    LocalOptions,
     LshOptions,
     SdpaOptions,
+    attention_label,
+    attention_names,
+    attention_of,
 )
 from jaxattn.config.checked import MAX_SEQ_LEN, Scope, declared, of_scope
 from jaxattn.config.config import Config, replace, scope_of
@@ -48,11 +53,12 @@ from jaxattn.config.yaml_tree import read_tree
 
 __all__ = [
     "ATTENTION_TYPES", "AUTO_PRECISION", "DEVICE", "MAX_SEQ_LEN", "PEFT_METHODS", "UNTRACKED",
-    "AttentionConfig", "BaselineConfig", "CheckpointConfig", "Config", "DataConfig",
-    "FavorOptions", "FinetuneConfig", "HeadConfig", "LogConfig", "LshOptions", "ModelConfig",
-    "PeftConfig", "PlanConfig", "PredictConfig", "ProfileConfig", "RecipeConfig", "Scope",
-    "SdpaOptions", "StudyConfig", "SweepConfig", "TaptConfig", "TokenizerConfig", "TrainConfig",
-    "as_begun", "as_meant", "binding_options", "commented", "declared", "defaults", "flatten",
-    "from_config_dict", "from_saved", "inherit_architecture", "of_scope", "read_tree", "read_yaml",
-    "replace", "scope_of", "to_plain", "write_yaml",
+    "AttentionConfig", "AttentionOptions", "BaselineConfig", "CheckpointConfig", "Config",
+    "DataConfig", "FavorOptions", "FinetuneConfig", "HeadConfig", "LocalOptions", "LogConfig",
+    "LshOptions", "ModelConfig", "PeftConfig", "PlanConfig", "PredictConfig", "ProfileConfig",
+    "RecipeConfig", "Scope", "SdpaOptions", "StudyConfig", "SweepConfig", "TaptConfig",
+    "TokenizerConfig", "TrainConfig", "as_begun", "as_meant", "attention_label",
+    "attention_names", "attention_of", "binding_options", "commented", "declared", "defaults",
+    "flatten", "from_config_dict", "from_saved", "inherit_architecture", "of_scope",
+    "read_tree", "read_yaml", "replace", "scope_of", "to_plain", "write_yaml",
 ]  # fmt: skip

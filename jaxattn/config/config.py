@@ -61,8 +61,9 @@ class Config(Checked):
     profile: ProfileConfig = section(ProfileConfig, "measuring costs", scope=Scope.BOOKKEEPING)
 
     def _rules(self) -> None:
-        if self.attention.type == "performer_favor":
-            self.attention.performer_favor.count(self.model.head_width)
+        attention, layers = self.attention, self.model.num_layers
+        if "performer_favor" in attention.used:
+            attention.performer_favor.count(self.model.head_width)
         if self.data.max_length > self.model.max_seq_len:
             raise InputError(
                 f"data.max_length: found {self.data.max_length}, allowed: at most "
@@ -78,10 +79,16 @@ class Config(Checked):
                 "data.whole_words: found True, allowed with tokenizer.kind = bytes: False (bytes "
                 "do not say where a word begins)"
             )
-        if self.model.attention_dropout and self.attention.type != "sdpa":
+        if len(attention.pattern) > layers:
+            raise InputError(
+                f"attention.pattern: found {len(attention.pattern)} attentions, allowed: at most "
+                f"model.num_layers = {layers}"
+            )
+        without = [name for name, own in attention.used.items() if not own.drops_weights]
+        if self.model.attention_dropout and without:
             raise InputError(
                 f"model.attention_dropout: found {self.model.attention_dropout}, allowed with "
-                f"attention.type = {self.attention.type}: 0.0 (only sdpa has weights to drop)"
+                f"{' and '.join(without)} attention: 0.0 (it has no weights to drop)"
             )
         self._repeats_rules()
         self._peft_rules()

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import types
+import typing
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,9 @@ def inherit_architecture(config: "ConfigDict") -> None:
         node = functools.reduce(lambda tree, section: tree[section], sections, config)
         kind = options[path].type
         del node[name]
-        node[name] = config_dict.placeholder(str if isinstance(kind, types.UnionType) else kind)
+        # Of several types that of a flag's text; a list holds its items as Python has them.
+        plain = str if isinstance(kind, types.UnionType) else typing.get_origin(kind) or kind
+        node[name] = config_dict.placeholder(plain)
 
 
 def from_config_dict(config: "ConfigDict", inherited: Config | None = None) -> Config:
@@ -98,8 +101,9 @@ def _refuse_change(path: str, value: Any, inherited: Config, given: Mapping[str,
         tiles = given.get("model.extend_positions") == "tile"
         free = not learned or (tiles and isinstance(value, int) and value > kept)
         hint = "; model.extend_positions=tile allows more of its learned positions"
-    if value != kept and not free:
+    plain = list(value) if isinstance(value, tuple) else value
+    if plain != kept and not free:
         raise InputError(
-            f"{path}: found {value!r}, but the pretraining run has {kept!r}; a later stage "
+            f"{path}: found {plain!r}, but the pretraining run has {kept!r}; a later stage "
             f"inherits the architecture, so leave it out or give the same value{hint}"
         )

@@ -3,9 +3,9 @@
 import dataclasses
 import re
 
-from jaxattn.config.attention import ATTENTION_TYPES
+from jaxattn.config.attention import ATTENTION_TYPES, attention_names
 from jaxattn.config.checked import MAX_SEQ_LEN, Checked, Scope, option
-from jaxattn.errors import InputError
+from jaxattn.errors import InputError, did_you_mean
 
 BASELINES = ("tfidf", "chars", "nb", "svm")
 """Kinds of baseline; the first is the yardstick of the criteria."""
@@ -36,8 +36,9 @@ class StudyConfig(Checked, path="study."):
     """What `--mode=study` compares."""
 
     attentions: tuple[str, ...] = option(
-        ATTENTION_TYPES, "attentions to compare", choices=ATTENTION_TYPES, distinct=True
-    )
+        ATTENTION_TYPES, "attentions to compare; local-local-sdpa is a pattern "
+        "(attention.pattern)", distinct=True,
+    )  # fmt: skip
     baselines: tuple[str, ...] = option(
         BASELINES, "kinds of baseline to compare with (baseline.kind)",
         choices=BASELINES, distinct=True,
@@ -54,6 +55,16 @@ class StudyConfig(Checked, path="study."):
         1, "times that a cross-validation (data.folds) is run, each with another cut: "
         "data.split_seed, data.split_seed + 1, ...", low=1,
     )  # fmt: skip
+
+    def _rules(self) -> None:
+        for attention in self.attentions:
+            for name in attention_names(attention):
+                if name not in ATTENTION_TYPES:
+                    raise InputError(
+                        f"study.attentions: found {attention!r}, allowed: "
+                        f"{', '.join(ATTENTION_TYPES)}, or several of them in turn as in "
+                        f"local-local-sdpa{did_you_mean(name, ATTENTION_TYPES)}"
+                    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -253,7 +253,7 @@ def make_predictor(
 
 def trained_by(config: Config, params: PyTree, step: int) -> Trained:
     """`params` of after `step` steps of a run of `config`, to be evaluated."""
-    interval = config.attention.options.redraw_interval
+    interval = config.attention.redraw_interval
     key = evaluation_attention_key(config.train.seed, step, interval)
     return with_draws(config, Trained(params, key))
 

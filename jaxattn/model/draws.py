@@ -21,9 +21,9 @@ def attention_draws(config: Config) -> Callable[[jax.Array], PyTree] | None:
     """Key of the "attention" stream -> the collection `draws` of a model of this configuration.
 
     The layers of any model around its encoder would draw bitwise the same from that key. None where
-    the attention draws nothing that takes long.
+    no attention of it draws anything that takes long.
     """
-    if ATTENTIONS[config.attention.type].draws is None:
+    if all(ATTENTIONS[name].draws is None for name in config.attention.used):
         return None
     # The layers' paths in the model decide what they draw; its words and its head do not matter.
     model = MlmModel(config, vocab_size=1)

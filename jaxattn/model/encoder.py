@@ -153,8 +153,6 @@ class Encoder(nn.Module):
                 (model.num_heads, model.relative_buckets),
             )
         attention = {
-            "attention": self.config.attention.type,
-            "options": self.config.attention.options,
             "hidden_dim": model.hidden_dim,
             "qkv_dim": model.qkv_dim,
             "num_heads": model.num_heads,
@@ -176,7 +174,7 @@ class Encoder(nn.Module):
             block = nn.remat(EncoderBlock, static_argnums=(4, 5))
         self.blocks = [
             block(
-                attention,
+                {"attention": name, "options": options} | attention,
                 mlp,
                 model.norm,
                 model.norm_eps,
@@ -184,7 +182,7 @@ class Encoder(nn.Module):
                 remat == "attention",
                 self.adapters,
             )
-            for _ in range(model.num_layers)
+            for name, options in self.config.attention.of_layers(model.num_layers)
         ]
         if model.norm == "pre":
             self.final_norm = nn.LayerNorm(epsilon=model.norm_eps, dtype=self.dtype)

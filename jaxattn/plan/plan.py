@@ -79,7 +79,7 @@ def make_plan(subject: Subject) -> Plan:
         "kind": subject.folder.kind,
         "exp": subject.folder.exp,
         "pretrain": subject.pretrain,
-        "attention": config.attention.type,
+        "attention": config.attention.label,
         "precision": config.train.precision,
         "batch_size": batch,
         "length": longest,

@@ -121,7 +121,7 @@ class PlannedSteps:
         if first.seconds is None:
             return timings
         batch = self.config.train.batch_size
-        quadratic = self.config.attention.type == "sdpa"
+        quadratic = "sdpa" in self.config.attention.used
         pace, paced = first.seconds / (batch * lengths[0]), lengths[0]
         for index, length in enumerate(lengths):
             row_seconds = pace * length * (length / paced if quadratic else 1.0)

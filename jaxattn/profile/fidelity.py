@@ -18,9 +18,6 @@ from jaxattn.profile.variants import EXACT
 TOP_KEYS = 8
 """Keys of largest exact weight that a query should not lose."""
 
-SKIPS_PAIRS = ("reformer_lsh",)
-"""Attentions that leave pairs of query and key out; the others estimate the weight of each."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Fidelity:
@@ -93,7 +90,7 @@ def fidelity(
             for x in (weights_BNHM - exact_BNHM, exact_BNHM)
         )
         weights_nHM, exact_nHM = np.asarray(weights_BNHM)[real_BN], np.asarray(exact_BNHM)[real_BN]
-        kept, recall = kept_and_recalled(weights_nHM, exact_nHM, attention in SKIPS_PAIRS)
+        kept, recall = kept_and_recalled(weights_nHM, exact_nHM, op.skips_pairs)
         error = float(np.linalg.norm(lost_nHV) / np.linalg.norm(exact_nHV))
         found.append(Fidelity(error, kept, recall))
     return found

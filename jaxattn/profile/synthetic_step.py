@@ -157,7 +157,7 @@ def synthetic_step(
         loss_fn,
         optimizer,
         accumulation=config.train.accumulation,
-        redraw_interval=config.attention.options.redraw_interval,
+        redraw_interval=config.attention.redraw_interval,
         loss_scale_steps=config.train.loss_scale_steps,
         dropout_prng=config.train.dropout_prng,
     )

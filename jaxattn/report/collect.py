@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxattn.config import attention_label
 from jaxattn.errors import InputError
 from jaxattn.evaluate.intervals import macro_f1
 from jaxattn.files import real
@@ -90,7 +91,7 @@ def _read_run(run: RunFolder) -> RunRecord:
     environment = run.environment()
     known: dict[str, Any] = {
         "data": text_or_none(config, "data.name"),
-        "attention": text_or_none(config, "attention.type"),
+        "attention": _attention(config),
         "pretrain": _pretrained_from(config),
         "seed": whole_or_none(config, "train.seed"),
         "device": text_or_none(environment, "device"),
@@ -139,6 +140,13 @@ def _pretrained_from(config: Mapping[str, Any]) -> str | None:
     """The run it started from; None where the encoder was not pretrained."""
     name = (text_or_none(config, "pretrain") or SCRATCH).partition("@")[0]
     return None if name == SCRATCH else name
+
+
+def _attention(config: Mapping[str, Any]) -> str | None:
+    kind, pattern = text_or_none(config, "attention.type"), config.get("attention.pattern")
+    if kind is None or not isinstance(pattern, list | None):
+        return kind
+    return attention_label(kind, [str(name) for name in pattern or ()])
 
 
 def _implementation(environment: Mapping[str, Any]) -> str | None:

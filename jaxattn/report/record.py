@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxattn.config import attention_names
 from jaxattn.runs.kinds import BASELINE_LABELS, KINDS
 from jaxattn.runs.predictions import Predictions
 
@@ -165,12 +166,17 @@ class RunRecord:
 
     @property
     def attention_options(self) -> dict[str, Any]:
-        """The options of the attention that was used, without those of the other kinds."""
-        prefix = f"attention.{self.attention}."
+        """The options of the attention that was used, without those of the other kinds.
+
+        Of several in turn each with the name of its attention before it.
+        """
+        label = str(self.attention)
+        used = {*attention_names(label)}
+        left_out = f"attention.{label}." if len(used) == 1 else "attention."
         return {
-            path.removeprefix(prefix): value
+            path.removeprefix(left_out): value
             for path, value in self.config.items()
-            if path.startswith(prefix)
+            if any(path.startswith(f"attention.{name}.") for name in used)
         }
 
     @property

@@ -80,9 +80,10 @@ class Stage:
     @classmethod
     def of(cls, kind: str, exp: str, config: Config, step: int | None, cost: Cost | None) -> Self:
         """That of runs/<kind>/<exp>, which has these options."""
-        attention = config.attention
-        options = to_plain(attention.options)
-        return cls(kind, exp, step, config.data.name, attention.type, options, cost)
+        used = {name: to_plain(own) for name, own in config.attention.used.items()}
+        # Of one attention without its name, as they have always been told.
+        options = used if len(used) > 1 else next(iter(used.values()))
+        return cls(kind, exp, step, config.data.name, config.attention.label, options, cost)
 
 
 @dataclasses.dataclass(frozen=True)

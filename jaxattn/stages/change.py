@@ -35,7 +35,7 @@ class AttentionChange:
         """
         lost = swapped - before
         regained = (swapped - after) / lost if lost > LEAST else None
-        kind = self.config.attention.type
+        kind = self.config.attention.label
         told = "" if regained is None else f", {regained:.0%} of what was lost"
         measure = {"mlm": "loss", "distill": "distance of the hidden states"}[objective]
         say(
@@ -61,11 +61,11 @@ def attention_change(config: Config, before: Config, params: Params) -> Attentio
       before: of the one before.
       params: the parameters it left, with the vocabulary and the positions of this stage.
     """
-    own, kept = config.attention, before.attention
-    if (own.type, own.options) == (kept.type, kept.options):
+    own, kept, layers = config.attention, before.attention, config.model.num_layers
+    if own.of_layers(layers) == kept.of_layers(layers):
         return None
     # Whatever else this stage changes is changed here too; weights are not dropped in evaluation.
     model = dataclasses.replace(config.model, attention_dropout=0.0)
     return AttentionChange(
-        dataclasses.replace(config, model=model, attention=kept), params, own.type
+        dataclasses.replace(config, model=model, attention=kept), params, own.label
     )

@@ -165,7 +165,7 @@ def distill(
     tokens, validation, stats = encoded_pieces(config, tokenizer, corpus, inherited=True)
     say(
         f"{len(tokens):,} pieces of text, {stats.tokens:,} tokens: the hidden states of "
-        f"{change.after} become those of {change.config.attention.type}"
+        f"{change.after} become those of {change.config.attention.label}"
     )
     plan = bucket_plan(config, tokens.lengths)
     model = MlmModel(config, vocab_size)

@@ -45,7 +45,7 @@ def import_published(
             Results(
                 kind=folder.kind,
                 exp=folder.exp,
-                attention=config.attention.type,
+                attention=config.attention.label,
                 parameters=count_parameters(params),
                 best_step=STEP,
                 best_hash=tree_hash(params),

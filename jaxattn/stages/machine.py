@@ -15,7 +15,7 @@ import jax
 from jaxattn.attention.favor import attention as favor
 from jaxattn.attention.favor.sums import FeatureMap
 from jaxattn.attention.sdpa import attention as sdpa
-from jaxattn.config import Config
+from jaxattn.config import AttentionOptions, Config, FavorOptions, SdpaOptions
 from jaxattn.gpu import ask_driver, nvml_handle
 from jaxattn.memory import free_memory
 from jaxattn.model.heads import COMPUTE_DTYPES
@@ -126,20 +126,21 @@ def attention_implementations(config: Config) -> dict[str, str]:
     """How exact attention or FAVOR+ is computed at each length that batches are padded to, and why.
 
     "auto" is settled here by the very rule that the model follows; empty for an attention that has
-    no such option.
+    no such option. Of several in turn "sdpa:xla,performer_favor:fused (...)".
     """
-    model, options, prompt = config.model, config.attention.options, config.peft.prompt_tokens
+    model, used, prompt = config.model, config.attention.used, config.peft.prompt_tokens
     # What fused kernels cannot do is computed in another way, packed texts among it.
     plain = model.positions != "relative" and not config.data.packing
     dtype = COMPUTE_DTYPES[config.train.precision]
     widths = (model.head_width, model.head_width)
 
-    def chosen(length: int) -> tuple[str, str]:
-        if config.attention.type == "performer_favor":
+    def chosen(options: AttentionOptions, length: int) -> tuple[str, str]:
+        if isinstance(options, FavorOptions):
             features = FeatureMap(options.features, options.count(model.head_width))
             return favor.choose(
                 options.implementation, features, dtype=dtype, widths=widths, plain=plain
             )
+        assert isinstance(options, SdpaOptions)
         return sdpa.choose(
             options.implementation,
             dtype=dtype,
@@ -148,9 +149,15 @@ def attention_implementations(config: Config) -> dict[str, str]:
             plain=plain and not model.attention_dropout,
         )
 
-    if not hasattr(options, "implementation"):
-        return {}
-    return {str(n): "{} ({})".format(*chosen(n)) for n in config.data.buckets}
+    def told(length: int) -> str:
+        found = {name: chosen(options, length) for name, options in several.items()}
+        if len(used) == 1:
+            return "{} ({})".format(*found.popitem()[1])
+        ways = ",".join(f"{name}:{way}" for name, (way, _) in found.items())
+        return f"{ways} ({'; '.join(reason for _, reason in found.values())})"
+
+    several = {name: own for name, own in used.items() if hasattr(own, "implementation")}
+    return {str(length): told(length) for length in config.data.buckets} if several else {}
 
 
 def describe(config: Config) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def _results(folder: RunFolder, config: Config, task: Task, outcome: Outcome) ->
     return Results(
         kind=folder.kind,
         exp=folder.exp,
-        attention=config.attention.type,
+        attention=config.attention.label,
         data=config.data.name,
         data_hash=task.data_hash,
         seed=config.train.seed,
@@ -128,7 +128,7 @@ def train(
     """
     stage = f"{folder.kind} {folder.exp}"
     for length, implementation in machine.attention_implementations(config).items():
-        say(f"{stage}: {config.attention.type} at length {length}: {implementation}")
+        say(f"{stage}: {config.attention.label} at length {length}: {implementation}")
     if reason := machine.inexact(config):
         say(f"{stage}: {reason}")
     kind, plan = KINDS[folder.kind], task.plan
@@ -158,7 +158,7 @@ def train(
         gathered(mesh, task.loss),
         optimizer,
         accumulation=parts or config.train.accumulation,
-        redraw_interval=config.attention.options.redraw_interval,
+        redraw_interval=config.attention.redraw_interval,
         loss_scale_steps=config.train.loss_scale_steps,
         dropout_prng=config.train.dropout_prng,
     )
@@ -194,7 +194,7 @@ def train(
         peak_memory=lambda: machine.peak_memory()[0],
         energy=machine.energy_meter(),
         draw=None if draw is None else (lambda state: whole(mesh, draw(state))),
-        redraw_interval=config.attention.options.redraw_interval,
+        redraw_interval=config.attention.redraw_interval,
         check=lambda program: require_memory(config, program, parts),
     )
     run_log = RunLog(folder.path, config.log, folder.exp, document["config"])

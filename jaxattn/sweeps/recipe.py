@@ -144,7 +144,7 @@ def stage_summary(folder: RunFolder) -> dict[str, Any]:
     return {
         "kind": folder.kind,
         "exp": folder.exp,
-        "attention": config.attention.type,
+        "attention": config.attention.label,
         "config_hash": config_hash(config),
         **{name: getattr(results, name) for name in names},
         "train_seconds": results.cost and results.cost.train_seconds,

@@ -2,10 +2,19 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from jaxattn.attention import ATTENTIONS
-from jaxattn.config import Config, StudyConfig, flatten, replace, to_plain
+from jaxattn.config import (
+    ATTENTION_TYPES,
+    Config,
+    StudyConfig,
+    attention_names,
+    attention_of,
+    flatten,
+    replace,
+    to_plain,
+)
 from jaxattn.console import say
 from jaxattn.errors import InputError
 from jaxattn.report.compare import compare
@@ -27,19 +36,36 @@ def study_calls(exp: str, study: StudyConfig) -> list[Call]:
     calls: list[Call] = []
     for attention in study.attentions:
         name = f"{exp}_{attention}"
-        chosen = f"--config.attention.type={attention}"
-        calls.append(("--mode=pretrain", f"--exp={name}", chosen))
+        chosen = _flags(_chosen(attention))
+        calls.append(("--mode=pretrain", f"--exp={name}", *chosen))
         source = name
         if study.tapt:
-            calls.append(("--mode=tapt", f"--exp={name}", f"--pretrain={name}", chosen))
+            calls.append(("--mode=tapt", f"--exp={name}", f"--pretrain={name}", *chosen))
             source = f"tapt/{name}"
         # Said again: a file that does not inherit the architecture has an attention of its own.
-        calls.append(("--mode=finetune", f"--exp={name}", f"--pretrain={source}", chosen))
+        calls.append(("--mode=finetune", f"--exp={name}", f"--pretrain={source}", *chosen))
     return calls + baseline_calls(exp, study)
 
 
-_IN_EXCHANGE = {"reformer_lsh": {"attention.reformer_lsh.shared_qk": False}}
-"""Attention -> its options where it takes the place of another: the published keys stay."""
+def _chosen(attention: str) -> dict[str, object]:
+    """The options that choose an attention; a pattern is told only where there is one."""
+    return {name: value for name, value in attention_of(attention).items() if value}
+
+
+def _flags(options: Mapping[str, object]) -> tuple[str, ...]:
+    def text(value: object) -> str:
+        return ",".join(value) if isinstance(value, tuple) else str(value)
+
+    return tuple(f"--config.{option}={text(value)}" for option, value in options.items())
+
+
+def _in_exchange(attention: str) -> dict[str, object]:
+    """Its options, or those of all in turn, where it takes the place of another."""
+    return {
+        f"attention.{name}.{option}": value
+        for name in dict.fromkeys(attention_names(attention))
+        for option, value in ATTENTIONS[name].in_exchange.items()
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,13 +91,14 @@ class Start:
         alone.
         """
         if self.config is None:
-            return {"attention.type": attention}
-        options: dict[str, object] = {"attention.type": attention}
-        if attention != self.config.attention.type:
-            options |= _IN_EXCHANGE.get(attention, {})
+            return _chosen(attention)
+        options = attention_of(attention)
+        if attention != self.config.attention.label:
+            options |= _in_exchange(attention)
         options["model.attention_dropout"] = 0.0
         options = {name: value for name, value in options.items() if name not in self.given}
         before = flatten(to_plain(self.config))
+        before["attention.pattern"] = self.config.attention.pattern
         changed = {name: value for name, value in options.items() if before[name] != value}
         # Also for what the file or a flag says of an attention's options.
         return changed | {"attention.allow_change": True}
@@ -80,11 +107,12 @@ class Start:
         """Whether the blocks compute something else with this attention than in the encoder."""
         if self.config is None:
             return False
-        if self.config.attention.type == "sdpa" and attention in self.lossless:
+        names = attention_names(attention)
+        if self.config.attention.label == "sdpa" and self.lossless.issuperset(names):
             return False
-        section = f"attention.{attention}."
-        own = any(name.startswith(section) for name in self.given)
-        return attention != self.config.attention.type or own
+        sections = tuple(f"attention.{name}." for name in names)
+        own = any(name.startswith(sections) for name in self.given)
+        return attention != self.config.attention.label or own
 
 
 def published_calls(exp: str, study: StudyConfig, start: Start) -> list[Call]:
@@ -93,7 +121,7 @@ def published_calls(exp: str, study: StudyConfig, start: Start) -> list[Call]:
     for attention in study.attentions:
         name = f"{exp}_{attention}"
         own = start.exchange(attention)
-        flags = tuple(f"--config.{option}={value}" for option, value in own.items())
+        flags = _flags(own)
         source = start.run
         if study.tapt or (study.adapt_steps and start.is_changed(attention)):
             adapt = (
@@ -125,30 +153,71 @@ def calls_of(request: Request, config: Config, exp: str) -> list[Call]:
             "baseline.kind: a study fits each of study.baselines; give "
             f"--config.study.baselines={config.baseline.kind} for this one alone"
         )
+    if config.attention.pattern:
+        raise InputError(
+            f"attention.pattern: found {config.attention.label}; a study trains each of "
+            f"study.attentions, which may name it: --config.study.attentions=sdpa,"
+            f"{config.attention.label}"
+        )
     folds = range(config.data.folds)
     if "data.fold" in request.given and folds:
         folds = range(config.data.fold, config.data.fold + 1)
     first, repeats = config.data.split_seed, config.study.repeats
     cuts = range(first, first + repeats) if repeats > 1 else ()
     if not request.pretrain:
-        return of_folds(lambda name: study_calls(name, config.study), exp, folds, cuts)
+        study = without_equals(config, lossless(config))
+        return of_folds(lambda name: study_calls(name, study), exp, folds, cuts)
     request = request.started()
     inherited = pretrained_config(request.runs, request.pretrain)
-    lossless = lossless_exchanges(config, request.given)
-    start = Start(request.pretrain, inherited, request.given, lossless)
-    return of_folds(lambda name: published_calls(name, config.study, start), exp, folds, cuts)
+    alike = lossless_exchanges(config, request.given)
+    start = Start(request.pretrain, inherited, request.given, alike)
+    study = without_equals(config, alike)
+    return of_folds(lambda name: published_calls(name, study, start), exp, folds, cuts)
+
+
+def without_equals(config: Config, alike: frozenset[str]) -> StudyConfig:
+    """`config.study` without the attentions that would repeat exact attention's numbers.
+
+    Where attentions were chosen, all of these are trained.
+
+    Args:
+      config: of the study.
+      alike: attentions that compute what exact attention does for texts of this length.
+    """
+    study = config.study
+    if study.attentions != ATTENTION_TYPES:
+        return study
+    out = [name for name in study.attentions if name in alike - {"sdpa"}]
+    for name in out:
+        say(
+            f"{name} is left out: of texts of at most {config.data.max_length} tokens it sees "
+            "every pair, as sdpa does; study.attentions can name it"
+        )
+    kept = tuple(name for name in study.attentions if name not in out)
+    return dataclasses.replace(study, attentions=kept)
+
+
+def lossless(config: Config) -> frozenset[str]:
+    """The attentions that, with these options, are exact for texts of this length."""
+
+    def is_exact(name: str) -> bool:
+        exact_up_to = ATTENTIONS[name].exact_up_to
+        if exact_up_to is None:
+            return name == "sdpa"
+        return config.data.max_length <= exact_up_to(getattr(config.attention, name))
+
+    return frozenset(filter(is_exact, ATTENTIONS))
 
 
 def lossless_exchanges(config: Config, given: frozenset[str]) -> frozenset[str]:
-    """The attentions that, as `Start.exchange` sets them, are exact for texts of this length."""
-
-    def is_exact(name: str) -> bool:
-        own = {n: v for n, v in _IN_EXCHANGE.get(name, {}).items() if n not in given}
-        options = getattr(replace(config, own).attention, name)
-        exact_up_to = ATTENTIONS[name].exact_up_to
-        return exact_up_to is not None and config.data.max_length <= exact_up_to(options)
-
-    return frozenset(filter(is_exact, ATTENTIONS))
+    """Those that are exact as `Start.exchange` sets them."""
+    own = {
+        option: value
+        for name in ATTENTIONS
+        for option, value in _in_exchange(name).items()
+        if option not in given
+    }
+    return lossless(replace(config, own))
 
 
 def of_folds(

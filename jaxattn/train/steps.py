@@ -168,7 +168,7 @@ def step_draws(config: Config) -> Callable[[TrainState], PyTree] | None:
     draws = attention_draws(config)
     if draws is None:
         return None
-    interval = config.attention.options.redraw_interval
+    interval = config.attention.redraw_interval
 
     def of_step(key: jax.Array, step: jax.Array) -> PyTree:
         return draws(attention_key(key, step, interval))

@@ -20,6 +20,7 @@ from jaxattn.attention import ATTENTIONS, blocks
 from jaxattn.attention.favor import attention as favor
 from jaxattn.attention.favor import local
 from jaxattn.attention.inputs import Cost
+from jaxattn.attention.local import windows
 from jaxattn.attention.op import AttentionOp
 from jaxattn.attention.sdpa import blockwise
 from jaxattn.config import ATTENTION_TYPES
@@ -29,12 +30,15 @@ from jaxattn.model.positions import rope
 KEY = jax.random.key(0)
 BATCH, LENGTH, HEADS, WIDTH, VALUES = 3, 40, 2, 5, 4
 # Small enough that LENGTH takes several chunks.
-OPTIONS = {"reformer_lsh": {"chunk_size": 4, "num_hashes": 2}}
+OPTIONS = {"reformer_lsh": {"chunk_size": 4, "num_hashes": 2}, "local": {"window": 10}}
 # Options with which the variant is exact, and up to which length.
-EXACT_OPTIONS = {"reformer_lsh": {"chunk_size": 64, "mask_within_chunks": False}}
-EXACT_UP_TO = {"sdpa": 1000, "reformer_lsh": 65}
+EXACT_OPTIONS = {
+    "reformer_lsh": {"chunk_size": 64, "mask_within_chunks": False},
+    "local": {"window": 128},
+}
+EXACT_UP_TO = {"sdpa": 1000, "reformer_lsh": 65, "local": 65}
 # Takes queries and keys of one sequence only.
-SELF_ATTENTION = {"reformer_lsh"}
+SELF_ATTENTION = {"reformer_lsh", "local"}
 # Options each of whose choices is a case, but for those that need a GPU or stand for another.
 CHOICES, NO_CASE = ("implementation", "features"), ("auto", "cudnn", "fused")
 
@@ -96,6 +100,7 @@ def small_blocks() -> Iterator[None]:
         patch.setattr(blockwise, "_QUERIES", 16)
         patch.setattr(blockwise, "_KEYS", 12)
         patch.setattr(local, "_SHORTEST_CHUNK", 8)
+        patch.setattr(windows, "_CHUNK", 4)
         patch.setattr(blocks, "_CPU_NUMBERS", 256)
         yield
 
@@ -279,7 +284,7 @@ def cost_of(name: str) -> Callable[..., Cost]:
 
 def test_costs_are_the_counted_ones() -> None:
     # Scores and values: 2 x 2 N^2 K; q, k, v and the output move, and five times the scores.
-    sdpa, lsh, favor = (cost_of(name) for name in ATTENTIONS)
+    sdpa, lsh, favor, local = (cost_of(name) for name in ATTENTIONS)
     assert sdpa(128, 8) == (4 * 128 * 128 * 8, 4 * 128 * 8 + 5 * 128 * 128)
     blocks = sdpa(1024, 8, implementation="blockwise")
     assert blocks == (4 * 1024 * 1024 * 8, 4 * 1024 * 8 + 2 * 1024 * 8)
@@ -296,6 +301,10 @@ def test_costs_are_the_counted_ones() -> None:
     pairs = favor(128, 8, nb_features=10, features="hyperbolic").flops
     assert pairs == 4 * 128 * 8 * 10 + 4 * 128 * 20 * 9
     assert favor(4096, 8).flops == 4 * favor(1024, 8).flops
+    # Chunks of 64 queries meet 192 keys, whose windows are copied; 100 tokens are one chunk.
+    assert local(640, 8).flops == 4 * 640 * 192 * 8
+    assert local(640, 8).floats == 4 * 640 * 8 + 2 * 2 * 640 * 8
+    assert local(100, 8) == (4 * 100 * 100 * 8, 4 * 100 * 8)
 
 
 @most

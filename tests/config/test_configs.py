@@ -163,7 +163,7 @@ def test_flags_override_the_file() -> None:
         "--config.study.attentions=sdpa,reformer_lsh",
     ).resolved()
     assert config.train.learning_rate == 3e-4
-    assert config.attention.options.count(64) == 96
+    assert config.attention.performer_favor.count(64) == 96
     assert config.data.length_buckets == (64, 512)
     assert config.study.attentions == ("sdpa", "reformer_lsh")
 

@@ -32,6 +32,7 @@ def test_nothing_is_drawn_before_where_drawing_is_cheap(attention: str) -> None:
         ("mlm", {"train.remat": "block"}),
         ("mlm", {"train.accumulation": 2}),
         ("classification", {"train.remat": "attention"}),
+        ("mlm", {"attention.pattern": ("performer_favor", "local")}),
     ],
 )
 def test_a_step_with_draws_is_the_step_without(task: str, options: dict[str, Any]) -> None:

@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 
 from jaxattn import cli
-from jaxattn.config import Config, StudyConfig, replace
+from jaxattn.config import ATTENTION_TYPES, Config, StudyConfig, attention_of, replace
 from jaxattn.sweeps.chain import Call
 from jaxattn.sweeps.study import (
     Start,
     baseline_calls,
+    lossless,
     lossless_exchanges,
     of_folds,
     published_calls,
     study_calls,
+    without_equals,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -159,9 +161,12 @@ BERT = replace(
 )
 
 
+THREE = ("sdpa", "reformer_lsh", "performer_favor")
+
+
 def test_a_published_encoder_is_exchanged_adapted_and_fine_tuned() -> None:
     start = Start("bert", BERT, frozenset({"data.path"}))
-    study = StudyConfig(adapt_steps=50)
+    study = StudyConfig(adapt_steps=50, attentions=THREE)
     exact, *others = published_calls("x", study, start)
     same = {"--config.model.attention_dropout=0.0", "--config.attention.allow_change=True"}
     assert exact[:3] == ("--mode=finetune", "--exp=x_sdpa", "--pretrain=bert")
@@ -183,7 +188,8 @@ def test_a_published_encoder_is_exchanged_adapted_and_fine_tuned() -> None:
 
 def test_without_steps_it_is_fine_tuned_at_once_and_flags_count() -> None:
     given = frozenset({"model.attention_dropout", "attention.reformer_lsh.shared_qk"})
-    calls = published_calls("x", StudyConfig(adapt_steps=0), Start("bert", BERT, given))
+    study = StudyConfig(adapt_steps=0, attentions=THREE)
+    calls = published_calls("x", study, Start("bert", BERT, given))
     assert [call[:2] for call in calls] == [
         ("--mode=finetune", "--exp=x_sdpa"),
         ("--mode=finetune", "--exp=x_reformer_lsh"),
@@ -194,23 +200,60 @@ def test_without_steps_it_is_fine_tuned_at_once_and_flags_count() -> None:
 
 
 def test_an_exchange_that_loses_nothing_takes_no_steps() -> None:
-    """Texts of one chunk: LSH with keys of its own is exact."""
-    short, long = (
+    """Texts of one chunk: LSH with keys of its own is exact; a window holds one token more."""
+    short, middle, long = (
         replace(Config(), {"data.max_length": n, "attention.reformer_lsh.chunk_size": 64})
-        for n in (64, 65)
+        for n in (64, 65, 66)
     )
-    assert lossless_exchanges(short, frozenset()) == {"reformer_lsh"}
-    assert not lossless_exchanges(long, frozenset())
-    assert not lossless_exchanges(short, frozenset({"attention.reformer_lsh.shared_qk"}))
-    start = Start("bert", BERT, frozenset(), lossless_exchanges(short, frozenset()))
-    calls = [call[:2] for call in published_calls("x", StudyConfig(), start)]
-    assert ("--mode=tapt", "--exp=x_reformer_lsh") not in calls
-    assert ("--mode=tapt", "--exp=x_performer_favor") in calls
+    alike = lossless_exchanges(short, frozenset())
+    assert alike == {"sdpa", "reformer_lsh", "local"}
+    assert lossless_exchanges(middle, frozenset()) == {"sdpa", "local"}
+    assert lossless_exchanges(long, frozenset()) == {"sdpa"}
+    own = frozenset({"attention.reformer_lsh.shared_qk"})
+    assert lossless_exchanges(short, own) == lossless(short) == {"sdpa", "local"}
+    start = Start("bert", BERT, frozenset(), alike)
+    study = StudyConfig(attentions=(*THREE, "local-sdpa", "local-performer_favor"))
+    calls = [call[:2] for call in published_calls("x", study, start)]
+    for exact in ("reformer_lsh", "local-sdpa"):
+        assert ("--mode=tapt", f"--exp=x_{exact}") not in calls
+        assert ("--mode=finetune", f"--exp=x_{exact}") in calls
+    for another in ("performer_favor", "local-performer_favor"):
+        assert ("--mode=tapt", f"--exp=x_{another}") in calls
+
+
+def test_what_repeats_exact_attention_is_left_out_unless_it_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    short = replace(Config(), {"data.max_length": 65})
+    kept = without_equals(short, lossless(short))
+    assert kept.attentions == THREE
+    assert "local is left out: of texts of at most 65 tokens" in capsys.readouterr().err
+    named = replace(short, {"study.attentions": ("local", "sdpa")})
+    assert without_equals(named, lossless(named)) == named.study
+    long = replace(Config(), {"data.max_length": 66})
+    assert without_equals(long, lossless(long)).attentions == ATTENTION_TYPES
+
+
+def test_patterns_are_chosen_by_their_label() -> None:
+    calls = study_calls("x", StudyConfig(attentions=("local-local-sdpa",)))
+    pattern = "--config.attention.pattern=local,local,sdpa"
+    for call in calls[:2]:
+        assert call[1] == "--exp=x_local-local-sdpa"
+        assert {"--config.attention.type=local", pattern} <= set(call)
+    before = replace(BERT, attention_of("local-local-sdpa") | {"attention.local.window": 8})
+    start = Start("bert", before, frozenset())
+    nothing = {"model.attention_dropout": 0.0, "attention.allow_change": True}
+    assert start.exchange("local-local-sdpa") == nothing
+    assert not start.is_changed("local-local-sdpa") and start.is_changed("sdpa")
+    one = {"attention.type": "sdpa", "attention.pattern": ()}
+    assert start.exchange("sdpa") == one | nothing
+    both = Start("bert", BERT, frozenset()).exchange("reformer_lsh-sdpa")
+    assert both["attention.reformer_lsh.shared_qk"] is False
 
 
 def test_tapt_is_for_all_of_them_where_it_is_asked_for() -> None:
     calls = published_calls("x", StudyConfig(tapt=True), Start("bert", BERT, frozenset()))
-    assert [call[0] for call in calls[:-4]] == ["--mode=tapt", "--mode=finetune"] * 3
+    assert [call[0] for call in calls[:-4]] == ["--mode=tapt", "--mode=finetune"] * 4
     assert not any("max_steps" in flag for call in calls for flag in call)
 
 
@@ -219,7 +262,7 @@ def test_from_random_weights_nothing_is_adapted() -> None:
     assert calls[0] == (
         "--mode=finetune", "--exp=x_sdpa", "--pretrain=none", "--config.attention.type=sdpa",
     )  # fmt: skip
-    assert [call[0] for call in calls] == ["--mode=finetune"] * 3 + ["--mode=baseline"] * 4
+    assert [call[0] for call in calls] == ["--mode=finetune"] * 4 + ["--mode=baseline"] * 4
 
 
 def study(*flags: str) -> subprocess.CompletedProcess[str]:

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from jaxattn.attention.blocks import even_blocks, numbers_at_a_time
-from jaxattn.attention.inputs import sum_dtype
+from jaxattn.attention.blocks import even_blocks, neighbours, numbers_at_a_time
+from jaxattn.attention.inputs import pairs_at, sum_dtype
 from jaxattn.attention.lsh.windows import FAR_KEY, FAR_QUERY, Windows
 
 
@@ -143,7 +143,7 @@ def window_of(row: Row, settings: Settings, own: Round, start: Array, chunks: in
     first_c = jax.lax.dynamic_slice_in_dim(own.first_C, start, chunks)
     if row.windows.start is None:
         nearby = jax.lax.dynamic_slice_in_dim(own.key_CL, start, chunks + settings.window - 1)
-        key_cW = _neighbours(nearby, settings.window)
+        key_cW = neighbours(nearby, settings.window, axis=0)
     else:
         key_cW = take(own.key_CL, first_c[:, None] + jnp.arange(settings.window))
         key_cW = key_cW.reshape(chunks, -1)
@@ -161,21 +161,8 @@ def window_of(row: Row, settings: Settings, own: Round, start: Array, chunks: in
     if settings.shared:
         visible &= query_cL[:, None, :] != key_cW[:, :, None]
     if row.pairs.mask is not None:
-        visible &= _lookup(row.pairs.mask, query_cL, key_cW)
+        visible &= pairs_at(row.pairs.mask, query_cL, key_cW)
     return Window(query_cL, key_cW, visible, first_c)
-
-
-def _neighbours(x_CX: Array, window: int) -> Array:
-    """Rows c to c + window - 1 side by side along the second axis, for every c that has them."""
-    chunks = x_CX.shape[0] - window + 1
-    return jnp.concatenate([x_CX[i : i + chunks] for i in range(window)], axis=1)
-
-
-def _lookup(x_NM: Array, query_cL: Array, key_cW: Array) -> Array:
-    """x[query, key] for every pair of a window, [c, W, L]; axes of size 1 are broadcast."""
-    row_cL = jnp.minimum(query_cL, x_NM.shape[0] - 1)
-    column_cW = jnp.minimum(key_cW, x_NM.shape[1] - 1)
-    return x_NM[row_cL[:, None, :], column_cW[:, :, None]]
 
 
 def extra_logits(
@@ -184,7 +171,7 @@ def extra_logits(
     """Biases of the pairs of a window: [c, W, L], or a broadcast zero."""
     extra = jnp.zeros((1, 1, 1), dtype)
     if bias is not None:
-        extra += _lookup(bias, window.query_cL, window.key_cW)
+        extra += pairs_at(bias, window.query_cL, window.key_cW)
     if relative is not None:
         far = relative.shape[0] // 2
         distance = window.key_cW[:, :, None] - window.query_cL[:, None, :]

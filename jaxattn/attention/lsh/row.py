@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import PyTree
 
+from jaxattn.attention.blocks import neighbours_sum
 from jaxattn.attention.inputs import finite, sum_dtype
 from jaxattn.attention.lsh.chunks import (
     Row,
@@ -196,7 +197,7 @@ def _full_extra_logits(
 def _to_keys(x_CLX: Array, part_cWX: Array, window: Window, settings: Settings) -> Array:
     """`x` with the windows' parts added to the chunks of keys that they belong to."""
     if settings.shared:
-        part_cLX = _summed(part_cWX, settings.window)
+        part_cLX = neighbours_sum(part_cWX, settings.window, axis=0)
         start = window.first_c[0]
         old = jax.lax.dynamic_slice_in_dim(x_CLX, start, part_cLX.shape[0], 0)
         return jax.lax.dynamic_update_slice_in_dim(x_CLX, old + part_cLX, start, 0)
@@ -204,10 +205,3 @@ def _to_keys(x_CLX: Array, part_cWX: Array, window: Window, settings: Settings) 
     return x_CLX.at[window.first_c[:, None] + jnp.arange(settings.window)].add(
         parts, mode="promise_in_bounds"
     )
-
-
-def _summed(x_cWX: Array, window: int) -> Array:
-    """The transpose of `_neighbours`: sums of what belongs to one chunk, [c + window - 1, L, X]."""
-    parts = jnp.split(x_cWX, window, axis=1)
-    ends = [((i, window - 1 - i), (0, 0), (0, 0)) for i in range(window)]
-    return sum(jnp.pad(part, end) for part, end in zip(parts, ends, strict=True))  # type: ignore[return-value]

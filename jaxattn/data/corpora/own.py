@@ -91,7 +91,7 @@ def look_at(place: str, given: Mapping[str, str], *, labelled: bool) -> Own:
     said = _said(layout, text, label, length)
     if length <= ONE_CHUNK:
         options["study.attentions"] = "sdpa,performer_favor"
-        said.append(f"reformer_lsh is left out: {length} tokens are one chunk, all seen")
+        said.append(f"reformer_lsh and local are left out: of {length} tokens they see every pair")
     return Own(options, tuple(said))
 
 

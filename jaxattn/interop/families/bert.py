@@ -52,6 +52,7 @@ BERT = Family(
     },
     options={
         "attention.type": "sdpa",
+        "attention.pattern": (),
         "model.embedding_dim": 0,
         "model.positions": "learned",
         "model.norm": "post",

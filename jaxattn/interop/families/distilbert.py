@@ -56,6 +56,7 @@ DISTILBERT = Family(
     },
     options={
         "attention.type": "sdpa",
+        "attention.pattern": (),
         "model.embedding_dim": 0,
         "model.positions": "learned",
         "model.token_types": 0,
