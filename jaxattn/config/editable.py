@@ -80,6 +80,14 @@ def from_config_dict(config: "ConfigDict", inherited: Config | None = None) -> C
     if inherited is not None:
         at_default = flatten(to_plain(Config()))
         values = {path: at_default[path] for path in STAGE_OPTIONS}
+    kept = inherited.attention.pattern if inherited is not None else ()
+    kind, pattern = (given.get(f"attention.{name}") for name in ("type", "pattern"))
+    if kept and kind is not None and pattern is None:
+        raise InputError(
+            f"attention.type: found {kind}, but attention.pattern of the stage before says what "
+            f"each layer has ({','.join(kept)}); give attention.pattern too, empty for one "
+            "attention in all of them"
+        )
     for path, value in given.items():
         if path not in known:
             raise InputError(f"unknown option {path!r}{did_you_mean(path, known)}")

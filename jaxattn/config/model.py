@@ -39,17 +39,33 @@ class ModelConfig(Checked, path="model."):
         low=0, high=1024,
     )  # fmt: skip
     rope_base: float = option(10000.0, "base of the rotary frequencies", low=1.0)
+    local_rope_base: float = option(
+        0.0, "the same in blocks with `local` attention; 0: model.rope_base", low=0.0
+    )
     rope_scale: float = option(1.0, "rotary positions are divided by this", low=1e-6)
     relative_buckets: int = option(32, "buckets of the relative bias", low=4, high=1024)
     relative_max_distance: int = option(
         128, "relative distances beyond this share a bucket", low=8, high=MAX_SEQ_LEN
     )
     norm: str = option("pre", "layer norm before or after each residual", choices=("pre", "post"))
+    norm_bias: bool = option(True, "biases in the layer norms")
+    embedding_norm: bool = option(
+        False, "with norm = pre: a layer norm of the embeddings in place of the one before the "
+        "first attention, as in ModernBERT; with norm = post there is one in any case",
+    )  # fmt: skip
     norm_eps: float = option(1e-6, "epsilon of the layer norms", low=1e-12, high=0.1)
     activation: str = option(
         "gelu", "activation of the feed-forward layer", choices=("gelu", "gelu_tanh", "relu")
     )
+    mlp_gate: bool = option(
+        False, "the activation is multiplied by a second projection of the same width (GeGLU with "
+        "gelu, Shazeer 2020)",
+    )  # fmt: skip
+    mlp_bias: bool = option(True, "biases in the feed-forward layer")
     projection_bias: bool = option(True, "biases in the attention projections")
+    transform_bias: bool = option(
+        True, "biases in the dense layers of the MLM head and of the pooler gelu_norm"
+    )
     embedding_dropout: float = option(0.1, "dropout on embeddings", low=0.0, high=0.99)
     mlp_dropout: float = option(0.1, "dropout on the feed-forward output", low=0.0, high=0.99)
     attention_output_dropout: float = option(
@@ -79,6 +95,16 @@ class ModelConfig(Checked, path="model."):
             raise InputError(
                 f"model.qkv_dim: found {self.qkv_dim}, which is no multiple of model.num_heads = "
                 f"{self.num_heads}; allowed: multiples of the number of heads"
+            )
+        if self.embedding_norm and self.norm == "post":
+            raise InputError(
+                "model.embedding_norm: found True, allowed with norm = post, where the embeddings "
+                "have a layer norm in any case: False"
+            )
+        if 0 < self.local_rope_base < 1:
+            raise InputError(
+                f"model.local_rope_base: found {self.local_rope_base}, allowed: at least 1, or 0 "
+                "for model.rope_base"
             )
         if self.positions == "rope" and self.head_width % 2:
             raise InputError(
@@ -112,8 +138,8 @@ class HeadConfig(Checked, path="head."):
     )  # fmt: skip
     pooler: str = option(
         "none", "a dense layer after pooling, with tanh (bert, RoBERTa's is the same), relu "
-        "(DistilBERT's) or gelu (ELECTRA's)",
-        choices=("bert", "relu", "gelu", "none"),
+        "(DistilBERT's), gelu (ELECTRA's), or gelu and a layer norm (gelu_norm, ModernBERT's)",
+        choices=("bert", "relu", "gelu", "gelu_norm", "none"),
     )  # fmt: skip
     dropout: float = option(
         0.1, "dropout before the last linear layer",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 ARCHITECTURES = {
     "bert_small": (4, 512, 2048, 8, 512),
+    "modern_small": (4, 512, 1344, 8, 512),
     "autotinybert_5x564": (5, 564, 1054, 8, 512),
     "autotinybert_4x396": (4, 396, 624, 6, 384),
     "autotinybert_4x432": (4, 432, 384, 4, 256),
@@ -21,7 +22,8 @@ ARCHITECTURES = {
 }
 """Name -> layers, hidden, feed-forward, heads, query/key/value width.
 
-BERT_SMALL: "Well-Read Students Learn Better" (Turc et al. 2019). The others: AutoTinyBERT (Yin et
+BERT_SMALL: "Well-Read Students Learn Better" (Turc et al. 2019); modern_small has as many
+parameters with gated feed-forward layers, for `set_modern`. The others: AutoTinyBERT (Yin et
 al. 2021). The two of Long Range Arena: Tay et al. 2020. "quick" is ours: small enough to
 train on two CPU cores in minutes.
 """
@@ -40,6 +42,21 @@ def architecture_options(name: str) -> dict[str, int]:
 def set_architecture(config: "ConfigDict", name: str) -> None:
     """Gives `config.model` one of `ARCHITECTURES`; raises InputError for another name."""
     config.update_from_flattened_dict(architecture_options(name))
+
+
+def set_modern(config: "ConfigDict") -> None:
+    """Makes of the encoder a ModernBERT (Warner et al. 2024) of its size; see interop's family."""
+    config.attention.pattern = ("sdpa", "local", "local")
+    config.attention.local.window = 128
+    config.model.positions = "rope"
+    config.model.rope_base = 160_000.0
+    config.model.local_rope_base = 10_000.0
+    config.model.norm = "pre"
+    config.model.embedding_norm = True
+    config.model.norm_eps = 1e-5
+    config.model.mlp_gate = True
+    for bias in ("norm_bias", "mlp_bias", "projection_bias", "transform_bias"):
+        config.model[bias] = False
 
 
 def wikipedia_pretraining(architecture: str) -> "ConfigDict":

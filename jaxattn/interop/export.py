@@ -69,8 +69,8 @@ def write_published(
         raise InputError(f"--output={folder}: its folder does not exist")
     special = special_ids(tokenizer)
     every = family.tensors(config.model, family.first_position(special.pad))
+    document = document_of(config, model_type, tokenizer.get_vocab_size(), special, origin)
     arrays = _tensors(config, params, family, every, bool(label_names), origin)
-    document = document_of(config, model_type, tokenizer.get_vocab_size(), special)
     called = family.model_types[model_type]
     loads = [f"{called}ForMaskedLM", f"{called}Model"]
     if label_names:

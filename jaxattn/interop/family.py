@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxattn.config import ModelConfig
+from jaxattn.config import Config, ModelConfig
 from jaxattn.interop.tensors import Tensor
 
 ENCODER, MLM_HEAD, POOLER = "encoder", "MLM head", "pooler"
@@ -54,6 +54,9 @@ class Family:
       frame_ids: entries of an exported config.json with ids of special tokens, and whose.
       word_pieces: whether its vocabularies are of word pieces only.
       converter: the class, after the beginning of its name, that reads all tensors of a pickle.
+      read, write: what of config.json no table above can say: (its contents, the file for messages)
+        -> our options, InputError for what cannot be had; and (our configuration, the run for
+        messages) -> their entries, InputError for what they could not compute.
     """
 
     name: str
@@ -75,6 +78,8 @@ class Family:
     frame_ids: tuple[tuple[str, str], ...] = ()
     word_pieces: bool = True
     converter: str = "ForMaskedLM"
+    read: Callable[[Mapping[str, Any], str], dict[str, Any]] = lambda document, where: {}
+    write: Callable[[Config, str], dict[str, Any]] = lambda config, origin: {}
 
     def first_position(self, pad_id: int) -> int:
         """Rows of their position table that no token of a text ever has: those before ours."""

@@ -70,7 +70,7 @@ def model_options(document: Mapping[str, Any], where: str) -> dict[str, Any]:
     options["model.max_seq_len"] -= before
     for theirs, several in family.shares.items():
         options |= dict.fromkeys(several, _share(document, theirs, where))
-    return options
+    return options | family.read(document, where)
 
 
 def pad_id(document: Mapping[str, Any], family: Family, where: str) -> int:
@@ -137,9 +137,12 @@ def _option(config: Config, path: str) -> Any:
 
 
 def document_of(
-    config: Config, model_type: str, vocab_size: int, special: SpecialIds
+    config: Config, model_type: str, vocab_size: int, special: SpecialIds, origin: str
 ) -> dict[str, Any]:
-    """Their config.json for a run that `refuse_other_architecture` lets pass."""
+    """Their config.json for a run that `refuse_other_architecture` lets pass.
+
+    Raises InputError naming `origin`, the run, where the family has no entry for what it computes.
+    """
     family = MODEL_TYPES[model_type]
     entries = {theirs: _option(config, ours) for theirs, ours in family.sizes.items()}
     entries |= {theirs: _option(config, several[0]) for theirs, several in family.shares.items()}
@@ -156,6 +159,7 @@ def document_of(
         "vocab_size": vocab_size,
         **entries,
         **family.constants,
+        **family.write(config, origin),
         "initializer_range": 0.02,
         "pad_token_id": special.pad,
         "tie_word_embeddings": True,

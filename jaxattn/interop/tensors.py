@@ -22,6 +22,8 @@ class Tensor(NamedTuple):
       transposed: whether ours has the axes the other way round: kernels are [in, out] here and
         [out, in] there.
       before: rows that theirs has before ours, which no text reads.
+      part, parts: ours is this one of so many equal parts of theirs, one after the other along its
+        first axis; `axes` are those of the part.
     """
 
     ours: tuple[str, ...]
@@ -29,11 +31,13 @@ class Tensor(NamedTuple):
     axes: str
     transposed: bool = False
     before: int = 0
+    part: int = 0
+    parts: int = 1
 
     def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """The shape that theirs has."""
         first, *others = (sizes[axis] for axis in self.axes)
-        return (first + self.before, *others)
+        return (first * self.parts + self.before, *others)
 
 
 def sizes(model: ModelConfig, vocab_size: int) -> dict[str, int]:
@@ -48,20 +52,25 @@ def sizes(model: ModelConfig, vocab_size: int) -> dict[str, int]:
     }
 
 
-def dense(ours: tuple[str, ...], theirs: str, axes: str) -> list[Tensor]:
-    """Kernel and bias of a layer with these axes, [out, in]."""
-    return [
-        Tensor((*ours, "kernel"), f"{theirs}.weight", axes, transposed=True),
-        Tensor((*ours, "bias"), f"{theirs}.bias", axes[0]),
-    ]
+def dense(
+    ours: tuple[str, ...],
+    theirs: str,
+    axes: str,
+    *,
+    bias: bool = True,
+    part: int = 0,
+    parts: int = 1,
+) -> list[Tensor]:
+    """Kernel and bias of a layer with these axes, [out, in]; `part`, `parts`: see `Tensor`."""
+    kernel = Tensor((*ours, "kernel"), f"{theirs}.weight", axes, True, part=part, parts=parts)
+    shift = Tensor((*ours, "bias"), f"{theirs}.bias", axes[0], part=part, parts=parts)
+    return [kernel, shift] if bias else [kernel]
 
 
-def norm(ours: tuple[str, ...], theirs: str, axis: str = "D") -> list[Tensor]:
+def norm(ours: tuple[str, ...], theirs: str, axis: str = "D", *, bias: bool = True) -> list[Tensor]:
     """Scale and bias of a layer norm."""
-    return [
-        Tensor((*ours, "scale"), f"{theirs}.weight", axis),
-        Tensor((*ours, "bias"), f"{theirs}.bias", axis),
-    ]
+    scale = Tensor((*ours, "scale"), f"{theirs}.weight", axis)
+    return [scale, Tensor((*ours, "bias"), f"{theirs}.bias", axis)] if bias else [scale]
 
 
 def embeddings(prefix: str, *, token_types: bool = True, before: int = 0) -> list[Tensor]:
@@ -107,6 +116,8 @@ def to_ours(found: Mapping[str, np.ndarray], wanted: list[Tensor]) -> Params:
     params: Params = {}
     for tensor in wanted:
         array = np.asarray(found[tensor.theirs], np.float32)[tensor.before :]
+        if tensor.parts > 1:
+            array = np.split(array, tensor.parts)[tensor.part]
         node = params
         for name in tensor.ours[:-1]:
             node = node.setdefault(name, {})
@@ -119,8 +130,8 @@ def to_theirs(params: Params, wanted: list[Tensor]) -> dict[str, np.ndarray]:
 
     Rows that ours lacks are zeros.
     """
-    found = {}
-    for tensor in wanted:
+    found: dict[str, np.ndarray] = {}
+    for tensor in sorted(wanted, key=lambda tensor: tensor.part):
         node: Any = params
         for name in tensor.ours:
             node = node[name]
@@ -129,5 +140,7 @@ def to_theirs(params: Params, wanted: list[Tensor]) -> dict[str, np.ndarray]:
         if tensor.before:
             rows = np.zeros((tensor.before, *array.shape[1:]), np.float32)
             array = np.concatenate([rows, array])
+        if tensor.part:
+            array = np.concatenate([found[tensor.theirs], array])
         found[tensor.theirs] = np.ascontiguousarray(array)
     return found

@@ -37,6 +37,7 @@ class Embeddings(nn.Module):
     norm_eps: float
     dropout: float
     dtype: DTypeLike
+    norm_bias: bool = True
     prompt_tokens: int = 0
     embedding_dim: int = 0
 
@@ -58,7 +59,9 @@ class Embeddings(nn.Module):
                 "token_type_table", embedding_init, (self.token_types, width)
             )
         if self.normalize:
-            self.norm = nn.LayerNorm(epsilon=self.norm_eps, dtype=self.dtype)
+            self.norm = nn.LayerNorm(
+                epsilon=self.norm_eps, dtype=self.dtype, use_bias=self.norm_bias
+            )
         self.drop = nn.Dropout(self.dropout)
         if self.embedding_dim:
             self.project = Dense(self.hidden_dim, kernel_init=projection_init, dtype=self.dtype)

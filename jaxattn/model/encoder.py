@@ -24,12 +24,14 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 class Mlp(nn.Module):
-    """The feed-forward layer: D -> mlp_dim -> D."""
+    """The feed-forward layer: D -> mlp_dim -> D; `gate`: times a second projection to mlp_dim."""
 
     mlp_dim: int
     activation: str
     dropout: float
     dtype: DTypeLike
+    gate: bool = False
+    use_bias: bool = True
 
     @nn.compact
     def __call__(
@@ -37,9 +39,13 @@ class Mlp(nn.Module):
     ) -> Float[jax.Array, "B N D"]:
         """Hidden states in, hidden states out."""
         with jax.named_scope("mlp"):
-            dense: dict[str, Any] = {"kernel_init": projection_init, "dtype": self.dtype}
+            dense: dict[str, Any] = {
+                "use_bias": self.use_bias, "kernel_init": projection_init, "dtype": self.dtype
+            }  # fmt: skip
             h = Dense(self.mlp_dim, name="up", **dense)(x_BND)
             h = ACTIVATIONS[self.activation](h)
+            if self.gate:
+                h *= Dense(self.mlp_dim, name="gate", **dense)(x_BND)
             x_BND = Dense(x_BND.shape[-1], name="down", **dense)(h)
             x_BND = nn.Dropout(self.dropout)(x_BND, deterministic=deterministic)
         return x_BND
@@ -67,14 +73,16 @@ class EncoderBlock(nn.Module):
     """Attention and feed-forward layer, each with a residual and a layer norm before or after.
 
     `adapters`: "attention" or "mlp" -> inner width of an adapter between that layer and the
-    residual.
+    residual. `normed`: what comes in has a norm already, so that the attention needs none before.
     """
 
     attention: Mapping[str, Any]
     mlp: Mapping[str, Any]
     norm: str
     norm_eps: float
+    norm_bias: bool
     dtype: DTypeLike
+    normed: bool = False
     remat_attention: bool = False
     adapters: Mapping[str, int] = FrozenDict()
 
@@ -93,8 +101,11 @@ class EncoderBlock(nn.Module):
             layer = nn.remat(AttentionLayer, static_argnums=(4, 5))
         attend = layer(dtype=self.dtype, name="attention", **self.attention)
         transform = Mlp(dtype=self.dtype, name="mlp", **self.mlp)
-        norm_1 = nn.LayerNorm(epsilon=self.norm_eps, dtype=self.dtype, name="attention_norm")
-        norm_2 = nn.LayerNorm(epsilon=self.norm_eps, dtype=self.dtype, name="mlp_norm")
+        norms: dict[str, Any] = {
+            "epsilon": self.norm_eps, "dtype": self.dtype, "use_bias": self.norm_bias
+        }  # fmt: skip
+        norm_1 = None if self.normed else nn.LayerNorm(name="attention_norm", **norms)
+        norm_2 = nn.LayerNorm(name="mlp_norm", **norms)
         adapters = {
             name: Adapter(width, self.mlp["activation"], self.dtype, name=f"{name}_adapter")
             for name, width in self.adapters.items()
@@ -110,8 +121,9 @@ class EncoderBlock(nn.Module):
 
         kept_BND = x_BND[:, :1] if first_only else x_BND
         if self.norm == "pre":
-            x_BND = kept_BND + attended(norm_1(x_BND))
+            x_BND = kept_BND + attended(x_BND if norm_1 is None else norm_1(x_BND))
             return x_BND + transformed(norm_2(x_BND))
+        assert norm_1 is not None, "what comes in has a norm where norms stand before the layers"
         x_BND = norm_1(kept_BND + attended(x_BND))
         x_BND = norm_2(x_BND + transformed(x_BND))
         return x_BND
@@ -140,8 +152,9 @@ class Encoder(nn.Module):
             max_seq_len=model.max_seq_len,
             positions=model.positions,
             token_types=model.token_types,
-            normalize=model.norm == "post",
+            normalize=model.norm == "post" or model.embedding_norm,
             norm_eps=model.norm_eps,
+            norm_bias=model.norm_bias,
             dropout=model.embedding_dropout,
             dtype=self.dtype,
             prompt_tokens=self.prompt_tokens,
@@ -158,7 +171,6 @@ class Encoder(nn.Module):
             "num_heads": model.num_heads,
             "use_bias": model.projection_bias,
             "rope": model.positions == "rope",
-            "rope_base": model.rope_base,
             "rope_scale": model.rope_scale,
             "attention_dropout": model.attention_dropout,
             "output_dropout": model.attention_output_dropout,
@@ -167,25 +179,37 @@ class Encoder(nn.Module):
             "mlp_dim": model.mlp_dim,
             "activation": model.activation,
             "dropout": model.mlp_dropout,
+            "gate": model.mlp_gate,
+            "use_bias": model.mlp_bias,
         }
+
+        def rope_base(name: str) -> float:
+            return (model.local_rope_base if name == "local" else 0.0) or model.rope_base
+
         remat = self.config.train.remat
         block = EncoderBlock
         if remat == "block":
             block = nn.remat(EncoderBlock, static_argnums=(4, 5))
         self.blocks = [
             block(
-                {"attention": name, "options": options} | attention,
+                attention | {"attention": name, "options": options, "rope_base": rope_base(name)},
                 mlp,
                 model.norm,
                 model.norm_eps,
+                model.norm_bias,
                 self.dtype,
+                model.embedding_norm and number == 0,
                 remat == "attention",
                 self.adapters,
             )
-            for name, options in self.config.attention.of_layers(model.num_layers)
+            for number, (name, options) in enumerate(
+                self.config.attention.of_layers(model.num_layers)
+            )
         ]
         if model.norm == "pre":
-            self.final_norm = nn.LayerNorm(epsilon=model.norm_eps, dtype=self.dtype)
+            self.final_norm = nn.LayerNorm(
+                epsilon=model.norm_eps, dtype=self.dtype, use_bias=model.norm_bias
+            )
 
     def __call__(
         self,

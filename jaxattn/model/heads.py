@@ -20,6 +20,7 @@ POOLERS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "bert": jnp.tanh,
     "relu": ACTIVATIONS["relu"],
     "gelu": ACTIVATIONS["gelu"],
+    "gelu_norm": ACTIVATIONS["gelu"],
 }
 """`head.pooler` -> its activation."""
 
@@ -36,8 +37,13 @@ class MlmModel(nn.Module):
         """Declares the encoder, the transform and the output bias."""
         model, dtype = self.config.model, COMPUTE_DTYPES[self.config.train.precision]
         self.encoder = Encoder(self.config, self.vocab_size, dtype)
-        self.transform = Dense(model.embedding_width, kernel_init=projection_init, dtype=dtype)
-        self.norm = nn.LayerNorm(epsilon=model.norm_eps, dtype=dtype)
+        self.transform = Dense(
+            model.embedding_width,
+            use_bias=model.transform_bias,
+            kernel_init=projection_init,
+            dtype=dtype,
+        )
+        self.norm = nn.LayerNorm(epsilon=model.norm_eps, dtype=dtype, use_bias=model.norm_bias)
         self.output_bias = self.param("output_bias", nn.initializers.zeros, (self.vocab_size,))
 
     def __call__(
@@ -100,8 +106,12 @@ class ClassifierModel(nn.Module):
         self.encoder = Encoder(
             self.config, self.vocab_size, dtype, peft.prompt_tokens, FrozenDict(peft.adapter_widths)
         )
+        model, normed = self.config.model, self.config.head.pooler == "gelu_norm"
         if self.config.head.pooler != "none":
-            self.pooler = Dense(self.config.model.hidden_dim, kernel_init=projection_init)
+            bias = model.transform_bias or not normed
+            self.pooler = Dense(model.hidden_dim, use_bias=bias, kernel_init=projection_init)
+        if normed:
+            self.pooler_norm = nn.LayerNorm(epsilon=model.norm_eps, use_bias=model.norm_bias)
         self.drop = nn.Dropout(self.config.head.dropout)
         self.classifier = Dense(self.num_classes, kernel_init=nn.initializers.normal(stddev=0.02))
 
@@ -121,6 +131,8 @@ class ClassifierModel(nn.Module):
             x_BD = pool(x_BND, key_mask_BN, pooling)
             if self.config.head.pooler != "none":
                 x_BD = POOLERS[self.config.head.pooler](self.pooler(x_BD))
+            if self.config.head.pooler == "gelu_norm":
+                x_BD = self.pooler_norm(x_BD)
             return self.classifier(self.drop(x_BD, deterministic=deterministic))
 
 

@@ -142,7 +142,8 @@ def _step_tasks(
 ) -> list[Task]:
     """The whole training step with each attention."""
     model, tokens = config.model, shape.rows * shape.length
-    weights = 4 * model.hidden_dim * model.qkv_dim + 2 * model.hidden_dim * model.mlp_dim
+    weights = 4 * model.hidden_dim * model.qkv_dim
+    weights += (3 if model.mlp_gate else 2) * model.hidden_dim * model.mlp_dim
     # A multiply-add counts as two, and the backward pass as two forward passes.
     dense = 6 * model.num_layers * weights * tokens
 

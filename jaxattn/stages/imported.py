@@ -77,13 +77,17 @@ def import_published(
 def model_type_of(folder: RunFolder) -> str:
     """The `model_type` of `transformers` that a run goes back to: that of the import it began with.
 
-    "bert" where it began with none, or with one of a version that knew no other.
+    Where it began with none, or with one of a version that knew no other, "modernbert" for an
+    encoder that looks like one, else "bert".
     """
     if folder.results_path.exists() and (stages := folder.results().stages):
-        return stages[0].model_type or "bert"
-    before = SCRATCH if folder.kind == "pretrain" else folder.pretrained_from()
-    first = None if before == SCRATCH else stages_before(folder.runs, before)[0]
-    return (first and first.model_type) or "bert"
+        first: Stage | None = stages[0]
+    else:
+        before = SCRATCH if folder.kind == "pretrain" else folder.pretrained_from()
+        first = None if before == SCRATCH else stages_before(folder.runs, before)[0]
+    if first and first.model_type:
+        return first.model_type
+    return "modernbert" if folder.saved.config()[0].model.embedding_norm else "bert"
 
 
 def _whole(published: Published, config: Config) -> dict[str, Any]:

@@ -129,10 +129,18 @@ def params_of_run(folder: RunFolder, config: Config, model: ClassifierModel, ste
 
 
 def first_pooler(config: Config, runs: Path, pretrain: str) -> Params:
-    """The pooler of an imported BERT as parameters, where there is one and the head is BERT's.
+    """What the head begins with: the pooler of an imported BERT, where there is one and the head is
+    BERT's; or the dense layer and the norm of the MLM head before, as with ModernBERT.
 
     Says which weights of the head are new.
     """
+    if config.head.pooler == "gelu_norm" and not config.model.embedding_dim:
+        before = pretrained_params(runs, pretrain)
+        if {"transform", "norm"} <= before.keys():
+            say("the pooler is that of the MLM head before; the layer after it is new: random")
+            taken = {POOLER: before["transform"], f"{POOLER}_norm": before["norm"]}
+            begun: Params = jax.tree.map(jnp.asarray, taken)
+            return begun
     pooler = inherited_pooler(runs, pretrain)
     usable = (config.head.pooling, config.head.pooler) == ("cls", "bert")
     if pooler is None or not usable:

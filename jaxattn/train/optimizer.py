@@ -111,7 +111,8 @@ def frozen_mask(params: PyTree, config: FinetuneConfig, num_layers: int) -> PyTr
         names = path_names(path)
         found = depth(names, num_layers)
         if found is HEAD:
-            return config.freeze_blocks > 0 and config.freeze_pooler and names[0] == "pooler"
+            pooler = names[0] in ("pooler", "pooler_norm")
+            return config.freeze_blocks > 0 and config.freeze_pooler and pooler
         return config.freeze_blocks > 0 and found <= config.freeze_blocks
 
     return jax.tree_util.tree_map_with_path(frozen, params)

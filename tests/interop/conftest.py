@@ -87,6 +87,14 @@ RELATIVES: dict[str, dict[str, Any]] = {
     | {"model_type": "roberta", "type_vocab_size": 1, "pad_token_id": 1, "layer_norm_eps": 1e-5,
        "max_position_embeddings": POSITIONS + 2},
     "electra": DOCUMENT | {"model_type": "electra", "embedding_size": NARROW},
+    "modernbert": {
+        "model_type": "modernbert", "vocab_size": WORDS, "hidden_size": WIDTH,
+        "intermediate_size": MLP, "num_hidden_layers": LAYERS, "num_attention_heads": 2,
+        "max_position_embeddings": POSITIONS, "pad_token_id": 0, "bos_token_id": 2,
+        "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3, "local_attention": 6,
+        "global_attn_every_n_layers": 3, "global_rope_theta": 1000.0, "local_rope_theta": 50.0,
+        "embedding_dropout": 0.0, "mlp_dropout": 0.0, "attention_dropout": 0.0, "norm_eps": 1e-5,
+    },
 }  # fmt: skip
 """config.json of other families, all with an MLM head."""
 
@@ -95,6 +103,8 @@ def relative_shapes(kind: str) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every tensor of one of `RELATIVES`, the tied output weights left out."""
     if kind == "distilbert":
         return _distilbert_shapes()
+    if kind == "modernbert":
+        return _modernbert_shapes()
     found = {}
     for name, shape in shapes().items():
         if name.startswith("bert.") and "pooler" not in name:
@@ -140,6 +150,26 @@ def _distilbert_shapes() -> dict[str, tuple[int, ...]]:
     return found | {"vocab_projector.bias": (WORDS,)}
 
 
+def _modernbert_shapes() -> dict[str, tuple[int, ...]]:
+    square, row = (WIDTH, WIDTH), (WIDTH,)
+    found: dict[str, tuple[int, ...]] = {
+        "model.embeddings.tok_embeddings.weight": (WORDS, WIDTH),
+        "model.embeddings.norm.weight": row,
+    }
+    for layer in range(LAYERS):
+        block = f"model.layers.{layer}"
+        if layer:
+            found[f"{block}.attn_norm.weight"] = row
+        found |= {
+            f"{block}.attn.Wqkv.weight": (3 * WIDTH, WIDTH),
+            f"{block}.attn.Wo.weight": square,
+        }
+        found |= {f"{block}.mlp_norm.weight": row, f"{block}.mlp.Wi.weight": (2 * MLP, WIDTH)}
+        found[f"{block}.mlp.Wo.weight"] = (WIDTH, MLP)
+    found |= {"model.final_norm.weight": row, "head.dense.weight": square, "head.norm.weight": row}
+    return found | {"decoder.bias": (WORDS,)}
+
+
 def write_relative(folder: Path, kind: str) -> Path:
     """The folder of one of `RELATIVES`, its weights by the same formula."""
     write_folder(folder, made(relative_shapes(kind)))
@@ -167,7 +197,7 @@ def made(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
         at = 12.9898 * np.arange(np.prod(shape), dtype=np.float64) + 78.233 * number
         noise = 2 * np.modf(np.abs(np.sin(at)) * 43758.5453)[0] - 1
         array = 0.5 * noise.reshape(shape)
-        is_scale = "LayerNorm.weight" in name or "layer_norm.weight" in name
+        is_scale = name.lower().endswith("norm.weight")
         found[name] = (array + 1 if is_scale else array).astype(np.float32)
     return found
 

@@ -68,12 +68,14 @@ def relative(kind: str) -> None:
     given = {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask.astype(np.int64))}
     with torch.no_grad():
         found = model(**given, output_hidden_states=True)
+    states = found.hidden_states
     path = Path(__file__).with_name(f"golden_{kind}.npz")
     np.savez_compressed(
         path,
         ids=ids.astype(np.int32),
         mask=mask,
-        hidden=np.stack([h.numpy() for h in found.hidden_states]),
+        # What ModernBERT calls the last hidden state has the final norm already.
+        hidden=np.stack([h.numpy() for h in (states[:-1] if kind == "modernbert" else states)]),
         logits=found.logits.numpy(),
     )
     print(f"{path}: {path.stat().st_size:,} bytes")

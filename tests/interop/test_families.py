@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from jaxattn.config import replace
+from jaxattn.errors import InputError
 from jaxattn.interop.export import write_published
 from jaxattn.interop.families import FAMILIES, MODEL_TYPES
 from jaxattn.interop.family import POOLER
@@ -30,10 +31,15 @@ SIZES = {
 
 
 class Case(NamedTuple):
-    """An architecture of `transformers`: its classes begin with `called`."""
+    """An architecture of `transformers`: its classes begin with `called`.
+
+    `noise` is added to every parameter; where no norm follows a layer, more of it than of others
+    makes hidden states so large that float32 rounds them by 1e-5, there as here.
+    """
 
     called: str
     options: dict[str, Any]
+    noise: float = 0.3
 
 
 CASES = {
@@ -54,6 +60,25 @@ CASES |= {
     "camembert": Case("Camembert", SMALL | {"bos_token_id": 5, "eos_token_id": 6}),
 }
 
+SPECIAL = {
+    "pad_token_id": 0, "bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3
+}  # fmt: skip
+MODERN = SIZES | SPECIAL | {"num_hidden_layers": 4, "local_attention": 8}
+THETAS = {
+    "full_attention": {"rope_type": "default", "rope_theta": 500.0},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 20.0},
+}
+CASES |= {
+    "modernbert": Case("ModernBert", MODERN, 0.1),
+    # Another order of the layers, and other bases.
+    "modernbert/other": Case(
+        "ModernBert",
+        MODERN | {"layer_types": ["sliding_attention", "sliding_attention", "full_attention",
+                                  "sliding_attention"], "rope_parameters": THETAS},
+        0.1,
+    ),
+}  # fmt: skip
+
 Tokenizer = Callable[[Path, int], None]
 
 
@@ -69,7 +94,7 @@ def published(folder: Path, case: Case, suffix: str, write_vocabulary: Tokenizer
     model = getattr(transformers, f"{case.called}{suffix}")(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
+            parameter.add_(case.noise * torch.randn_like(parameter))
     model.save_pretrained(folder)
     write_vocabulary(folder, WORDS)
     return model
@@ -112,7 +137,8 @@ def hidden_states(
         )
         return jnp.stack([kept["intermediates"][name]["__call__"][0] for name in names])
 
-    return np.asarray(jax.jit(apply)(bert.params))
+    states = np.asarray(jax.jit(apply)(bert.params))
+    return states[:-1] if bert.config.model.norm == "pre" else states
 
 
 def mlm_logits(
@@ -128,12 +154,17 @@ def mlm_logits(
     return np.asarray(apply(params))
 
 
-def close(found: Any, wanted: Any) -> None:
+def blocks_of(states: Any, bert: Published) -> np.ndarray:
+    """Theirs of the embeddings and every block; the last one's may have the final norm already."""
+    stacked = np.stack([h.numpy() for h in states])
+    return stacked[:-1] if bert.config.model.norm == "pre" else stacked
+
+
+def close(found: Any, wanted: Any, mask: np.ndarray | None = None) -> None:
     """At the places of text: what stands in padded ones is nobody's concern."""
-    _, mask = batch()
-    np.testing.assert_allclose(
-        found[..., mask, :], np.asarray(wanted)[..., mask, :], atol=1e-5, rtol=0
-    )
+    mask = batch()[1] if mask is None else mask
+    found, wanted = (np.asarray(x)[..., mask, :] for x in (found, wanted))
+    np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -143,7 +174,7 @@ def test_hidden_states_and_logits_there_and_back(
     model = published(tmp_path / "in", CASES[name], "ForMaskedLM", write_vocabulary)
     wanted = theirs(model, output_hidden_states=True)
     bert = read_published(tmp_path / "in")
-    close(hidden_states(bert), np.stack([h.numpy() for h in wanted.hidden_states]))
+    close(hidden_states(bert), blocks_of(wanted.hidden_states, bert))
     close(mlm_logits(bert), wanted.logits.numpy())
     loads = write_published(
         tmp_path / "out", bert.config, bert.params, bert.tokenizer,
@@ -160,7 +191,7 @@ def test_hidden_states_and_logits_there_and_back(
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in CASES if n not in ("distilbert", "electra", "electra/narrow")]
+    "name", [n for n in CASES if n.partition("/")[0] not in ("distilbert", "electra", "modernbert")]
 )
 def test_the_pooler(name: str, tmp_path: Path, write_vocabulary: Tokenizer) -> None:
     model = published(tmp_path, CASES[name], "Model", write_vocabulary)
@@ -227,7 +258,7 @@ def test_it_computes_what_was_stored(relative: tuple[str, Path]) -> None:
         )
 
 
-RELATIVE_PADS = {"distilbert": 0, "roberta": 1, "electra": 0}
+RELATIVE_PADS = {"distilbert": 0, "roberta": 1, "electra": 0, "modernbert": 0}
 
 
 def test_what_a_discriminator_predicts_with_is_left_out(
@@ -239,3 +270,75 @@ def test_what_a_discriminator_predicts_with_is_left_out(
     assert len(bert.left_out) == 4 and all("discriminator" in name for name in bert.left_out)
     wanted = theirs(model, output_hidden_states=True).hidden_states
     close(hidden_states(bert), np.stack([h.numpy() for h in wanted]))
+
+
+@pytest.mark.parametrize("length", [40, 129, 700])
+def test_windows_are_theirs_at_any_length(
+    length: int, tmp_path: Path, write_vocabulary: Tokenizer
+) -> None:
+    """With the published window of 128 tokens, and padding that ends within one."""
+    sizes = MODERN | {"local_attention": 128, "max_position_embeddings": 1024}
+    model = published(tmp_path, Case("ModernBert", sizes, 0.1), "Model", write_vocabulary)
+    modern = read_published(tmp_path)
+    assert modern.config.attention.label == "sdpa-local-local"
+    assert modern.config.attention.local.window == 128
+    ids = np.random.default_rng(1).integers(5, WORDS, (2, length)).astype(np.int32)
+    mask = np.arange(length) < np.array([length, length - 30])[:, None]
+    import torch
+
+    with torch.no_grad():
+        given = {"input_ids": torch.tensor(ids).long(), "attention_mask": torch.tensor(mask).long()}
+        states = model(**given, output_hidden_states=True).hidden_states
+    close(hidden_states(modern, ids, mask), blocks_of(states, modern), mask)
+
+
+OLDER = {
+    "global_attn_every_n_layers": 2, "global_rope_theta": 900.0, "local_rope_theta": None,
+    "local_attention": 8, "num_hidden_layers": 4,
+}  # fmt: skip
+
+
+def test_both_forms_of_their_configuration_are_read() -> None:
+    """As on the hub: the older one counts layers and names its bases one by one."""
+    family = MODEL_TYPES["modernbert"]
+    found = family.read(OLDER, "config.json")
+    assert found["attention.pattern"] == ("sdpa", "local")
+    assert found["model.rope_base"] == found["model.local_rope_base"] == 900.0
+    assert family.read({"num_hidden_layers": 4}, "c") == {
+        "attention.type": "sdpa", "attention.pattern": ("sdpa", "local", "local"),
+        "attention.local.window": 128, "model.rope_base": 160_000.0,
+        "model.local_rope_base": 10_000.0,
+    }  # fmt: skip
+    everywhere = {"num_hidden_layers": 2, "layer_types": ["sliding_attention"] * 2}
+    assert family.read(everywhere, "c")["attention.type"] == "local"
+    assert family.read(everywhere, "c")["attention.pattern"] == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"layer_types": ["full_attention"]}, "layer_types: found .* each of 4 layers"),
+        ({"layer_types": ["linear_attention"] * 4}, "expected full_attention or sliding_attention"),
+        ({"local_attention": "x"}, "local_attention: found 'x'"),
+        ({"global_attn_every_n_layers": 0}, "global_attn_every_n_layers: found 0"),
+        ({"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "'yarn', allowed"),
+        ({"global_rope_theta": -1}, "global_rope_theta: found -1"),
+    ],
+)
+def test_what_a_modernbert_cannot_be_is_refused(changed: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=f"config.json: .*{words}"):
+        MODEL_TYPES["modernbert"].read(OLDER | changed, "config.json")
+
+
+def test_only_its_own_attentions_are_exported_as_a_modernbert(
+    tmp_path: Path, write_vocabulary: Tokenizer
+) -> None:
+    published(tmp_path / "in", CASES["modernbert"], "ForMaskedLM", write_vocabulary)
+    modern = read_published(tmp_path / "in")
+    other = replace(modern.config, {"attention.pattern": ("sdpa", "performer_favor")})
+    with pytest.raises(InputError, match="found performer_favor in a layer"):
+        write_published(
+            tmp_path / "out", other, modern.params, modern.tokenizer,
+            model_type="modernbert", origin="tapt/x",
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()

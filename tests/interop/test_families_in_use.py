@@ -35,11 +35,16 @@ SIZES = {
 DISTILBERT = {
     "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 24, "max_position_embeddings": 32,
 }  # fmt: skip
+MODERNBERT = SIZES | {
+    "num_hidden_layers": 3, "local_attention": 8, "max_position_embeddings": 32,
+    "bos_token_id": 0, "cls_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "sep_token_id": 2,
+}  # fmt: skip
 USES = {
     "roberta": ("Roberta", SIZES, "BPE", "bert", "performer_favor"),
     "xlm-roberta": ("XLMRoberta", SIZES, "Unigram", "bert", "reformer_lsh"),
     "distilbert": ("DistilBert", DISTILBERT, "", "relu", "reformer_lsh"),
     "electra": ("Electra", SIZES | {"embedding_size": 10}, "", "gelu", "performer_favor"),
+    "modernbert": ("ModernBert", MODERNBERT, "BPE", "gelu_norm", "reformer_lsh"),
 }
 """Model type -> classes, sizes, kind of vocabulary ("": BERT's), head.pooler, another attention."""
 
@@ -105,7 +110,7 @@ def use(
     return Use(request.param, tmp_path, corpus, trained_tokenizer)
 
 
-QUICK = ("roberta", "electra")
+QUICK = ("roberta", "electra", "modernbert")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +143,8 @@ def test_with_another_attention_it_is_adapted_and_exported(
     use: Use, capsys: pytest.CaptureFixture[str]
 ) -> None:
     swap = {
-        "config.attention.type": use.other, "config.attention.allow_change": "true",
+        "config.attention.type": use.other, "config.attention.pattern": "",
+        "config.attention.allow_change": "true",
         "config.model.attention_dropout": 0.0, "config.data.whole_words": "true",
     }  # fmt: skip
     assert use.run("tapt", exp="swap", pretrain="it", **swap) == 0
@@ -155,7 +161,8 @@ def test_with_another_attention_it_is_adapted_and_exported(
     assert special <= set(about["special_ids"]) and len(about["special_ids"]) == 5
     capsys.readouterr()
     assert use.run("export_bert", later=False, exp="swap", output=use.root / "no") == 2
-    assert "attention.type: found" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "attention.type: found" in error or "attention.pattern: found" in error
     # The untouched import goes back as it came.
     assert use.run("export_bert", later=False, pretrain="it", output=use.root / "same") == 0
     back, came = read_published(use.root / "same"), read_published(use.folder)

@@ -3,6 +3,7 @@
 from jaxattn.interop.families.bert import BERT
 from jaxattn.interop.families.distilbert import DISTILBERT
 from jaxattn.interop.families.electra import ELECTRA
+from jaxattn.interop.families.modernbert import MODERNBERT
 from jaxattn.interop.families.roberta import ROBERTA
 from jaxattn.interop.family import Family
 
@@ -11,6 +12,7 @@ FAMILIES: tuple[Family, ...] = (
     DISTILBERT,
     ROBERTA,
     ELECTRA,
+    MODERNBERT,
 )
 
 MODEL_TYPES = {model_type: family for family in FAMILIES for model_type in family.model_types}
