@@ -91,6 +91,10 @@ def _reference(
     q, k, v, cotangent = (np.asarray(x, np.float64) for x in inputs)
     if attention == "sdpa":
         return references.softmax(q, k, v, cotangent, mask[:, None, None])
+    if attention == "local":
+        place = np.arange(sizes.length)
+        near = np.abs(place[:, None] - place) <= options["window"] // 2
+        return references.softmax(q, k, v, cotangent, mask[:, None, None] & near)
     if attention == "performer_favor":
         draw = jax.jit(draw_projections, static_argnums=(1, 2, 3))
         projections = np.asarray(draw(KEY, options["nb_features"], sizes.width, True))

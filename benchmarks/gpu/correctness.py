@@ -53,6 +53,7 @@ def cases(sizes: Sizes, on_gpu: bool) -> list[Case]:
     bf16 = [CUDNN_PADDED, CUDNN] if on_gpu else []
     bf16 += [Case("performer_favor", "bfloat16", tuple((favor | way).items())) for way in ways]
     bf16.append(Case("reformer_lsh", "bfloat16", tuple(lsh.items())))
+    bf16.append(Case("local", "bfloat16", (("window", 4 * sizes.chunk_size),)))
     blockwise = [
         Case("sdpa", dtype, (("implementation", way),))
         for dtype in ("bfloat16", "float32", "float16")

@@ -60,9 +60,9 @@ def fidelity(
 ) -> list[Fidelity]:
     """Applies an attention to the inputs of each layer and compares it with exact attention.
 
-    Where the layers have no keys of their own, their keys are the normalised queries, as in
-    `reformer_lsh`; an attention that shares queries and keys is then compared with exact attention
-    in which no token attends to itself, which is what it approximates.
+    Where a layer has no keys of its own, its keys are the normalised queries, as in `reformer_lsh`;
+    an attention that shares queries and keys is then compared with exact attention in which no
+    token attends to itself, which is what it approximates.
 
     Args:
       attention: a name of the registry.
@@ -70,17 +70,20 @@ def fidelity(
       layers: of one encoder. Time and memory are quadratic in N.
       key: draws hashes or random features, the same in all layers.
     """
-    op, first = ATTENTIONS[attention], layers[0]
-    shares = op.shares_qk and first.k is None
-    if op.shares_qk:
-        options = dataclasses.replace(options, shared_qk=shares)
-    others = ~jnp.eye(first.q.shape[1], dtype=bool)[None, None] if shares else None
-    approximate = _weights(functools.partial(op.apply, key=key, options=options))
-    exact = _weights(
-        functools.partial(ATTENTIONS[EXACT].apply, attn_mask=others, implementation="xla")
-    )
+    op, length = ATTENTIONS[attention], layers[0].q.shape[1]
+
+    @functools.cache
+    def weights(shares: bool) -> tuple[Weights, Weights]:
+        """Those of the attention, and the exact ones."""
+        own = dataclasses.replace(options, shared_qk=shares) if op.shares_qk else options
+        others = ~jnp.eye(length, dtype=bool)[None, None] if shares else None
+        exact = functools.partial(ATTENTIONS[EXACT].apply, attn_mask=others, implementation="xla")
+        return _weights(functools.partial(op.apply, key=key, options=own)), _weights(exact)
+
     found = []
     for layer in layers:
+        shares = op.shares_qk and layer.k is None
+        approximate, exact = weights(shares)
         whole = layer if layer.k is not None else dataclasses.replace(layer, k=_normalized(layer.q))
         weights_BNHM, exact_BNHM = approximate(layer if shares else whole), exact(whole)
         real_BN = np.asarray(layer.key_mask)
@@ -111,7 +114,11 @@ def kept_and_recalled(
     return float(kept_nH.mean()), recall
 
 
-def _weights(apply: Callable[..., jax.Array]) -> Callable[[LayerInputs], jax.Array]:
+Weights = Callable[[LayerInputs], jax.Array]
+"""Layer -> attention weights [B, N, H, M]."""
+
+
+def _weights(apply: Callable[..., jax.Array]) -> Weights:
     """Layer -> attention weights [B, N, H, M]: the output for one-hot values.
 
     The output is linear in the values: for any others it is the weights times them.

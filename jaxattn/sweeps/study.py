@@ -165,24 +165,26 @@ def calls_of(request: Request, config: Config, exp: str) -> list[Call]:
     first, repeats = config.data.split_seed, config.study.repeats
     cuts = range(first, first + repeats) if repeats > 1 else ()
     if not request.pretrain:
-        study = without_equals(config, lossless(config))
+        study = chosen_for(config, lossless(config))
         return of_folds(lambda name: study_calls(name, study), exp, folds, cuts)
     request = request.started()
     inherited = pretrained_config(request.runs, request.pretrain)
     alike = lossless_exchanges(config, request.given)
     start = Start(request.pretrain, inherited, request.given, alike)
-    study = without_equals(config, alike)
+    study = chosen_for(config, alike, inherited.attention.label if inherited else "sdpa")
     return of_folds(lambda name: published_calls(name, study, start), exp, folds, cuts)
 
 
-def without_equals(config: Config, alike: frozenset[str]) -> StudyConfig:
-    """`config.study` without the attentions that would repeat exact attention's numbers.
+def chosen_for(config: Config, alike: frozenset[str], own: str = "sdpa") -> StudyConfig:
+    """`config.study` without the attentions that would repeat exact attention's numbers, and with
+    that of the encoder it begins with.
 
-    Where attentions were chosen, all of these are trained.
+    Where attentions were chosen, these are trained and no others.
 
     Args:
       config: of the study.
       alike: attentions that compute what exact attention does for texts of this length.
+      own: the encoder's attention, or pattern.
     """
     study = config.study
     if study.attentions != ATTENTION_TYPES:
@@ -194,6 +196,9 @@ def without_equals(config: Config, alike: frozenset[str]) -> StudyConfig:
             "every pair, as sdpa does; study.attentions can name it"
         )
     kept = tuple(name for name in study.attentions if name not in out)
+    if own not in study.attentions:
+        say(f"{own}, the encoder's own attention, is fine-tuned beside the others")
+        kept = own, *kept
     return dataclasses.replace(study, attentions=kept)
 
 

@@ -174,6 +174,14 @@ def test_windows_are_even(window: int) -> None:
         LocalOptions(window=window)
 
 
+def test_its_cost_is_the_counted_one() -> None:
+    """Chunks of 64 queries meet 192 keys, whose windows are copied; 100 tokens are one chunk."""
+    long, short = (LOCAL.cost(LocalOptions(), length, 8) for length in (640, 100))
+    assert long.flops == 4 * 640 * 192 * 8
+    assert long.floats == 4 * 640 * 8 + 2 * 2 * 640 * 8
+    assert short == (4 * 100 * 100 * 8, 4 * 100 * 8)
+
+
 def test_it_is_exact_up_to_half_a_window() -> None:
     assert LOCAL.exact_up_to is not None and LOCAL.exact_up_to(LocalOptions(window=10)) == 6
     q, k, v, _ = arrays(7)
@@ -189,4 +197,36 @@ def test_windows_are_cut_into_few_chunks(reach: int) -> None:
     chunk, beside = windows.cut(10**6, reach)
     assert beside * chunk >= reach and beside <= 4
     assert (1 + 2 * beside) * chunk <= max(3 * reach + 8, 48)
-    assert windows.cut(2 * chunk, reach) == (2 * chunk, 0)
+    short = min(2 * chunk, 512)
+    assert windows.cut(short, reach) == (short, 0)
+    # A window nearly as long as a long input reaches no further than its chunks.
+    chunk, beside = windows.cut(1500, reach)
+    assert chunk <= 1500 and (beside + 1) * chunk < 1500 + 2 * chunk
+
+
+def compiled_text(length: int, dtype: Any) -> tuple[str, str]:
+    """The program of output and gradients as it is written, and as it is compiled."""
+    shape = jax.ShapeDtypeStruct((1, length, 8, 64), dtype)
+
+    def both(q: jax.Array, k: jax.Array, v: jax.Array, do: jax.Array) -> Any:
+        out, pull = jax.vjp(functools.partial(LOCAL.apply, window=128), q, k, v)
+        return out, pull(do)
+
+    lowered = jax.jit(both).lower(shape, shape, shape, shape)
+    return lowered.as_text(), lowered.compile().as_text()
+
+
+def test_an_accelerator_gets_no_loop_and_products_of_its_type(
+    monkeypatch: pytest.MonkeyPatch, optimised: None
+) -> None:
+    """At 16,384 tokens all chunks are computed at once, where so many numbers are wanted."""
+    assert " while(" in compiled_text(16_384, jnp.float32)[1]
+    monkeypatch.setattr(blocks, "_CPU_NUMBERS", blocks._ACCELERATOR_NUMBERS)
+    written, compiled = compiled_text(16_384, jnp.bfloat16)
+    assert " while(" not in compiled
+    products = [line for line in written.splitlines() if "stablehlo.dot_general" in line]
+    of_pairs = [line for line in products if "x192x64x" in line]
+    assert len(of_pairs) == 7
+    for line in of_pairs:
+        operands = line.split(" : ")[-1].split("->")[0]
+        assert "f32" not in operands and "bf16" in operands

@@ -82,6 +82,8 @@ STEPS = {
     "cudnn-8k": Step("sdpa", 2, 8192, (), 506, 2.0, _CUDNN, 1.01),
     "favor-8k": Step("performer_favor", 2, 8192, (), 512, 2.0, {_TRITON: 24}, 1.05),
     "lsh-8k": Step("reformer_lsh", 2, 8192, (), 562, 4.0, {_TRITON: 12}, 1.1),
+    "local": Step("local", 32, 512, (), 557, 2.0, {}, 1.2),
+    "local-16k": Step("local", 1, 16384, (), 559, 2.0, {}, 1.2),
 }
 
 

@@ -226,5 +226,6 @@ def test_parameters_that_a_bert_has_no_place_for_are_not_dropped(
 def test_config_json_there_and_back() -> None:
     values = {"model.norm": "post", "model.positions": "learned", "model.token_types": 3}
     config = replace(Config(), values)
-    found = model_options(document_of(config, "bert", 100, SpecialIds(*range(5))), "config.json")
+    document = document_of(config, "bert", 100, SpecialIds(*range(5)), "pretrain/x")
+    found = model_options(document, "config.json")
     assert replace(Config(), found).model == config.model

@@ -23,7 +23,7 @@ def get_config(mode):
     if mode == "finetune":
         inherit_architecture(config)
         return config
-    for name, size in dict(num_layers=4, hidden_dim=16, mlp_dim=24, num_heads=2, qkv_dim=16,
+    for name, size in dict(num_layers=3, hidden_dim=16, mlp_dim=24, num_heads=2, qkv_dim=16,
                            max_seq_len=32).items():
         config.model[name] = size
     set_modern(config)

@@ -31,7 +31,7 @@ def test_the_defaults_come_back_with_every_option_described(tmp_path: Path) -> N
         places = [n for n, line in enumerate(lines) if line.strip().startswith(f"{leaf}: ")]
         assert all(lines[n - 1].strip().startswith("#") for n in places)
         assert places
-    assert "# attention of every block [sdpa, reformer_lsh, performer_favor]" in text
+    assert "# attention of every block [sdpa, reformer_lsh, performer_favor, local]" in text
     assert "  # encoder blocks [1 to 128]\n  num_layers: 4" in text
 
 

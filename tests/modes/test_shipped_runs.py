@@ -78,7 +78,9 @@ def write_corpus(folder: Path, data: DataConfig, splits: set[str]) -> None:
 def test_it_runs(path: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     given = [f"--config={path}", f"--config.data.path={tmp_path / 'data'}", *flags(SMALL)]
-    narrow = [*given, *flags(NARROW)]
+    # As few blocks as hold all attentions of a pattern.
+    layers = max(1, len(configured("pretrain", given).attention.pattern))
+    narrow = [*given, *flags(NARROW | {"model.num_layers": layers})]
     described = path.read_text().split('"""')[1]
     classifies = any(f"--mode={mode}" in described for mode in ("finetune", "study", "recipe"))
     from_nothing = "--pretrain=none" in described

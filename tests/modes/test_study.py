@@ -13,12 +13,12 @@ from jaxattn.sweeps.chain import Call
 from jaxattn.sweeps.study import (
     Start,
     baseline_calls,
+    chosen_for,
     lossless,
     lossless_exchanges,
     of_folds,
     published_calls,
     study_calls,
-    without_equals,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -225,13 +225,16 @@ def test_what_repeats_exact_attention_is_left_out_unless_it_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     short = replace(Config(), {"data.max_length": 65})
-    kept = without_equals(short, lossless(short))
+    kept = chosen_for(short, lossless(short))
     assert kept.attentions == THREE
     assert "local is left out: of texts of at most 65 tokens" in capsys.readouterr().err
     named = replace(short, {"study.attentions": ("local", "sdpa")})
-    assert without_equals(named, lossless(named)) == named.study
+    assert chosen_for(named, lossless(named)) == named.study
     long = replace(Config(), {"data.max_length": 66})
-    assert without_equals(long, lossless(long)).attentions == ATTENTION_TYPES
+    assert chosen_for(long, lossless(long)).attentions == ATTENTION_TYPES
+    own = "sdpa-local-local"
+    assert chosen_for(long, lossless(long), own).attentions == (own, *ATTENTION_TYPES)
+    assert chosen_for(named, lossless(named), own) == named.study
 
 
 def test_patterns_are_chosen_by_their_label() -> None:

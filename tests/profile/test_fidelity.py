@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxattn.config import FavorOptions, LshOptions, SdpaOptions
+from jaxattn.config import FavorOptions, LocalOptions, LshOptions, SdpaOptions
 from jaxattn.profile.fidelity import LayerInputs, fidelity, kept_and_recalled
 
 KEY = jax.random.key(3)
@@ -42,6 +42,21 @@ def test_lsh_keeps_more_with_more_rounds() -> None:
     assert 0.0 < few.mass_kept < many.mass_kept < 1.0
     assert 0.0 < few.recall < many.recall < 1.0
     assert few.output_error > many.output_error
+
+
+def test_a_window_keeps_what_it_holds() -> None:
+    (few,), (many,), (all_,) = (
+        fidelity("local", LocalOptions(window), [layer()], KEY) for window in (4, 32, 96)
+    )
+    assert few.mass_kept < many.mass_kept < all_.mass_kept == pytest.approx(1.0, abs=1e-6)
+    assert few.output_error > many.output_error > all_.output_error < 1e-5
+
+
+def test_layers_with_and_without_keys_of_their_own_are_each_as_alone() -> None:
+    """As in an encoder whose layers have different attentions."""
+    layers = [layer(shared=True), layer(scale=0.5)]
+    together = fidelity("reformer_lsh", LshOptions(8, 2), layers, KEY)
+    assert together == [fidelity("reformer_lsh", LshOptions(8, 2), [x], KEY)[0] for x in layers]
 
 
 def test_favor_is_closer_with_more_features_and_shorter_vectors() -> None:

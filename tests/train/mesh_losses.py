@@ -39,6 +39,7 @@ def losses(attention: str, data: int, fsdp: int) -> dict[str, object]:
         "attention.type": attention,
         "attention.reformer_lsh.chunk_size": 8,
         "attention.reformer_lsh.num_hashes": 2,
+        "attention.local.window": 8,
         "train.accumulation": 2,
         "train.warmup_ratio": 0.0,
         "train.learning_rate": 0.01,

@@ -74,6 +74,7 @@ def test_a_batch_that_cannot_be_spread_is_one_sentence() -> None:
         "reformer_lsh",
         pytest.param("sdpa", marks=pytest.mark.slow),
         pytest.param("performer_favor", marks=pytest.mark.slow),
+        pytest.param("local", marks=pytest.mark.slow),
     ],
 )
 def test_eight_devices_give_the_losses_of_one(attention: str) -> None:

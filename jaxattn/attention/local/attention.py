@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from jaxattn.attention.inputs import Arguments, Cost, Inputs
 from jaxattn.attention.local.windows import cut, windowed
+from jaxattn.attention.sdpa.blockwise import blockwise
 from jaxattn.config import LocalOptions
 
 
@@ -21,9 +22,14 @@ def local(
     inputs: Inputs,
     options: LocalOptions,
 ) -> Float[Array, "B N H V"]:
-    """See `AttentionOp.apply`. Position i of q, k and v is the same token."""
+    """See `AttentionOp.apply`. Position i of q, k and v is the same token.
+
+    Where a window holds the whole input it is `sdpa`, and computed as that is.
+    """
     arguments = Arguments(q, k, v, inputs.bias, inputs.relative_bias, inputs.seen)
     with jax.named_scope("windows"):
+        if q.shape[1] <= exact_up_to(options):
+            return blockwise(inputs.dropout_rate, arguments)
         return windowed(inputs.dropout_rate, options.window // 2, arguments)
 
 

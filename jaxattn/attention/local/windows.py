@@ -33,6 +33,9 @@ from jaxattn.attention.inputs import (
 # Queries of a chunk, about. A longer one makes larger products and masks more of them.
 _CHUNK = 64
 
+# Up to this length the scores of all pairs are few enough to be one chunk.
+_ONE_CHUNK = 512
+
 # A window of very many chunks is a program of very many parts.
 _MOST_BESIDE = 4
 
@@ -67,9 +70,10 @@ def cut(length: int, reach: int) -> tuple[int, int]:
     parts = min(max(1, round(reach / _CHUNK)), _MOST_BESIDE)
     chunk = max(min(_CHUNK, 16), -(-reach // parts))
     beside = -(-reach // chunk)
-    if (1 + 2 * beside) * chunk >= length:
+    if (1 + 2 * beside) * chunk >= length and length <= _ONE_CHUNK:
         return length, 0
-    return chunk, beside
+    chunk = min(chunk, length)
+    return chunk, min(beside, -(-length // chunk) - 1)
 
 
 def _plan(x: Arguments, reach: int) -> _Plan:
