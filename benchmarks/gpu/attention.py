@@ -55,7 +55,7 @@ def variants() -> list[Variant]:
         Variant("FAVOR+ m=128", "performer_favor", features, forward=True),
         Variant("LSH 64x4", "reformer_lsh", lsh_64, forward=True),
         Variant("LSH 32x2", "reformer_lsh", lsh_32),
-        Variant("local 128", "local", {"window": 128}),
+        Variant("local 128", "local", {"window": 128}, forward=True),
     ]
     found += [
         Variant(f"FAVOR+ m=128 {way}", "performer_favor", features | {"implementation": way})
