@@ -297,6 +297,8 @@ def _backward(
     dtype = log_totals.dtype
     einsum = functools.partial(jnp.einsum, preferred_element_type=dtype)
     live = live_rows(cotangent)
+    # The sum over the keys of weight times its gradient is out . cotangent.
+    deltas = jnp.einsum("BNHV,BNHV->BHN", out, cotangent, preferred_element_type=dtype)
     scale = q.shape[-1] ** -0.5
 
     def one_group(group: Array, carry: PyTree) -> PyTree:
@@ -306,10 +308,7 @@ def _backward(
         do_bhNV = plan.groups.take(cotangent, group)
         log_total = jnp.where(live_bhN1[..., 0], plan.groups.block(log_totals, group), 0)
         log_total = finite(log_total)
-        # The sum over the keys of weight times its gradient is out . cotangent. (Taken of all rows
-        # at once, XLA's sum over a batch of one row takes fifty times as long on a CPU.)
-        delta = einsum("bhNV,bhNV->bhN", plan.groups.take(out, group), do_bhNV)
-        delta = jnp.where(live_bhN1[..., 0], delta, 0)
+        delta = jnp.where(live_bhN1[..., 0], plan.groups.block(deltas, group), 0)
         qT, doT = transposed(q_bhNK), transposed(do_bhNV)
         reach = _reach(plan, rows)
 
