@@ -110,7 +110,7 @@ def use(
     return Use(request.param, tmp_path, corpus, trained_tokenizer)
 
 
-QUICK = ("roberta", "electra", "modernbert")
+QUICK = ("roberta", "electra")
 
 
 @pytest.mark.parametrize(
