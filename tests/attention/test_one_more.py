@@ -101,4 +101,4 @@ def test_a_new_attention_is_trained_planned_measured_and_reported(
     results = json.loads((tmp_path / "runs" / "finetune" / "a" / "results.json").read_text())
     assert results["stages"][-1]["attention_options"] == {"factor": 0.5}
     measured = [*own, "--config.profile.attentions=toy,sdpa", "--config.profile.lengths=16,32"]
-    assert "toy" in run("profile", "--exp=p", *measured)
+    assert "toy" in run("profile", *measured)
