@@ -4,7 +4,7 @@
 
 Exact attention in every third block, in a window of 128 tokens in the others; GeGLU, no biases.
 28,376,890 parameters with a vocabulary of 30,522. Run time and result: none yet, this has not been
-run to the end; it is made for a GPU. A few hundred steps of it beside BERT_SMALL's:
+run to the end; it is made for a GPU. A small encoder of this kind beside the ordinary one:
 docs/measurements/2026-11-28-local-attention.md.
 """
 

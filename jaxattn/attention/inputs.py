@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
@@ -147,6 +148,14 @@ def sum_dtype(x: Array) -> DTypeLike:
 def finite(x: Array) -> Array:
     """0 for the -inf of a row that sees no key: -inf - -inf is NaN."""
     return jnp.where(x == -jnp.inf, 0.0, x)
+
+
+def dropped(weights: Array, rate: float, key: Array | None) -> Array:
+    """`weights` after dropout; a backward pass that asks with the same key drops the same ones."""
+    if rate == 0.0 or key is None:
+        return weights
+    keep = jax.random.bernoulli(key, 1.0 - rate, weights.shape)
+    return jnp.where(keep, weights / (1.0 - rate), 0.0)
 
 
 def live_rows(cotangent: Array) -> Array:

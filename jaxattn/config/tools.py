@@ -36,8 +36,8 @@ class StudyConfig(Checked, path="study."):
     """What `--mode=study` compares."""
 
     attentions: tuple[str, ...] = option(
-        ATTENTION_TYPES, "attentions to compare; local-local-sdpa is a pattern "
-        "(attention.pattern)", distinct=True,
+        ATTENTION_TYPES, f"attentions to compare: {', '.join(ATTENTION_TYPES)}, or a pattern of "
+        "several in turn, as in local-local-sdpa", distinct=True,
     )  # fmt: skip
     baselines: tuple[str, ...] = option(
         BASELINES, "kinds of baseline to compare with (baseline.kind)",

@@ -220,7 +220,7 @@ class PeftConfig(Checked, path="peft."):
     )  # fmt: skip
     targets: tuple[str, ...] = option(
         ("query", "value"), "lora: matrices of every block that are changed",
-        choices=("query", "key", "value", "out", "up", "down"), distinct=True,
+        choices=("query", "key", "value", "out", "up", "gate", "down"), distinct=True,
     )  # fmt: skip
 
     @property

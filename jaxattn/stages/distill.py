@@ -27,7 +27,7 @@ from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.results import Metrics, Results
 from jaxattn.stages.batches import bucket_plan, encoded_pieces, whole_text_batches
 from jaxattn.stages.change import AttentionChange
-from jaxattn.stages.origin import Origin, source_of
+from jaxattn.stages.origin import Origin, has_trained_head
 from jaxattn.stages.parameters import Base, carried_over
 from jaxattn.stages.task import Outcome, Task
 from jaxattn.stages.training import run_stage
@@ -68,18 +68,6 @@ def to_distill(
             "(tapt.objective): False"
         )
     return change
-
-
-def has_trained_head(runs: Path, pretrain: str) -> bool:
-    """Whether any stage to `pretrain` has trained an MLM head."""
-    source, _ = source_of(runs, pretrain)
-    if not source.results_path.exists():
-        return True
-    results = source.results()
-    if source.kind == "tapt":
-        distilled = (results.attention_change or {}).get("objective") == "distill"
-        return not distilled or has_trained_head(runs, source.pretrained_from())
-    return not (results.imported or {}).get("new")
 
 
 def distillation_loss(student: MlmModel, teacher: MlmModel) -> LossFn:

@@ -122,6 +122,18 @@ def pretrained_params(runs: Path, pretrain: str) -> Params:
     return checkpoints.load_params(step)
 
 
+def has_trained_head(runs: Path, pretrain: str) -> bool:
+    """Whether any stage to `pretrain` has trained an MLM head."""
+    source, _ = source_of(runs, pretrain)
+    if not source.results_path.exists():
+        return True
+    results = source.results()
+    if source.kind == "tapt":
+        distilled = (results.attention_change or {}).get("objective") == "distill"
+        return not distilled or has_trained_head(runs, source.pretrained_from())
+    return not (results.imported or {}).get("new")
+
+
 def inherited_pooler(runs: Path, pretrain: str) -> Params | None:
     """The pooler of the BERT that the stages to `name@step` began with, or None.
 

@@ -25,7 +25,12 @@ from jaxattn.ops.trees import Params, joined, shapes_differ, split, tree_hash
 from jaxattn.runs.folder import RunFolder
 from jaxattn.runs.kinds import SCRATCH
 from jaxattn.stages.agreement import require_agreement
-from jaxattn.stages.origin import POOLER, inherited_pooler, pretrained_params
+from jaxattn.stages.origin import (
+    POOLER,
+    has_trained_head,
+    inherited_pooler,
+    pretrained_params,
+)
 from jaxattn.train.checkpoints import Checkpoints
 
 
@@ -134,13 +139,13 @@ def first_pooler(config: Config, runs: Path, pretrain: str) -> Params:
 
     Says which weights of the head are new.
     """
-    if config.head.pooler == "gelu_norm" and not config.model.embedding_dim:
+    of_mlm = config.head.pooler == "gelu_norm" and not config.model.embedding_dim
+    if of_mlm and has_trained_head(runs, pretrain):
         before = pretrained_params(runs, pretrain)
-        if {"transform", "norm"} <= before.keys():
-            say("the pooler is that of the MLM head before; the layer after it is new: random")
-            taken = {POOLER: before["transform"], f"{POOLER}_norm": before["norm"]}
-            begun: Params = jax.tree.map(jnp.asarray, taken)
-            return begun
+        say("the pooler is that of the MLM head before; the layer after it is new: random")
+        taken = {POOLER: before["transform"], f"{POOLER}_norm": before["norm"]}
+        begun: Params = jax.tree.map(jnp.asarray, taken)
+        return begun
     pooler = inherited_pooler(runs, pretrain)
     usable = (config.head.pooling, config.head.pooler) == ("cls", "bert")
     if pooler is None or not usable:

@@ -47,7 +47,7 @@ REFUSED = {
     ],
     "modernbert": [
         ({"hidden_activation": "silu"}, ["hidden_activation: found 'silu'", "exact GELU"]),
-        ({"norm_bias": True}, ["norm_bias: found True", "not computed"]),
+        ({"norm_bias": True}, ["norm_bias: found True", "none are read"]),
         ({"classifier_bias": True}, ["classifier_bias: found True"]),
         ({"intermediate_size": 25}, ["mlp.Wi.weight", "[48, 16]", "[50, 16]"]),
         ({"num_attention_heads": 3}, ["num_attention_heads: found 3", "hidden_size = 16"]),

@@ -105,6 +105,13 @@ def test_a_single_type_beside_a_pattern_is_refused(
     assert "attention.pattern = local,sdpa" in error and "--config.attention.pattern=" in error
 
 
+def test_a_study_is_told_its_patterns_by_name(
+    flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["study", "--exp=s", *flags]) == 2
+    assert f"--config.study.attentions=sdpa,{LABEL}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -23,6 +23,7 @@ from jaxattn.attention.blocks import (
 )
 from jaxattn.attention.inputs import (
     Arguments,
+    dropped,
     finite,
     live_rows,
     pairs_at,
@@ -185,9 +186,7 @@ def _block(plan: _Plan, rows: _Rows, number: Array) -> _Block:
     def windows(x: Array) -> Array:
         return neighbours(_part(plan, x, start, 2 * plan.beside), plan.window, axis=2)
 
-    # Positions within a chunk; those of keys count from the same place.
-    query_L = jnp.arange(plan.chunk)
-    key_W = jnp.arange(plan.window * plan.chunk) - plan.beside * plan.chunk
+    query_L, key_W = _within(plan)
     visible = jnp.abs(key_W[:, None] - query_L) <= plan.reach
     visible = visible & windows(rows.real_bhCL)[..., None]
     if rows.documents_bhCL is not None:
@@ -200,11 +199,17 @@ def _block(plan: _Plan, rows: _Rows, number: Array) -> _Block:
     return _Block(start, q, windows(rows.k_bhCLK), windows(rows.v_bhCLV), visible)
 
 
+def _within(plan: _Plan) -> tuple[Array, Array]:
+    """Positions of queries [L] and keys [W] of a window, counted from its first query."""
+    key_W = jnp.arange(plan.window * plan.chunk) - plan.beside * plan.chunk
+    return jnp.arange(plan.chunk), key_W
+
+
 def _places(plan: _Plan, start: Array) -> tuple[Array, Array]:
     """Positions of the queries [c, L] and of the keys [c, W] of a block, some of them outside."""
     first_c1 = ((start + jnp.arange(plan.chunks)) * plan.chunk)[:, None]
-    key_W = jnp.arange(plan.window * plan.chunk) - plan.beside * plan.chunk
-    return first_c1 + jnp.arange(plan.chunk), first_c1 + key_W
+    query_L, key_W = _within(plan)
+    return first_c1 + query_L, first_c1 + key_W
 
 
 def _extra_logits(
@@ -231,12 +236,10 @@ def _logits(plan: _Plan, rows: _Rows, block: _Block) -> Array:
 
 
 def _drop(weights: Array, rate: float, rows: _Rows, block: _Block) -> Array:
-    """Weights after dropout; the backward pass draws the same numbers again."""
+    """Weights of a block after dropout."""
     if rate == 0.0 or rows.dropout_key is None:
         return weights
-    key = jax.random.fold_in(rows.dropout_key, block.start)
-    keep = jax.random.bernoulli(key, 1.0 - rate, weights.shape)
-    return jnp.where(keep, weights / (1.0 - rate), 0.0)
+    return dropped(weights, rate, jax.random.fold_in(rows.dropout_key, block.start))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -272,7 +275,7 @@ def _forward(
                 for whole, part in zip(carry, (out, log_total), strict=True)
             )
 
-        shape = (*rows.q_bhCLK.shape[:4],)
+        shape = rows.q_bhCLK.shape[:4]
         begin = jnp.zeros((*shape, v.shape[-1]), q.dtype), jnp.zeros(shape, dtype)
         out, log_total = jax.lax.fori_loop(0, plan.blocks, one_block, begin)
         outs, log_totals = carry

@@ -26,6 +26,7 @@ from jaxattn.attention.blocks import (
 from jaxattn.attention.inputs import (
     Arguments,
     Visibility,
+    dropped,
     finite,
     live_rows,
     relative_block,
@@ -216,12 +217,11 @@ def _reach(plan: _Plan, rows: _Rows) -> tuple[Array, Array] | None:
 
 
 def _drop(weights: Array, rate: float, plan: _Plan, rows: _Rows, i: Array, j: Array) -> Array:
-    """Weights of block (i, j) after dropout; the backward pass draws the same numbers again."""
+    """Weights of block (i, j) after dropout."""
     if rate == 0.0 or rows.dropout_key is None:
         return weights
     key = jax.random.fold_in(rows.dropout_key, i * plan.key_blocks + j)
-    keep = jax.random.bernoulli(key, 1.0 - rate, weights.shape)
-    return jnp.where(keep, weights / (1.0 - rate), 0.0)
+    return dropped(weights, rate, key)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))

@@ -8,7 +8,14 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from jaxattn.attention.inputs import Arguments, Visibility, live_rows, relative_block, sum_dtype
+from jaxattn.attention.inputs import (
+    Arguments,
+    Visibility,
+    dropped,
+    live_rows,
+    relative_block,
+    sum_dtype,
+)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -36,7 +43,7 @@ def _forward(rate: float, x: Arguments) -> tuple[Array, tuple[Arguments, Array]]
         total_BHN1 = weights_BHNM.sum(-1, keepdims=True)
         weights_BHNM /= jnp.where(total_BHN1 == 0, 1.0, total_BHN1)
     with jax.named_scope("values"):
-        used_BHNM = _dropped(weights_BHNM, rate, seen).astype(v.dtype)
+        used_BHNM = dropped(weights_BHNM, rate, seen.dropout_key).astype(v.dtype)
         out_BNHV = jnp.einsum("BHNM,BMHV->BNHV", used_BHNM, v, preferred_element_type=dtype)
     return out_BNHV.astype(q.dtype), (x, weights_BHNM)
 
@@ -50,9 +57,9 @@ def _backward(
     q = jnp.where(live_BNH1, q, 0)
     weights_BHNM = jnp.where(jnp.swapaxes(live_BNH1, 1, 2), weights_BHNM, 0)
     einsum = functools.partial(jnp.einsum, preferred_element_type=dtype)
-    used_BHNM = _dropped(weights_BHNM, rate, seen).astype(v.dtype)
+    used_BHNM = dropped(weights_BHNM, rate, seen.dropout_key).astype(v.dtype)
     dv = einsum("BHNM,BNHV->BMHV", used_BHNM, cotangent)
-    dw_BHNM = _dropped(einsum("BNHV,BMHV->BHNM", cotangent, v), rate, seen)
+    dw_BHNM = dropped(einsum("BNHV,BMHV->BHNM", cotangent, v), rate, seen.dropout_key)
     ds_BHNM = weights_BHNM * (dw_BHNM - (weights_BHNM * dw_BHNM).sum(-1, keepdims=True))
     dbias = drelative = None
     if bias is not None or relative_bias is not None:
@@ -92,10 +99,3 @@ def _visible(seen: Visibility) -> Array | None:
     for part in parts:
         visible = part if visible is None else visible & part
     return visible
-
-
-def _dropped(weights: Array, rate: float, seen: Visibility) -> Array:
-    if rate == 0.0 or seen.dropout_key is None:
-        return weights
-    keep = jax.random.bernoulli(seen.dropout_key, 1.0 - rate, weights.shape)
-    return jnp.where(keep, weights / (1.0 - rate), 0.0)

@@ -148,7 +148,7 @@ def _write(config: Config, origin: str) -> dict[str, Any]:
     }
 
 
-_NO_BIAS = "biases of that kind are not computed"
+_NO_BIAS = "published ModernBERTs have none, and none are read"
 
 MODERNBERT = Family(
     name="ModernBERT",
