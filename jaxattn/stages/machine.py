@@ -15,7 +15,7 @@ import jax
 from jaxattn.attention.favor import attention as favor
 from jaxattn.attention.favor.sums import FeatureMap
 from jaxattn.attention.sdpa import attention as sdpa
-from jaxattn.config import AttentionOptions, Config, FavorOptions, SdpaOptions
+from jaxattn.config import Config, FavorOptions, SdpaOptions
 from jaxattn.gpu import ask_driver, nvml_handle
 from jaxattn.memory import free_memory
 from jaxattn.model.heads import COMPUTE_DTYPES
@@ -134,13 +134,12 @@ def attention_implementations(config: Config) -> dict[str, str]:
     dtype = COMPUTE_DTYPES[config.train.precision]
     widths = (model.head_width, model.head_width)
 
-    def chosen(options: AttentionOptions, length: int) -> tuple[str, str]:
+    def chosen(options: SdpaOptions | FavorOptions, length: int) -> tuple[str, str]:
         if isinstance(options, FavorOptions):
             features = FeatureMap(options.features, options.count(model.head_width))
             return favor.choose(
                 options.implementation, features, dtype=dtype, widths=widths, plain=plain
             )
-        assert isinstance(options, SdpaOptions)
         return sdpa.choose(
             options.implementation,
             dtype=dtype,
@@ -156,7 +155,7 @@ def attention_implementations(config: Config) -> dict[str, str]:
         ways = ",".join(f"{name}:{way}" for name, (way, _) in found.items())
         return f"{ways} ({'; '.join(reason for _, reason in found.values())})"
 
-    several = {name: own for name, own in used.items() if hasattr(own, "implementation")}
+    several = {n: own for n, own in used.items() if isinstance(own, SdpaOptions | FavorOptions)}
     return {str(length): told(length) for length in config.data.buckets} if several else {}
 
 

@@ -166,12 +166,16 @@ def calls_of(request: Request, config: Config, exp: str) -> list[Call]:
     cuts = range(first, first + repeats) if repeats > 1 else ()
     if not request.pretrain:
         study = chosen_for(config, lossless(config))
+        for attention in study.attentions:
+            replace(config, attention_of(attention))  # refused now, not when its turn comes
         return of_folds(lambda name: study_calls(name, study), exp, folds, cuts)
     request = request.started()
     inherited = pretrained_config(request.runs, request.pretrain)
     alike = lossless_exchanges(config, request.given)
     start = Start(request.pretrain, inherited, request.given, alike)
     study = chosen_for(config, alike, inherited.attention.label if inherited else "sdpa")
+    for attention in study.attentions:
+        replace(inherited or config, start.exchange(attention))
     return of_folds(lambda name: published_calls(name, study, start), exp, folds, cuts)
 
 

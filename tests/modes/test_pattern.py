@@ -112,6 +112,16 @@ def test_a_study_is_told_its_patterns_by_name(
     assert f"--config.study.attentions=sdpa,{LABEL}" in capsys.readouterr().err
 
 
+def test_a_study_refuses_a_pattern_before_it_trains_anything(
+    tiny_flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [f"--runs={tmp_path / 'runs'}", "--config.study.attentions=sdpa,local-sdpa"]
+    assert cli.run(["study", "--exp=s", *tiny_flags, *asked]) == 2
+    error = capsys.readouterr().err
+    assert "attention.pattern: found 2 attentions, allowed: at most model.num_layers = 1" in error
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
